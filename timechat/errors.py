@@ -1,0 +1,81 @@
+"""Every typed error of TimeChat. Each message names the file, the field, the value and the fix.
+
+`SampleError` marks trouble with one training sample (an unreadable video, a conversation with nothing to learn):
+training replaces such a sample and counts it. Everything else stops the program.
+"""
+
+from __future__ import annotations
+
+
+class TimeChatError(Exception):
+    """Base of all errors that a user can cause and mend; entry points print it without a traceback."""
+
+
+class ConfigError(TimeChatError):
+    """A YAML file or `--options` says something that cannot be."""
+
+
+class RegistryError(ConfigError):
+    """A name that nobody registered."""
+
+
+class CheckpointError(TimeChatError):
+    """A weight file that is missing, hostile or does not fit the model."""
+
+
+class AnnotationError(TimeChatError):
+    """An annotation file that is broken or lacks something."""
+
+
+class PredictionError(TimeChatError):
+    """A file of predictions that does not fit the run or the ground truth."""
+
+
+class TrainingError(TimeChatError):
+    """Training cannot go on, for example because too many samples are unreadable."""
+
+
+class SampleError(TimeChatError):
+    """One sample that cannot be used."""
+
+
+class VideoError(SampleError):
+    """A video or image file that cannot be decoded.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it and what to do, one line.
+    """
+
+    def __init__(self, path: str, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path, self.reason)
+
+
+class ConversationError(TimeChatError):
+    """A conversation that cannot become token ids; names the setting to change."""
+
+
+class EmptySupervisionError(SampleError):
+    """A conversation that was cut so early that no answer token is left to learn from."""
+
+
+class ParseFailure(TimeChatError):
+    """An answer of the model that holds no times; `reason` says what was looked for.
+
+    Args:
+        answer: the text that could not be parsed.
+        reason: what is missing, one line.
+    """
+
+    def __init__(self, answer: str, reason: str):
+        super().__init__(f"{reason}: {answer[:200]!r}")
+        self.answer = answer
+        self.reason = reason
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.answer, self.reason)
