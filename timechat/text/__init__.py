@@ -1,0 +1,1 @@
+"""Words and ids, shared by data and model."""

@@ -1,0 +1,91 @@
+"""VideoBatch: what collate makes and the model takes, and how many tokens a video becomes.
+
+Shapes: B videos, F = sum of all their frame counts, S text tokens of the longest conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+
+from timechat.text.conversation import IGNORE_INDEX
+
+
+def num_windows(num_frames: int, stride: int, window_size: int) -> int:
+    """How many windows the sliding video Q-Former places on a video: one for `window_size` 0, else one per stride."""
+    return 1 if window_size <= 0 else -(-num_frames // stride)
+
+
+def num_video_tokens(num_frames: int, stride: int, num_queries: int, window_size: int) -> int:
+    """How many LLaMA embeddings a video of `num_frames` frames turns into (paper, section 3.2)."""
+    return num_windows(num_frames, stride, window_size) * num_queries
+
+
+@dataclass
+class VideoBatch:
+    """A ragged batch: the frames of all videos lie one after the other.
+
+    Attributes:
+        frames: uint8 (or normalised float) [F, 3, H, W].
+        frame_counts: frames of each video, B numbers that add up to F.
+        seconds: the time in seconds of each frame of each video; None for an image.
+        input_ids: [B, S], padded on the right with 0.
+        labels: [B, S], -100 where nothing is supervised.
+        attention_mask: bool [B, S], False on padding.
+        keys: where each sample came from, for logs.
+        skipped: samples that were replaced on the way to this batch, as JSON-ready records.
+    """
+
+    frames: torch.Tensor
+    frame_counts: list[int]
+    seconds: list[Sequence[float] | None]
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    attention_mask: torch.Tensor
+    keys: list[str] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        return len(self.frame_counts)
+
+    @property
+    def num_supervised(self) -> int:
+        """How many tokens the loss sees: the model predicts each one from those before it."""
+        return int((self.labels[:, 1:] != IGNORE_INDEX).sum())
+
+    def to(self, device: torch.device | str) -> VideoBatch:
+        """The same batch with its tensors on a device."""
+        moved = {
+            f.name: getattr(self, f.name).to(device, non_blocking=True)
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), torch.Tensor)
+        }
+        return replace(self, **moved)
+
+    def pin_memory(self) -> VideoBatch:
+        """Called by DataLoader, so that copies to a GPU overlap with work."""
+        pinned = {
+            f.name: getattr(self, f.name).pin_memory()
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), torch.Tensor)
+        }
+        return replace(self, **pinned)
+
+
+def pad_conversations(
+    conversations: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pad (input_ids, labels) pairs on the right to the longest: input_ids, labels, attention_mask, each [B, S]."""
+    longest = max(len(ids) for ids, _ in conversations)
+    input_ids = torch.full((len(conversations), longest), pad_id, dtype=torch.long)
+    labels = torch.full_like(input_ids, IGNORE_INDEX)
+    attention_mask = torch.zeros_like(input_ids, dtype=torch.bool)
+    for i, (ids, targets) in enumerate(conversations):
+        input_ids[i, : len(ids)] = torch.tensor(ids)
+        labels[i, : len(ids)] = torch.tensor(targets)
+        attention_mask[i, : len(ids)] = True
+    return input_ids, labels, attention_mask

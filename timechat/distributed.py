@@ -1,0 +1,81 @@
+"""Which process am I, and the few collective steps that code outside the runner needs.
+
+`torchrun` tells a process its place through the environment (RANK, WORLD_SIZE, LOCAL_RANK); without it there is one
+process and every function here does the obvious thing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+def rank() -> int:
+    """This process's number, 0 for the main process."""
+    return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", 0))
+
+
+def local_rank() -> int:
+    """This process's number on its own machine."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def world_size() -> int:
+    """How many processes work together."""
+    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_main_process() -> bool:
+    """True in the one process that writes logs, checkpoints and reports."""
+    return rank() == 0
+
+
+def init_process_group(device: torch.device) -> None:
+    """Join the other processes that torchrun started: NCCL on GPUs, gloo on CPUs. Does nothing for one process."""
+    if world_size() > 1 and not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def destroy_process_group() -> None:
+    """Leave the group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def all_reduce_sum(values: list[float], device: torch.device) -> list[float]:
+    """Add up a short list of numbers over all processes; every process gets the sums."""
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor.tolist()
+
+
+def gather_objects(value: Any) -> list[Any] | None:
+    """Collect one picklable value from each process: the list, in order of rank, on the main process, else None."""
+    if not dist.is_initialized():
+        return [value]
+    gathered: list[Any] | None = [None] * dist.get_world_size() if is_main_process() else None
+    dist.gather_object(value, gathered)
+    return gathered
+
+
+def setup_logging(level: int = logging.INFO) -> None:
+    """Send log lines to stderr: everything from the main process, warnings and worse from the others."""
+    logging.basicConfig(
+        level=level if is_main_process() else logging.WARNING,
+        format=f"%(asctime)s %(levelname)s {'' if world_size() == 1 else f'[rank {rank()}] '}%(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )

@@ -1,0 +1,121 @@
+"""One prompt template for training and inference: question-answer turns -> text -> ids and labels.
+
+The template is LLaMA-2's chat format around a video:
+
+    [INST] <<SYS>>\\n{system}\\n<</SYS>>\\n\\n<Video><ImageHere>...</Video> The video contains ... {q} [/INST] {a} </s>
+
+with later turns as `<s>[INST] {q} [/INST] {a} </s>`. An image stands between `<Image>` and `</Image>` and has no
+sentence about seconds. Supervised are the answers, `</s>` included; everything else has the label -100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from timechat.errors import ConversationError
+from timechat.text.timestamps import video_sentence
+from timechat.text.tokenizers import IMAGE_TOKEN, LlamaTokenizer
+
+IGNORE_INDEX = -100
+TRAINING_SYSTEM = " "  # the published recipe trains with one space as its system text
+
+_INST_END = "[/INST]"
+
+
+@dataclass(frozen=True)
+class EncodedConversation:
+    """Token ids of a conversation and what to predict at each of them (-100: nothing)."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+    @property
+    def num_supervised(self) -> int:
+        """How many tokens the loss sees."""
+        return sum(label != IGNORE_INDEX for label in self.labels)
+
+
+def visual_text(seconds: Sequence[float] | None, num_video_tokens: int) -> str:
+    """The placeholder of a video with its sentence about seconds, or of an image (`seconds` is None)."""
+    tokens = IMAGE_TOKEN * num_video_tokens
+    if seconds is None:
+        return f"<Image>{tokens}</Image> "
+    return f"<Video>{tokens}</Video> {video_sentence(seconds)}"
+
+
+def first_turn(question: str, visual: str, system: str) -> str:
+    """System text, video and first question, up to and including `[/INST]`."""
+    return f"[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{visual}{question} {_INST_END}"
+
+
+def encode_prompt(
+    question: str, seconds: Sequence[float] | None, tokenizer: LlamaTokenizer, *, num_video_tokens: int, system: str
+) -> list[int]:
+    """Ids of a prompt for generation, `<s>` first, one `<ImageHere>` per video token.
+
+    The published chat puts one more space between the sentence about seconds, which ends in one, and the question.
+    Released weights were evaluated so: their greedy answers depend on it.
+    """
+    text = first_turn(f" {question}", visual_text(seconds, num_video_tokens), system)
+    return tokenizer.encode(text)
+
+
+def encode_conversation(
+    qa: Sequence[Mapping[str, str]],
+    seconds: Sequence[float] | None,
+    tokenizer: LlamaTokenizer,
+    *,
+    num_video_tokens: int,
+    max_txt_len: int,
+    system: str = TRAINING_SYSTEM,
+) -> EncodedConversation:
+    """Ids and labels of a whole conversation, cut at `max_txt_len` ids; labels are set after the cut.
+
+    Args:
+        qa: turns with "q" and "a".
+        seconds: the time of each frame in seconds, None for an image.
+        num_video_tokens: how many embeddings the video turns into.
+
+    Raises:
+        ConversationError: there is no turn, or the cut falls inside the video tokens.
+    """
+    if not qa:
+        raise ConversationError("QA: a conversation needs at least one turn with q and a")
+    visual = visual_text(seconds, num_video_tokens)
+    text = "".join(
+        (first_turn(turn["q"], visual, system) if i == 0 else f"<s>[INST] {turn['q']} {_INST_END}")
+        + f" {turn['a']} </s>"
+        for i, turn in enumerate(qa)
+    )
+    full = tokenizer.encode(text)
+    input_ids = full[:max_txt_len]
+    kept = input_ids.count(tokenizer.image_token_id)
+    if kept != num_video_tokens:
+        _raise_bad_video_tokens(full.count(tokenizer.image_token_id), kept, num_video_tokens, max_txt_len)
+    return EncodedConversation(input_ids, _labels(input_ids, tokenizer))
+
+
+def _raise_bad_video_tokens(found: int, kept: int, expected: int, max_txt_len: int) -> None:
+    if found != expected:
+        raise ConversationError(
+            f"QA: a question or answer holds {IMAGE_TOKEN}, which stands for video tokens; remove it"
+        )
+    raise ConversationError(
+        f"max_txt_len={max_txt_len} cuts the conversation inside its {expected} video tokens ({kept} kept); "
+        "raise model.max_txt_len, or lower the number of frames or model.num_video_query_token"
+    )
+
+
+def _labels(input_ids: list[int], tokenizer: LlamaTokenizer) -> list[int]:
+    """Supervise from the token after the `]` that ends `[/INST]` up to and including `</s>`, in every turn."""
+    marker = tokenizer.encode(f"a {_INST_END}", bos=False)[len(tokenizer.encode("a", bos=False)) :]
+    labels = [IGNORE_INDEX] * len(input_ids)
+    answering = False
+    for i, token in enumerate(input_ids):
+        if answering:
+            labels[i] = token
+            answering = token != tokenizer.eos_id
+        elif input_ids[max(0, i - len(marker) + 1) : i + 1] == marker:
+            answering = True
+    return labels

@@ -1,0 +1,144 @@
+"""Token ids, exact: SentencePiece for LLaMA, WordPiece for the Q-Former. Each file is loaded once per process.
+
+LLaMA's ids come from SentencePiece itself. The tokenizer that the published weights were trained with treats special
+tokens as walls: text is split at them, white space around `<ImageHere>` is dropped, and each piece of text is encoded
+on its own, with its own leading space mark. Newer wrappers merge double spaces differently, so none is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import huggingface_hub
+import sentencepiece
+import tokenizers
+
+from timechat import distributed
+from timechat.errors import ConfigError
+
+IMAGE_TOKEN = "<ImageHere>"
+MAX_TIMESTAMP_TOKENS = 32  # the published code cuts timestamp sentences here
+
+_SPECIAL = re.compile(rf"(<s>|</s>|<unk>|\s*{re.escape(IMAGE_TOKEN)}\s*)")
+
+
+class LlamaTokenizer:
+    """LLaMA's SentencePiece ids, with `<ImageHere>` added as the first id after the vocabulary.
+
+    Args:
+        folder: a folder that holds `tokenizer.model`, or that file.
+
+    Raises:
+        ConfigError: the file is missing or is no SentencePiece model.
+    """
+
+    unk_id, bos_id, eos_id = 0, 1, 2
+    pad_id = 0
+
+    def __init__(self, folder: str | Path):
+        path = Path(folder)
+        path = path / "tokenizer.model" if path.is_dir() else path
+        if not path.is_file():
+            raise ConfigError(f"{path}: no SentencePiece model here; model.llama_model must name a LLaMA folder")
+        try:
+            self.sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError) as error:
+            raise ConfigError(f"{path}: not a SentencePiece model ({error})") from error
+        self.vocab_size = self.sp.vocab_size()
+        self.image_token_id = self.vocab_size
+        self._special_ids = {
+            "<unk>": self.unk_id,
+            "<s>": self.bos_id,
+            "</s>": self.eos_id,
+            IMAGE_TOKEN: self.image_token_id,
+        }
+
+    def __len__(self) -> int:
+        """Number of ids, `<ImageHere>` included."""
+        return self.vocab_size + 1
+
+    def encode(self, text: str, bos: bool = True) -> list[int]:
+        """Ids of a text; `bos` puts `<s>` first. Special tokens written out in the text become their ids."""
+        ids = [self.bos_id] if bos else []
+        for piece in _SPECIAL.split(text):
+            special = self._special_ids.get(piece.strip())
+            if special is not None:
+                ids.append(special)
+            elif piece:
+                ids.extend(self.sp.encode(piece))
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated ids: up to the first `</s>`, without special tokens and surrounding white space."""
+        ids = [int(i) for i in ids]
+        if self.eos_id in ids:
+            ids = ids[: ids.index(self.eos_id)]
+        special = set(self._special_ids.values())
+        return self.sp.decode([i for i in ids if i not in special and i < self.vocab_size]).strip()
+
+
+@functools.lru_cache(maxsize=8)
+def load_tokenizer(llama_model: str | Path) -> LlamaTokenizer:
+    """The tokenizer of a LLaMA folder, `<ImageHere>` included; loaded once. Raises ConfigError."""
+    return LlamaTokenizer(llama_model)
+
+
+class QFormerTokenizer:
+    """BERT's uncased WordPiece ids for timestamp sentences.
+
+    Args:
+        vocab_file: `vocab.txt`, one entry a line.
+
+    Raises:
+        ConfigError: the file lacks one of the entries that BERT needs.
+    """
+
+    def __init__(self, vocab_file: str | Path):
+        vocab = {word: i for i, word in enumerate(Path(vocab_file).read_text(encoding="utf-8").splitlines())}
+        missing = [word for word in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if word not in vocab]
+        if missing:
+            raise ConfigError(
+                f"{vocab_file}: lacks {', '.join(missing)}; model.qformer_tokenizer needs a BERT vocab.txt"
+            )
+        self._tokenizer = tokenizers.BertWordPieceTokenizer(vocab, lowercase=True)
+        self.pad_id = vocab["[PAD]"]
+        self.vocab_size = len(vocab) + 1  # the published code adds [DEC]: one more row in the embedding table
+
+    def encode(self, text: str) -> list[int]:
+        """`[CLS]` + word pieces + `[SEP]`, at most 32 ids."""
+        ids = self._tokenizer.encode(text).ids
+        return ids if len(ids) <= MAX_TIMESTAMP_TOKENS else [*ids[: MAX_TIMESTAMP_TOKENS - 1], ids[-1]]
+
+
+@functools.lru_cache(maxsize=8)
+def load_qformer_tokenizer(name: str | Path) -> QFormerTokenizer:
+    """The Q-Former's tokenizer: a folder with `vocab.txt`, that file, or a hub id; loaded once.
+
+    A name without such a file is looked for under `ckpt/` (`ckpt/bert-base-uncased`), and only then on the hub.
+    Raises ConfigError with the command that downloads the file.
+    """
+    for path in (Path(name), Path("ckpt") / Path(name).name):
+        if path.is_file():
+            return QFormerTokenizer(path)
+        if (path / "vocab.txt").is_file():
+            return QFormerTokenizer(path / "vocab.txt")
+    return QFormerTokenizer(_vocab_from_hub(str(name)))
+
+
+def _vocab_from_hub(repo_id: str) -> str:
+    """Download `vocab.txt` in the main process; the others wait and read the same cache."""
+    try:
+        if distributed.is_main_process():
+            with contextlib.suppress(OSError, ValueError):  # every process meets the same error just below
+                huggingface_hub.hf_hub_download(repo_id, "vocab.txt")
+        distributed.barrier()
+        return huggingface_hub.hf_hub_download(repo_id, "vocab.txt", local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.qformer_tokenizer: no vocab.txt at {repo_id} or {Path('ckpt') / Path(repo_id).name}, nor could it be "
+            f"downloaded; with internet access: hf download {repo_id} vocab.txt --local-dir ckpt/{Path(repo_id).name}"
+        ) from error
