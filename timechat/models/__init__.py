@@ -1,0 +1,23 @@
+"""The model, one file for each part; `build_model` makes one from the `model` section of a config."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from timechat.models.timechat import TimeChat
+from timechat.registry import registry
+
+__all__ = ["TimeChat", "build_model"]
+
+
+def build_model(cfg: DictConfig, load_weights: bool = True) -> TimeChat:
+    """Build the model that `cfg.arch` names and load every weight file that the section names, in evaluation mode.
+
+    Args:
+        cfg: the `model` section, from `timechat.config.load_config`.
+        load_weights: False skips all weight files, to look at names and shapes alone.
+
+    Raises:
+        ConfigError, CheckpointError: naming the key or the file.
+    """
+    return registry.get_model_class(cfg.arch)(cfg, load_weights=load_weights).eval()

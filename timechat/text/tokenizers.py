@@ -81,10 +81,13 @@ class LlamaTokenizer:
         return self.sp.decode([i for i in ids if i not in special and i < self.vocab_size]).strip()
 
 
-@functools.lru_cache(maxsize=8)
+# The caches are keyed on resolved paths: the same relative name means another file in another working directory.
+_load_llama = functools.lru_cache(maxsize=8)(LlamaTokenizer)
+
+
 def load_tokenizer(llama_model: str | Path) -> LlamaTokenizer:
     """The tokenizer of a LLaMA folder, `<ImageHere>` included; loaded once. Raises ConfigError."""
-    return LlamaTokenizer(llama_model)
+    return _load_llama(Path(llama_model).resolve())
 
 
 class QFormerTokenizer:
@@ -114,7 +117,9 @@ class QFormerTokenizer:
         return ids if len(ids) <= MAX_TIMESTAMP_TOKENS else [*ids[: MAX_TIMESTAMP_TOKENS - 1], ids[-1]]
 
 
-@functools.lru_cache(maxsize=8)
+_load_qformer = functools.lru_cache(maxsize=8)(QFormerTokenizer)
+
+
 def load_qformer_tokenizer(name: str | Path) -> QFormerTokenizer:
     """The Q-Former's tokenizer: a folder with `vocab.txt`, that file, or a hub id; loaded once.
 
@@ -123,10 +128,10 @@ def load_qformer_tokenizer(name: str | Path) -> QFormerTokenizer:
     """
     for path in (Path(name), Path("ckpt") / Path(name).name):
         if path.is_file():
-            return QFormerTokenizer(path)
+            return _load_qformer(path.resolve())
         if (path / "vocab.txt").is_file():
-            return QFormerTokenizer(path / "vocab.txt")
-    return QFormerTokenizer(_vocab_from_hub(str(name)))
+            return _load_qformer((path / "vocab.txt").resolve())
+    return _load_qformer(Path(_vocab_from_hub(str(name))))
 
 
 def _vocab_from_hub(repo_id: str) -> str:
@@ -139,6 +144,6 @@ def _vocab_from_hub(repo_id: str) -> str:
         return huggingface_hub.hf_hub_download(repo_id, "vocab.txt", local_files_only=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"model.qformer_tokenizer: no vocab.txt at {repo_id} or {Path('ckpt') / Path(repo_id).name}, nor could it be "
+            f"model.qformer_tokenizer: no vocab.txt at {repo_id} or ckpt/{Path(repo_id).name}, nor could it be "
             f"downloaded; with internet access: hf download {repo_id} vocab.txt --local-dir ckpt/{Path(repo_id).name}"
         ) from error

@@ -1,0 +1,303 @@
+"""Read and write weights; every key of every file is accounted for.
+
+Published files hold tensors under "model" or bare, with the parameter names that the modules here have. One rule
+decides what may be absent: a *part* (the Q-Former, LoRA, ...) comes whole or not at all. Keys under our own parts that
+fit nothing, lack siblings or have another shape are errors; keys of other models are listed in the report.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from timechat.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+EVA_CLIP_G = "eva_clip_g"  # what published configs call the ViT's file
+EVA_CLIP_G_PATH = "ckpt/blip2/eva_vit_g.pth"
+
+POS_EMBED = "visual_encoder.pos_embed"
+FRAME_POSITIONS = "video_frame_position_embedding.weight"
+
+# Files that are read for some parts alone; whatever else of ours is in them counts as unused.
+TAKES = {
+    "vit_model": {"visual_encoder"},
+    "q_former_model": {"Qformer", "query_tokens", "ln_vision"},
+    "llama_proj_model": {"llama_proj"},
+}
+
+# Buffers that published files carry along and every model makes for itself.
+_BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_index)$")
+# BLIP-2 cuts the ViT before its last block; file and config agree on where.
+_VIT_TAIL = re.compile(r"visual_encoder\.(head|norm|fc_norm)\.")
+_VIT_BLOCK = re.compile(r"visual_encoder\.blocks\.(\d+)\.")
+_TEXT_PATH = re.compile(
+    r"Qformer\.bert\.(embeddings\.(word|position)_embeddings|encoder\.layer\.\d+\.(intermediate|output))\."
+)
+
+
+def canonical_name(name: str) -> str:
+    """The published name of a parameter: newer peft puts `base_layer` into the names of the layers that LoRA wraps."""
+    return name.replace(".base_layer.", ".")
+
+
+def part_of(name: str) -> str | None:
+    """Which part of the model a published name belongs to; None for names of other models."""
+    top = name.split(".", 1)[0]
+    if top in ("Qformer", "video_Qformer"):
+        return top if name.startswith(f"{top}.bert.") else None
+    if top == "llama_model":
+        return "LoRA" if ".lora_" in name else "llama_model"
+    own = ("visual_encoder", "ln_vision", "query_tokens", "video_query_tokens", "llama_proj")
+    return top if top in (*own, "video_frame_position_embedding") else None
+
+
+@dataclass
+class LoadReport:
+    """What became of every key of one file.
+
+    Attributes:
+        source: the config key and the file.
+        loaded: keys whose numbers are in the model now.
+        resized: the ones among them that were interpolated.
+        buffers: buffers, ignored by name.
+        unused: keys that the config leaves out on purpose (the ViT's last block, the text path without text).
+        foreign: keys of other models.
+        unexpected: keys under our own parts that fit nothing (an error unless allowed).
+    """
+
+    source: str
+    loaded: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    buffers: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = {name: getattr(self, name) for name in ("resized", "buffers", "unused", "foreign", "unexpected")}
+        extra = "".join(f", {len(keys)} {name}" for name, keys in counts.items() if keys)
+        prefixes = sorted({".".join(key.split(".")[:2]) for key in self.foreign})
+        listed = f" (foreign: {', '.join(prefixes)})" if prefixes else ""
+        return f"{self.source}: {len(self.loaded)} tensors loaded{extra}{listed}"
+
+
+def read_file(path: str | Path, key: str) -> dict[str, Any]:
+    """Read a .pth or .safetensors file onto the CPU, running none of its code.
+
+    Args:
+        path: the file.
+        key: the setting that names it, for error messages.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds code instead of numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{key}={path}: no such file; correct the path or set {key} to an empty string")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{key}={path}: refused, it is damaged or holds code and not only tensors ({_first_line(error)})"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{key}={path}: not a readable checkpoint ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{key}={path}: holds a {type(content).__name__}, not a dict of tensors")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def state_dict_of(content: dict[str, Any], source: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, under "model" or bare. Raises CheckpointError when something else is among them."""
+    state = content.get("model", content)
+    strangers = (
+        [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
+        if isinstance(state, dict)
+        else ["model"]
+    )
+    if strangers or not state:
+        raise CheckpointError(f"{source}: expected tensors by name, found {strangers[:3] or 'nothing'}")
+    return state
+
+
+def load_weights(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    source: str,
+    *,
+    parts: set[str] | None = None,
+    allow_unexpected: bool = False,
+) -> LoadReport:
+    """Copy a state dict with published names into the model, in the model's precision.
+
+    Args:
+        model: a TimeChat.
+        state: tensors by published name (peft's newer `base_layer` names are understood too).
+        source: what to call it in messages.
+        parts: take these parts alone; None takes all.
+        allow_unexpected: turn unexpected keys under our own parts into warnings.
+
+    Raises:
+        CheckpointError: listing every key that is missing, unexpected or misshapen.
+    """
+    own = {canonical_name(name): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
+    state = {canonical_name(name): tensor for name, tensor in state.items()}
+    report, problems = LoadReport(source), []
+    for name, tensor in state.items():
+        _sort_key(model, own, name, parts, report)
+        if name in report.loaded:
+            problem = _copy(own[name], name, tensor, report)
+            problems += [problem] if problem else []
+    problems += _incomplete_parts(own, set(report.loaded))
+    if report.unexpected:
+        message = f"unexpected: {_some(report.unexpected)}"
+        if allow_unexpected:
+            logger.warning("%s: %s", source, message)
+        else:
+            problems.append(f"{message} (model.allow_unexpected=true turns this into a warning)")
+    if problems:
+        raise CheckpointError(f"{source}: does not fit the model:\n  " + "\n  ".join(problems))
+    logger.info("%s", report)
+    return report
+
+
+def _sort_key(model: nn.Module, own: dict[str, Tensor], name: str, parts: set[str] | None, report: LoadReport) -> None:
+    part = part_of(name)
+    if _BUFFERS.search(name):
+        report.buffers.append(name)
+    elif part is not None and parts is not None and part not in parts:
+        report.unused.append(name)
+    elif name in own:
+        report.loaded.append(name)
+    elif part is None:
+        report.foreign.append(name)
+    elif _left_out(model, name):
+        report.unused.append(name)
+    else:
+        report.unexpected.append(name)
+
+
+def _left_out(model: nn.Module, name: str) -> bool:
+    """Whether the config leaves a key of ours out on purpose."""
+    block = _VIT_BLOCK.match(name)
+    if block:
+        return int(block[1]) == len(model.visual_encoder.blocks)
+    without_text = not model.cfg.qformer_text_input
+    return bool(_VIT_TAIL.match(name) or (without_text and _TEXT_PATH.match(name)))
+
+
+def _copy(target: Tensor, name: str, tensor: Tensor, report: LoadReport) -> str | None:
+    """Copy one tensor, resized where that is defined; returns the problem if it does not fit."""
+    if tensor.shape != target.shape and name in _RESIZE:
+        resized = _RESIZE[name](tensor, target)
+        if resized is not None:
+            report.resized.append(name)
+            tensor = resized
+    if tensor.shape != target.shape:
+        return f"misshapen: {name} is {list(tensor.shape)} in the file, {list(target.shape)} in the model"
+    with torch.no_grad():
+        target.copy_(tensor)
+    return None
+
+
+def _resize_pos_embed(tensor: Tensor, target: Tensor) -> Tensor | None:
+    """Position embeddings [1, 1 + n^2, E] of the ViT for another image size: the grid is interpolated (bicubic)."""
+    if tensor.ndim != 3 or tensor.shape[2] != target.shape[2]:
+        return None
+    side = round((target.shape[1] - 1) ** 0.5)
+    return resample_abs_pos_embed(tensor.float(), [side, side], num_prefix_tokens=1)
+
+
+def resize_frame_positions(tensor: Tensor, target: Tensor) -> Tensor | None:
+    """Frame positions [n, D] for another `max_frame_pos`: nearest neighbour, as the published code does it."""
+    if tensor.ndim != 2 or tensor.shape[1] != target.shape[1]:
+        return None
+    return F.interpolate(tensor.float().T[None], size=target.shape[0], mode="nearest")[0].T
+
+
+_RESIZE: dict[str, Callable[[Tensor, Tensor], Tensor | None]] = {
+    POS_EMBED: _resize_pos_embed,
+    FRAME_POSITIONS: resize_frame_positions,
+}
+
+
+def _incomplete_parts(own: dict[str, Tensor], loaded: set[str]) -> list[str]:
+    """A part comes whole or not at all: the missing names of parts that the file has begun."""
+    begun = {part_of(name) for name in loaded}
+    missing = [n for n in own if part_of(n) in begun and n not in loaded and not _BUFFERS.search(n)]
+    return [f"missing: {_some(missing)}"] if missing else []
+
+
+def _some(names: Iterable[str], limit: int = 10) -> str:
+    names = list(names)
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def load_configured_weights(model: nn.Module, cfg: DictConfig) -> list[LoadReport]:
+    """Load every file that the `model` section names, in the published order; later files win.
+
+    `vit_model` (bare ViT names), `q_former_model` (gives the Q-Former, its queries and ln_vision), `llama_proj_model`,
+    `ckpt`, `ckpt_2`. What no file gave stays at its initial value and is named in a warning.
+
+    Raises:
+        CheckpointError: see `read_file` and `load_weights`.
+    """
+    reports = []
+    for key in ("vit_model", "q_former_model", "llama_proj_model", "ckpt", "ckpt_2"):
+        path = EVA_CLIP_G_PATH if cfg[key] == EVA_CLIP_G else cfg[key]
+        if not path:
+            continue
+        source = f"model.{key}={path}"
+        state = state_dict_of(read_file(path, f"model.{key}"), source)
+        if key == "vit_model":
+            state = {f"visual_encoder.{name}": tensor for name, tensor in state.items()}
+        reports.append(load_weights(model, state, source, parts=TAKES.get(key), allow_unexpected=cfg.allow_unexpected))
+        if not reports[-1].loaded:
+            raise CheckpointError(
+                f"{source}: none of its {len(state)} tensors belongs to TimeChat; is it the right file?"
+            )
+    loaded = {part_of(name) for report in reports for name in report.loaded} | {"llama_model"}
+    initial = sorted({part_of(canonical_name(name)) or name for name, _ in model.named_parameters()} - loaded)
+    if initial:
+        logger.warning("no weight file gave %s: they stay at their random initial values", ", ".join(initial))
+    return reports
+
+
+def trainable_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """What published checkpoints hold under "model": trainable parameters and buffers, by published name."""
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    return {canonical_name(name): tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def save_file(content: dict[str, Any], path: str | Path) -> None:
+    """Write a checkpoint beside its place and rename it, so that the name never stands for half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

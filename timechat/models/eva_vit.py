@@ -1,0 +1,71 @@
+"""The frame encoder: EVA ViT-g as BLIP-2 uses it (arXiv 2211.07636), that is, without its last block and final norm.
+
+timm's `Eva` has the published parameter names. Shapes: F frames, P = (image_size / 14)^2 + 1 tokens, E width.
+"""
+
+from __future__ import annotations
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from timechat.errors import ConfigError
+
+PATCH_SIZE = 14
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+_MLP_RATIO = 4.3637
+
+
+def build_eva_vit(
+    *,
+    image_size: int = 224,
+    embed_dim: int = 1408,
+    depth: int = 39,
+    num_heads: int = 16,
+    drop_path_rate: float = 0.0,
+    grad_checkpointing: bool = False,
+) -> nn.Module:
+    """Build the encoder with random weights; the defaults are EVA ViT-g's sizes.
+
+    Args:
+        depth: number of blocks that are kept: 39 of the published 40.
+
+    Raises:
+        ConfigError: the image is no whole number of patches, or the width no multiple of the heads.
+    """
+    if image_size % PATCH_SIZE:
+        raise ConfigError(f"model.image_size={image_size}: must be a multiple of the patch size {PATCH_SIZE}")
+    if embed_dim % num_heads:
+        raise ConfigError(f"model.vit: embed_dim={embed_dim} is no multiple of num_heads={num_heads}")
+    vit = timm.create_model(
+        "eva_giant_patch14_224",
+        pretrained=False,
+        img_size=image_size,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        mlp_ratio=_MLP_RATIO,
+        drop_path_rate=drop_path_rate,
+        num_classes=0,
+    )
+    # The head's norm and any final norm belong to the classifier that BLIP-2 cuts off; ln_vision takes their place.
+    vit.norm = nn.Identity()
+    vit.fc_norm = nn.Identity()
+    vit.set_grad_checkpointing(grad_checkpointing)
+    return vit
+
+
+def normalise_pixels(frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 [F, 3, H, W] -> normalised [F, 3, H, W]; frames that are floats already are taken as normalised."""
+    if frames.dtype == torch.uint8:
+        mean = torch.tensor(PIXEL_MEAN, device=frames.device)[:, None, None]
+        std = torch.tensor(PIXEL_STD, device=frames.device)[:, None, None]
+        frames = (frames.float() / 255 - mean) / std
+    return frames.to(dtype)
+
+
+def encode_pixels(vit: nn.Module, frames: Tensor) -> Tensor:
+    """Frames [F, 3, H, W], uint8 or normalised floats -> tokens [F, P, E], in the encoder's precision."""
+    return vit.forward_features(normalise_pixels(frames, vit.patch_embed.proj.weight.dtype))

@@ -1,0 +1,165 @@
+"""The language decoder: a Hugging Face LLaMA, with LoRA and RoPE scaling where the config asks for them.
+
+The only place that knows how deep peft hides `embed_tokens`, the layers and the head. Shapes: B rows, S tokens, D
+width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from timechat.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+TRAINED_CONTEXT = 2048  # tokens that the published decoder was tuned for; longer texts stretch its positions
+ROPE_FACTOR = 2.0
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def resolve_precision(name: str) -> torch.dtype:
+    """`fp32`, `fp16`, `bf16`, or `auto`: bf16, but fp16 on a GPU without bf16. Raises ConfigError."""
+    if name == "auto":
+        no_bf16 = torch.cuda.is_available() and not torch.cuda.is_bf16_supported()
+        return torch.float16 if no_bf16 else torch.bfloat16
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision {name!r}: choose one of auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def build_llama(
+    folder: str | Path,
+    *,
+    precision: str = "auto",
+    max_txt_len: int = TRAINED_CONTEXT,
+    load_weights: bool = True,
+    low_resource: bool = False,
+    device_8bit: int = 0,
+) -> transformers.LlamaForCausalLM:
+    """Load a LLaMA folder in Hugging Face's format (`config.json`, weights as .safetensors or .bin, also sharded).
+
+    Args:
+        folder: the folder; it also holds `tokenizer.model`.
+        precision: see `resolve_precision`.
+        max_txt_len: positions are scaled by 2 (linear RoPE scaling) above 2048, as in the published code.
+        load_weights: False leaves the random initial weights (to look at shapes, on the meta device for example).
+        low_resource: 8-bit weights through bitsandbytes, on the GPU `device_8bit`.
+
+    Raises:
+        ConfigError: the folder holds no LLaMA that can be loaded.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"model.llama_model={folder}: no config.json there; it must be a Hugging Face LLaMA folder")
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if config.model_type != "llama":
+        raise ConfigError(
+            f"model.llama_model={folder}: its config.json says model_type {config.model_type!r}, not llama"
+        )
+    if max_txt_len > TRAINED_CONTEXT:
+        theta = (config.rope_parameters or {}).get("rope_theta", 10000.0)
+        config.rope_parameters = {"rope_type": "linear", "factor": ROPE_FACTOR, "rope_theta": theta}
+    dtype = resolve_precision(precision)
+    if not load_weights:
+        return transformers.LlamaForCausalLM(config).to(dtype)
+    options = _eight_bit_options(device_8bit) if low_resource else {}
+    try:
+        return transformers.LlamaForCausalLM.from_pretrained(folder, config=config, dtype=dtype, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"model.llama_model={folder}: cannot be loaded ({error})") from error
+
+
+def _eight_bit_options(device: int) -> dict:
+    if not torch.cuda.is_available():
+        raise ConfigError("model.low_resource=true loads LLaMA in 8 bits, which needs a CUDA GPU; set it to false")
+    return {
+        "quantization_config": transformers.BitsAndBytesConfig(load_in_8bit=True),
+        "device_map": {"": device},
+    }
+
+
+def add_lora(
+    llama: nn.Module, *, r: int = 32, alpha: int = 32, dropout: float = 0.1, inference_mode: bool = False
+) -> peft.PeftModel:
+    """Wrap attention's four projections with LoRA; with `inference_mode` its weights are frozen too."""
+    config = peft.LoraConfig(
+        task_type=peft.TaskType.CAUSAL_LM,
+        inference_mode=inference_mode,
+        r=r,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(LORA_TARGETS),
+    )
+    return peft.get_peft_model(llama, config)
+
+
+def _causal_lm(llama: nn.Module) -> transformers.LlamaForCausalLM:
+    return llama.get_base_model() if isinstance(llama, peft.PeftModel) else llama
+
+
+def hidden_size(llama: nn.Module) -> int:
+    """Width of the embeddings that the decoder takes."""
+    return _causal_lm(llama).config.hidden_size
+
+
+def vocab_size(llama: nn.Module) -> int:
+    """Number of rows of the embedding table."""
+    return _causal_lm(llama).config.vocab_size
+
+
+def embed_with_video(llama: nn.Module, input_ids: Tensor, is_video: Tensor, videos: Sequence[Tensor]) -> Tensor:
+    """Token embeddings, with the videos' embeddings in the marked places.
+
+    Args:
+        input_ids: [B, S]; ids under the mark may lie outside the vocabulary.
+        is_video: bool [B, S], as many True in row i as `videos[i]` is long.
+        videos: [N_i, D] each.
+
+    Returns:
+        [B, S, D] in the decoder's precision.
+
+    Raises:
+        ConfigError: a row has another number of places than its video has embeddings.
+    """
+    places, sizes = is_video.sum(dim=1).tolist(), [len(video) for video in videos]
+    if places != sizes:
+        raise ConfigError(f"rows have {places} video tokens, but their videos became {sizes} embeddings")
+    embeds = _causal_lm(llama).model.embed_tokens(input_ids.masked_fill(is_video, 0))
+    return embeds.masked_scatter(is_video[..., None], torch.cat(list(videos)).to(embeds.dtype))
+
+
+def decode(llama: nn.Module, embeds: Tensor, attention_mask: Tensor) -> Tensor:
+    """Embeddings [B, S, D] -> last hidden states [B, S, D]."""
+    out = _causal_lm(llama).model(inputs_embeds=embeds, attention_mask=attention_mask.long(), use_cache=False)
+    return out.last_hidden_state
+
+
+def logits(llama: nn.Module, hidden: Tensor) -> Tensor:
+    """Hidden states [..., D] -> scores of the next token [..., V]."""
+    return _causal_lm(llama).lm_head(hidden)
+
+
+def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """[S_i, D] each -> [B, S, D] padded on the left with zeros, and its bool mask [B, S]."""
+    embeds = pad_sequence(list(rows), batch_first=True, padding_side="left")
+    ones = [row.new_ones(len(row), dtype=torch.bool) for row in rows]
+    return embeds, pad_sequence(ones, batch_first=True, padding_side="left")
+
+
+def generate(llama: nn.Module, embeds: Tensor, attention_mask: Tensor, **options: object) -> Tensor:
+    """Continue left-padded embeddings [B, S, D]: ids of the new tokens alone, [B, at most max_new_tokens]."""
+    return _causal_lm(llama).generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
+
+
+def enable_grad_checkpointing(llama: nn.Module) -> None:
+    """Trade compute for memory in training: activations are recomputed in the backward pass."""
+    _causal_lm(llama).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
