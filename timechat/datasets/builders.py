@@ -1,0 +1,123 @@
+"""Config entry -> dataset. Three builders serve all datasets; which one a name uses stands in its YAML file."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from omegaconf import DictConfig
+
+from timechat.config import frames_per_video
+from timechat.datasets.instruction import InstructionDataset, Item, TokenBudget, read_captions, read_instructions
+from timechat.datasets.processors import Processor
+from timechat.datasets.video import Video, load_image, load_video
+from timechat.errors import ConfigError
+from timechat.registry import registry
+from timechat.text.tokenizers import load_tokenizer
+
+
+class DatasetBuilder:
+    """Builds one dataset.
+
+    Args:
+        name: of the entry under `datasets`.
+        cfg: that entry, defaults filled in.
+        model: the config's `model` section, which says how many frames of what size become how many tokens.
+    """
+
+    data_type = "video"
+
+    def __init__(self, name: str, cfg: DictConfig, model: DictConfig):
+        self.name, self.cfg, self.model = name, cfg, model
+        if cfg.data_type != self.data_type:
+            raise ConfigError(
+                f"datasets.{name}.data_type={cfg.data_type}: builder {cfg.builder} reads data_type {self.data_type}"
+            )
+
+    def build(self) -> InstructionDataset:
+        """Read the annotations and make the dataset. Raises ConfigError, AnnotationError."""
+        model, info = self.model, self.cfg.build_info
+        if not info.anno_dir:
+            raise ConfigError(f"datasets.{self.name}.build_info.anno_dir is empty: name the annotation file")
+        budget = TokenBudget(
+            tokenizer=load_tokenizer(model.llama_model),
+            max_txt_len=model.max_txt_len,
+            stride=model.stride,
+            window_size=model.window_size,
+            num_video_query_token=model.num_video_query_token,
+        )
+        return InstructionDataset(
+            self.name,
+            self.read_items(info.anno_dir, info.videos_dir),
+            info.videos_dir,
+            load=self.loader(),
+            processor=self.processor(),
+            budget=budget,
+            timestamps=self.data_type == "video",
+        )
+
+    def read_items(self, anno: str, videos_dir: str) -> list[Item]:
+        """The items of the annotation file."""
+        return read_instructions(anno, videos_dir)
+
+    def loader(self) -> partial[Video]:
+        """What reads a file: (path, generator) -> Video."""
+        return partial(
+            _load_sampled,
+            n_frms=frames_per_video(self.model),
+            image_size=self.model.image_size,
+            sampling=self.cfg.sample_type,
+        )
+
+    def processor(self) -> Processor:
+        """The processor of the train split."""
+        settings = {k: v for k, v in self.cfg.vis_processor.train.items() if v is not None and k != "n_frms"}
+        cls = registry.get_processor_class(settings["name"])
+        return cls.from_config({**settings, "image_size": self.model.image_size})
+
+
+def _load_sampled(path: str, generator: torch.Generator, *, n_frms: int, image_size: int, sampling: str) -> Video:
+    return load_video(path, n_frms=n_frms, image_size=image_size, sampling=sampling, generator=generator)
+
+
+def _load_single(path: str, generator: torch.Generator, *, image_size: int) -> Video:
+    return load_image(path, image_size=image_size)
+
+
+@registry.register_builder("video_instruct")
+class VideoInstructBuilder(DatasetBuilder):
+    """TimeIT, Valley and everything in their format."""
+
+
+@registry.register_builder("image_instruct")
+class ImageInstructBuilder(DatasetBuilder):
+    """LLaVA-style instructions about images; an image is a video of one frame without times."""
+
+    data_type = "images"
+
+    def read_items(self, anno: str, videos_dir: str) -> list[Item]:
+        """The items of the annotation file, whose paths stand under `image`."""
+        return read_instructions(anno, videos_dir, media="image")
+
+    def loader(self) -> partial[Video]:
+        """What reads a file: (path, generator) -> Video of one frame."""
+        return partial(_load_single, image_size=self.model.image_size)
+
+
+@registry.register_builder("caption")
+class CaptionBuilder(DatasetBuilder):
+    """WebVid's captions."""
+
+    def read_items(self, anno: str, videos_dir: str) -> list[Item]:
+        """The rows of the CSV file."""
+        return read_captions(anno, videos_dir)
+
+
+def build_datasets(cfg: DictConfig) -> list[InstructionDataset]:
+    """Build every dataset of a config, in its order. Raises ConfigError, AnnotationError."""
+    if not cfg.datasets:
+        raise ConfigError("datasets: is empty; training needs at least one")
+    return [
+        registry.get_builder_class(entry.builder)(name, entry, cfg.model).build()
+        for name, entry in cfg.datasets.items()
+    ]

@@ -1,0 +1,76 @@
+"""Positions of the stream -> samples -> VideoBatch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from timechat.batch import VideoBatch, pad_conversations
+from timechat.datasets.instruction import InstructionDataset, Sample
+from timechat.datasets.sampler import EpochStream, sample_generator
+from timechat.errors import SampleError
+from timechat.text.tokenizers import LlamaTokenizer
+
+MAX_REPLACEMENTS = 10  # positions tried after an unreadable one before the run is told to stop
+
+
+@dataclass
+class Fetched:
+    """What one position gave: a sample (None when nothing near it can be read), and what was skipped on the way."""
+
+    sample: Sample | None
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+
+class StreamDataset(torch.utils.data.Dataset):
+    """The samples of one epoch by position.
+
+    A sample that cannot be used is replaced by the one at the next position of the stream, so that the replacement is
+    the same on every machine; what was skipped travels with the batch, to be counted and written down.
+
+    Args:
+        datasets: what the stream's references point into.
+        stream: the epoch.
+        seed, epoch: key the randomness of each sample, together with its position.
+    """
+
+    def __init__(self, datasets: Sequence[InstructionDataset], stream: EpochStream, seed: int, epoch: int):
+        self.datasets, self.stream, self.seed, self.epoch = datasets, stream, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def __getitem__(self, position: int) -> Fetched:
+        """Read the sample at a position. Errors other than SampleError pass through: the config is wrong then."""
+        skipped: list[dict[str, Any]] = []
+        for tried in range(position, position + 1 + min(MAX_REPLACEMENTS, len(self) - 1)):
+            ref = self.stream[tried % len(self)]
+            dataset = self.datasets[ref.dataset]
+            try:
+                generator = sample_generator(self.seed, self.epoch, tried % len(self))
+                return Fetched(dataset.sample(ref.index, generator), skipped)
+            except SampleError as error:
+                skipped.append(
+                    {"epoch": self.epoch, "position": position, "sample": dataset.key(ref.index), "error": str(error)}
+                )
+        return Fetched(None, skipped)
+
+
+def collate(fetched: Sequence[Fetched]) -> VideoBatch:
+    """Pack what a micro-batch's positions gave; a batch may be shorter than asked for, even empty."""
+    samples = [f.sample for f in fetched if f.sample is not None]
+    pairs = [(sample.input_ids, sample.labels) for sample in samples] or [([], [])]
+    input_ids, labels, attention_mask = pad_conversations(pairs, LlamaTokenizer.pad_id)
+    return VideoBatch(
+        frames=torch.cat([sample.frames for sample in samples]) if samples else torch.empty(0, 3, 0, 0),
+        frame_counts=[len(sample.frames) for sample in samples],
+        seconds=[sample.seconds for sample in samples],
+        input_ids=input_ids,
+        labels=labels,
+        attention_mask=attention_mask,
+        keys=[sample.key for sample in samples],
+        skipped=[record for f in fetched for record in f.skipped],
+    )

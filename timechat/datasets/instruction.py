@@ -1,0 +1,247 @@
+"""Annotation files -> instruction samples: frames, seconds, ids and labels.
+
+An item is `{"video": path, "QA": [{"q": ..., "a": ...}, ...]}` (TimeIT, Valley) or has LLaVA's `conversations`; images
+have the key `image`. The whole file is checked when it is read, and everything wrong in it is listed at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timechat.batch import num_video_tokens
+from timechat.datasets.video import Video
+from timechat.errors import AnnotationError, EmptySupervisionError
+from timechat.text.conversation import encode_conversation
+from timechat.text.tokenizers import LlamaTokenizer
+
+MAX_LISTED = 10
+CAPTION_QUESTION = "Describe what happens in this video."
+
+_MEDIA_MARK = re.compile(r"\s*<(?:video|image)>\s*")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry of an annotation file: a path below `videos_dir` and its question-answer turns."""
+
+    path: str
+    qa: tuple[dict[str, str], ...]
+
+
+@dataclass
+class Sample:
+    """What the dataset gives and collate takes.
+
+    Attributes:
+        frames: uint8 [T, 3, H, W].
+        seconds: T times in seconds; None for an image.
+        input_ids, labels: of the conversation.
+        key: the file and where its annotation stands.
+    """
+
+    frames: Tensor
+    seconds: list[float] | None
+    input_ids: list[int]
+    labels: list[int]
+    key: str
+
+
+@dataclass(frozen=True)
+class TokenBudget:
+    """How frames become tokens; the numbers are those of the config's `model` section."""
+
+    tokenizer: LlamaTokenizer
+    max_txt_len: int
+    stride: int
+    window_size: int
+    num_video_query_token: int
+
+    def video_tokens(self, num_frames: int) -> int:
+        """LLaMA embeddings of a video of `num_frames` frames."""
+        return num_video_tokens(num_frames, self.stride, self.num_video_query_token, self.window_size)
+
+
+class InstructionDataset(torch.utils.data.Dataset):
+    """Question-answer turns about videos or images.
+
+    Args:
+        name: of the dataset, for messages.
+        items: what `read_instructions` or `read_captions` gave.
+        videos_dir: the folder that their paths are relative to.
+        load: reads a file: (path, generator) -> Video.
+        processor: uint8 [T, H, W, 3] -> uint8 [T, 3, H, W].
+        budget: how frames become tokens.
+        timestamps: whether the frames have times (videos) or not (images).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        items: Sequence[Item],
+        videos_dir: str | Path,
+        *,
+        load: Callable[[str, torch.Generator], Video],
+        processor: Callable[[Tensor, torch.Generator], Tensor],
+        budget: TokenBudget,
+        timestamps: bool = True,
+    ):
+        self.name = name
+        self.items = items
+        self.videos_dir = Path(videos_dir)
+        self.load, self.processor, self.budget, self.timestamps = load, processor, budget, timestamps
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def key(self, index: int) -> str:
+        """Where a sample comes from, for logs: dataset, index, file."""
+        return f"{self.name}[{index}] {self.items[index].path}"
+
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
+        """Read one sample; all its randomness comes from the generator.
+
+        Raises:
+            SampleError: the file cannot be decoded, or the cut leaves nothing to learn.
+            ConversationError: `max_txt_len` cuts inside the video tokens.
+        """
+        item = self.items[index]
+        video = self.load(str(self.videos_dir / item.path), generator)
+        frames = self.processor(video.frames, generator)
+        seconds = video.seconds if self.timestamps else None
+        encoded = encode_conversation(
+            item.qa,
+            seconds,
+            self.budget.tokenizer,
+            num_video_tokens=self.budget.video_tokens(len(frames)),
+            max_txt_len=self.budget.max_txt_len,
+        )
+        if encoded.num_supervised == 0:
+            raise EmptySupervisionError(
+                f"{self.key(index)}: max_txt_len={self.budget.max_txt_len} cuts the conversation before its first "
+                "answer, nothing is left to learn; raise model.max_txt_len"
+            )
+        return Sample(frames, seconds, encoded.input_ids, encoded.labels, self.key(index))
+
+
+def read_instructions(path: str | Path, videos_dir: str | Path, media: str = "video") -> list[Item]:
+    """Read and check a TimeIT, Valley or LLaVA annotation file.
+
+    Args:
+        path: a JSON list.
+        videos_dir: paths in the file must stay inside it.
+        media: the key of the path, `video` or `image`.
+
+    Raises:
+        AnnotationError: naming the file, the item, the field and the fix.
+    """
+    items, problems = [], []
+    for number, entry in enumerate(_read_json_list(Path(path))):
+        found = list(_problems_of(entry, videos_dir, media))
+        problems += [f"item {number}: {problem}" for problem in found]
+        if not found:
+            items.append(Item(entry[media], tuple(_turns(entry))))
+    _raise_listed(path, problems)
+    if not items:
+        raise AnnotationError(f"{path}: the list is empty; training needs at least one item")
+    return items
+
+
+def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
+    """Read WebVid's CSV (columns videoid, page_dir, name): each caption answers one fixed question.
+
+    Raises:
+        AnnotationError: naming the file, the row, the column and the fix.
+    """
+    path = Path(path)
+    _must_exist(path)
+    items, problems = [], []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        missing = {"videoid", "page_dir", "name"} - set(rows.fieldnames or [])
+        if missing:
+            raise AnnotationError(f"{path}: lacks the columns {', '.join(sorted(missing))}; expected WebVid's CSV")
+        for number, row in enumerate(rows):
+            relative = os.path.join(row["page_dir"] or "", f"{row['videoid']}.mp4")
+            entry = {"video": relative, "QA": [{"q": CAPTION_QUESTION, "a": row["name"]}]}
+            found = list(_problems_of(entry, videos_dir, "video"))
+            problems += [f"row {number}: {problem}" for problem in found]
+            if not found:
+                items.append(Item(relative, tuple(_turns(entry))))
+    _raise_listed(path, problems)
+    if not items:
+        raise AnnotationError(f"{path}: holds no rows; training needs at least one")
+    return items
+
+
+def _must_exist(path: Path) -> None:
+    if not path.is_file():
+        raise AnnotationError(f"{path}: no such annotation file; correct build_info.anno_dir")
+
+
+def _read_json_list(path: Path) -> list[Any]:
+    _must_exist(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise AnnotationError(f"{path}: not valid JSON ({error}); download or write the file again") from error
+    if not isinstance(content, list):
+        raise AnnotationError(f"{path}: expected a JSON list of items, found a {type(content).__name__}")
+    return content
+
+
+def _raise_listed(path: str | Path, problems: Sequence[str]) -> None:
+    if problems:
+        rest = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+        listed = "\n  ".join(problems[:MAX_LISTED])
+        raise AnnotationError(f"{path}: {len(problems)} problems, correct or remove these items:\n  {listed}{rest}")
+
+
+def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str]:
+    if not isinstance(entry, Mapping):
+        yield f"expected an object with {media} and QA, found {str(entry)[:60]!r}"
+        return
+    path = entry.get(media)
+    if not isinstance(path, str) or not path:
+        yield f"{media} is missing: it must be a path relative to {videos_dir}"
+    elif not _inside(path, videos_dir):
+        yield f"{media} {path!r} points outside of videos_dir {videos_dir}"
+    if "QA" not in entry and "conversations" not in entry:
+        yield "QA is missing: it must be a list of {q, a}"
+        return
+    turns = list(_turns(entry))
+    if not turns:
+        yield "QA is empty: it must hold at least one {q, a}"
+    for i, turn in enumerate(turns):
+        for field in ("q", "a"):
+            if not isinstance(turn.get(field), str) or not turn[field].strip():
+                yield f"QA[{i}].{field} is empty: it must be a text"
+
+
+def _inside(path: str, videos_dir: str | Path) -> bool:
+    """Whether a relative path stays below a folder, by its letters alone: links inside the folder are the user's."""
+    base = os.path.abspath(videos_dir)
+    return "\0" not in path and os.path.commonpath([base, os.path.abspath(os.path.join(base, path))]) == base
+
+
+def _turns(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The turns of an item as {q, a}; LLaVA's alternate between human and gpt and carry a `<video>` mark."""
+    if "QA" in entry:
+        turns = entry["QA"] if isinstance(entry["QA"], list) else []
+        for turn in turns:
+            yield {k: turn.get(k) for k in ("q", "a")} if isinstance(turn, Mapping) else {}
+        return
+    raw = entry["conversations"] if isinstance(entry["conversations"], list) else []
+    texts = [turn.get("value") if isinstance(turn, Mapping) else None for turn in raw]
+    texts = [_MEDIA_MARK.sub("", text) if isinstance(text, str) else None for text in texts]
+    for i in range(0, len(texts), 2):
+        yield {"q": texts[i], "a": texts[i + 1] if i + 1 < len(texts) else None}
