@@ -1,0 +1,340 @@
+"""From a file to frames: decode a video or an image into uint8 frames and the seconds they stand at.
+
+Which frames are taken is decided by pure functions (`uniform_indices`, `random_indices`, `frame_seconds`); `load_video`
+and `load_image` do the reading. Readers are opened where they are used, because a decord reader that crosses a fork
+hangs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import struct
+from dataclasses import dataclass
+
+import decord
+import numpy as np
+import torch
+from decord._ffi.base import DECORDError
+from PIL import Image
+
+from timechat.errors import ConfigError, VideoError
+
+SAMPLINGS = ("uniform", "rand")
+
+# Timestamps within this many seconds of index / fps count as constant rate: containers round to milliseconds.
+CONSTANT_RATE_TOLERANCE = 1e-3
+
+# Slack of a cut's borders: a frame at 2.0000001 s belongs to a cut that ends, or starts, at 2.0 s.
+CUT_TOLERANCE = 1e-6
+
+# Where the sync byte of a transport stream stands, and after how many bytes again (.ts, .m2ts).
+_TS_SYNC = ((0, 188), (4, 192))
+
+# AssertionError is how decord reports a stream without frames, IndexError what its timestamps raise in files cut right
+# behind the header, StopIteration a frame that does not come, UnicodeEncodeError a name that is no valid text.
+_DECORD_ERRORS = (RuntimeError, DECORDError, AssertionError, IndexError, StopIteration, UnicodeEncodeError)
+
+# decord's messages start with the time of day and a line of its own source.
+_DECORD_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+: ")
+
+# What Pillow raises on damaged files, found by damaging files of each common format.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+@dataclass
+class Video:
+    """Frames of a video, or the one frame of an image.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3], RGB.
+        seconds: T floats, when each frame is shown, in seconds from the start of the video (or of the cut).
+        fps: average frame rate of the file, frames per second (0.0 for an image).
+        duration: seconds of the video, or of the cut (0.0 for an image).
+    """
+
+    frames: torch.Tensor
+    seconds: list[float]
+    fps: float
+    duration: float
+
+
+def uniform_indices(num_video_frames: int, n_frms: int) -> list[int]:
+    """Pick evenly spaced frames, the first one included.
+
+    Args:
+        num_video_frames: V, frames there are.
+        n_frms: frames wanted.
+
+    Returns:
+        Exactly min(n_frms, V) strictly increasing indices, all below V.
+
+    Raises:
+        ConfigError: n_frms is below 1 or num_video_frames below 0.
+    """
+    count = _frame_count(num_video_frames, n_frms)
+    # Counting the steps, not the distance: arange(0, V, V / n) yields one index too many for some n.
+    step = num_video_frames / count if count else 0.0
+    return [int(i * step) for i in range(count)]
+
+
+def random_indices(num_video_frames: int, n_frms: int, generator: torch.Generator) -> list[int]:
+    """Pick one random frame from each of n equal intervals, never an interval's last frame.
+
+    When an interval has no other frame than its last, n sorted distinct random frames are taken instead.
+
+    Args:
+        num_video_frames: V, frames there are.
+        n_frms: frames wanted.
+        generator: the only source of randomness.
+
+    Returns:
+        Exactly min(n_frms, V) strictly increasing indices, all below V.
+
+    Raises:
+        ConfigError: n_frms is below 1 or num_video_frames below 0.
+    """
+    count = _frame_count(num_video_frames, n_frms)
+    borders = [num_video_frames * i // count for i in range(count + 1)] if count else []
+    widths = [right - 1 - left for left, right in itertools.pairwise(borders)]
+    if all(width > 0 for width in widths):
+        return [
+            left + int(torch.randint(width, (1,), generator=generator))
+            for left, width in zip(borders, widths, strict=False)
+        ]
+    return sorted(torch.randperm(num_video_frames, generator=generator)[:count].tolist())
+
+
+def _frame_count(num_video_frames: int, n_frms: int) -> int:
+    if n_frms < 1:
+        raise ConfigError(f"n_frms is {n_frms}: ask for at least 1 frame.")
+    if num_video_frames < 0:
+        raise ConfigError(f"num_video_frames is {num_video_frames}: a video cannot have a negative number of frames.")
+    return min(n_frms, num_video_frames)
+
+
+def frame_seconds(timestamps: np.ndarray, fps: float) -> np.ndarray:
+    """When each frame of a video is shown.
+
+    At constant rate this is index / fps, free of the decoder's single precision. At variable rate, where the average
+    rate would be wrong by seconds, it is the decoder's timestamp.
+
+    Args:
+        timestamps: float [V], the decoder's timestamp of every frame, seconds.
+        fps: average frame rate, frames per second.
+
+    Returns:
+        float64 [V], seconds.
+    """
+    if is_constant_rate(timestamps, fps):
+        return np.arange(len(timestamps), dtype=np.float64) / fps
+    return np.asarray(timestamps, dtype=np.float64)
+
+
+def is_constant_rate(timestamps: np.ndarray, fps: float) -> bool:
+    """Whether every frame is shown within a millisecond of index / fps.
+
+    Args:
+        timestamps: float [V], the decoder's timestamp of every frame, seconds.
+        fps: average frame rate, frames per second.
+    """
+    if not (np.isfinite(fps) and fps > 0):
+        return False
+    decoded = np.asarray(timestamps, dtype=np.float64)
+    even = np.arange(len(decoded), dtype=np.float64) / fps
+    # decord stores single precision, which at four hours is coarser than a millisecond.
+    precision = np.spacing(np.abs(decoded).astype(np.float32)).astype(np.float64)
+    return bool(np.all(np.abs(decoded - even) < CONSTANT_RATE_TOLERANCE + precision))
+
+
+def load_video(
+    path: str | os.PathLike[str],
+    n_frms: int = 96,
+    image_size: int | None = 224,
+    sampling: str = "uniform",
+    generator: torch.Generator | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> Video:
+    """Decode sampled frames of a video, each squashed to a square without a crop.
+
+    Args:
+        path: the video file.
+        n_frms: frames wanted; a shorter video gives all the frames that it has.
+        image_size: side of the square in pixels; None keeps the size of the file.
+        sampling: "uniform" (evenly spaced) or "rand" (one random frame from each of n_frms intervals).
+        generator: randomness of "rand".
+        start: cut the video here, seconds. The returned seconds count from here.
+        end: cut the video here, seconds; an end behind the last frame is the end of the video. Frames with
+            start <= time < end are sampled; when none is, the frame on display at `start` is taken.
+
+    Returns:
+        The sampled frames [T, H, W, 3] with T <= n_frms and their seconds.
+
+    Raises:
+        VideoError: the file is missing, empty, damaged or no video, the cut lies outside of it, or n_frms is below 1.
+        ConfigError: `sampling` is unknown, or is "rand" without a generator, or image_size is below 1.
+    """
+    name = os.fspath(path)
+    _check_sampling(sampling, generator)
+    _check_image_size(image_size)
+    if n_frms < 1:
+        raise VideoError(name, f"n_frms is {n_frms}; ask for at least 1 frame.")
+    _check_file(name, "video")
+    _check_container(name)
+    side = -1 if image_size is None else image_size
+    try:
+        reader = decord.VideoReader(name, width=side, height=side, num_threads=1)
+        spans = reader.get_frame_timestamp(range(len(reader)))
+        fps = float(reader.get_avg_fps())
+    except _DECORD_ERRORS as error:
+        raise _undecodable(name, error) from error
+    times = frame_seconds(spans[:, 0], fps)
+    _check_times(name, times)
+    duration = len(times) / fps if is_constant_rate(spans[:, 0], fps) else _last_end(times, float(spans[-1, 1]))
+    first, stop = _cut(name, times, duration, start, end)
+    indices = _sample(stop - first, n_frms, sampling, generator)
+    indices = [first + index for index in indices]
+    frames = _decode(name, reader, indices)
+    origin = 0.0 if start is None else float(start)
+    seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
+    cut_end = duration if end is None else min(float(end), duration)
+    return Video(frames=frames, seconds=seconds, fps=fps, duration=cut_end - origin)
+
+
+def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Video:
+    """Read an image as a video of one frame at 0.0 seconds, squashed to a square (bicubic).
+
+    Args:
+        path: the image file, of any format that Pillow reads; of an animation the first picture is taken.
+        image_size: side of the square in pixels; None keeps the size of the file.
+
+    Returns:
+        One frame [1, H, W, 3].
+
+    Raises:
+        VideoError: the file is missing, empty, damaged or no image.
+        ConfigError: image_size is below 1.
+    """
+    name = os.fspath(path)
+    _check_image_size(image_size)
+    _check_file(name, "image")
+    try:
+        with Image.open(name) as image:
+            picture = image.convert("RGB")
+    except _PILLOW_ERRORS as error:
+        raise VideoError(
+            name, f"cannot be read as an image ({_one_line(error)}). Replace the file or remove its entry."
+        ) from error
+    if image_size is not None:
+        picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
+    frame = torch.from_numpy(np.array(picture, dtype=np.uint8))
+    return Video(frames=frame.unsqueeze(0), seconds=[0.0], fps=0.0, duration=0.0)
+
+
+def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
+    if sampling not in SAMPLINGS:
+        raise ConfigError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
+    if sampling == "rand" and generator is None:
+        raise ConfigError("sampling is 'rand' without a generator; pass a torch.Generator.")
+
+
+def _check_image_size(image_size: int | None) -> None:
+    if image_size is not None and image_size < 1:
+        raise ConfigError(f"image_size is {image_size}; give a side of at least 1 pixel, or None to keep the size.")
+
+
+def _check_file(name: str, kind: str) -> None:
+    """Refuse what is no plain file: opening a pipe would wait for ever."""
+    if not os.path.exists(name):
+        raise VideoError(name, f"no such {kind} file. Check videos_dir and the path in the annotation.")
+    if os.path.isdir(name):
+        raise VideoError(name, f"is a directory. Name the {kind} file itself.")
+    if not os.path.isfile(name):
+        raise VideoError(name, f"is no regular file. Name a {kind} file.")
+    if os.path.getsize(name) == 0:
+        raise VideoError(name, "the file is empty. Download it again or remove its entry.")
+
+
+def _check_container(name: str) -> None:
+    """Refuse MPEG streams: decord's seeking loses their first frames in silence, so every time would be wrong."""
+    with open(name, "rb") as file:
+        head = file.read(200)
+    transport = any(
+        head[first : first + 1] == b"G" == head[first + step : first + step + 1] for first, step in _TS_SYNC
+    )
+    if transport or head.startswith(b"\x00\x00\x01\xba"):
+        raise VideoError(
+            name,
+            "is an MPEG transport or program stream, which cannot be sampled at exact times. "
+            "Repack it, without loss: ffmpeg -i input -c copy output.mp4",
+        )
+
+
+def _check_times(name: str, times: np.ndarray) -> None:
+    grows = bool(np.all(np.diff(times) >= 0)) and (len(times) == 1 or times[-1] > times[0])
+    if not (np.all(np.isfinite(times)) and grows):
+        raise VideoError(name, "its timestamps do not increase. Re-encode it, for example with ffmpeg.")
+
+
+def _last_end(times: np.ndarray, reported: float) -> float:
+    """End of the last frame, seconds; where the container does not know it, the frame lasts as long as the average."""
+    count = len(times)
+    if count > 1 and reported <= times[-1]:
+        return float(times[-1] * count / (count - 1))
+    return reported
+
+
+def _cut(name: str, times: np.ndarray, duration: float, start: float | None, end: float | None) -> tuple[int, int]:
+    """Range of frame indices [first, stop) of a cut, never empty."""
+    left = 0.0 if start is None else float(start)
+    right = duration if end is None else float(end)
+    whole = start is None and end is None
+    if not whole and not (0 <= left < right and left <= times[-1] + CUT_TOLERANCE):
+        raise VideoError(
+            name,
+            f"cannot be cut from {start} to {end} s: it lasts {duration:.3f} s. Give 0 <= start < end within that.",
+        )
+    first = int(np.searchsorted(times, left - CUT_TOLERANCE, side="left"))
+    stop = len(times) if end is None else int(np.searchsorted(times, right - CUT_TOLERANCE, side="left"))
+    if first < stop:
+        return first, stop
+    shown = max(0, int(np.searchsorted(times, left + CUT_TOLERANCE, side="right")) - 1)
+    return shown, shown + 1
+
+
+def _sample(count: int, n_frms: int, sampling: str, generator: torch.Generator | None) -> list[int]:
+    if sampling == "rand" and generator is not None:
+        return random_indices(count, n_frms, generator)
+    return uniform_indices(count, n_frms)
+
+
+def _decode(name: str, reader: decord.VideoReader, indices: list[int]) -> torch.Tensor:
+    """Frames uint8 [T, H, W, 3]; whatever bridge the process has set for decord.
+
+    Frame by frame: as fast as `get_batch`, which fails at some small widths (48, 72, ...) where decord pads rows.
+    """
+    frames = []
+    try:
+        with decord.bridge.use_torch():
+            for index in indices:
+                padded = reader[index]
+                height, width = padded.shape[:2]
+                frames.append(padded.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3).clone())
+    except _DECORD_ERRORS as error:
+        raise _undecodable(name, error) from error
+    return torch.stack(frames)
+
+
+def _undecodable(name: str, error: BaseException) -> VideoError:
+    return VideoError(
+        name,
+        f"cannot be decoded ({_one_line(error)}). The file is damaged, cut short or no video: "
+        "download it again, re-encode it or remove its entry.",
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    lines = _DECORD_PREFIX.sub("", str(error)).split("\n")
+    return lines[0][:200].strip() or type(error).__name__
