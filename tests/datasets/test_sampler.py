@@ -1,0 +1,190 @@
+"""The sample stream: mixture, permutations, purity, and its cut among ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from timechat.datasets.sampler import RankBatches, SampleRef, SampleStream, positions_of_rank, sample_generator
+from timechat.errors import ConfigError
+
+
+def _refs(stream) -> list[SampleRef]:
+    return [stream[position] for position in range(len(stream))]
+
+
+def test_ratios_are_respected():
+    epoch = SampleStream([50, 500, 5000, 9], [1, 2, 0.5, 0], seed=3).epoch(0, 70_000)
+    shares = np.bincount(epoch.datasets, minlength=4) / len(epoch)
+    assert np.abs(shares - np.array([2, 4, 1, 0]) / 7).max() < 0.01
+    assert shares[3] == 0
+
+
+def test_datasets_are_drawn_equally_often_by_default():
+    epoch = SampleStream([3, 3000], seed=3).epoch(0, 20_000)
+    assert abs(np.mean(epoch.datasets) - 0.5) < 0.02
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 300), st.integers(0, 2**40), st.integers(0, 9)
+)
+def test_no_sample_repeats_before_its_dataset_is_exhausted(sizes, length, seed, epoch):
+    stream = SampleStream(sizes, seed=seed).epoch(epoch, length)
+    assert len(stream) == length
+    for dataset, size in enumerate(sizes):
+        walk = stream.indices[stream.datasets == dataset]
+        for begin in range(0, len(walk), size):
+            one_pass = walk[begin : begin + size].tolist()
+            assert len(set(one_pass)) == len(one_pass)
+            assert set(one_pass) <= set(range(size))
+
+
+def test_every_pass_and_epoch_has_an_order_of_its_own():
+    stream = SampleStream([100], seed=1)
+    passes = stream.epoch(0, 300).indices.reshape(3, 100)
+    orders = [*passes.tolist(), stream.epoch(1, 100).indices.tolist(), list(range(100))]
+    assert len({tuple(order) for order in orders}) == 5
+    assert all(sorted(order) == list(range(100)) for order in orders)
+
+
+def test_datasets_of_equal_size_have_different_orders():
+    epoch = SampleStream([50, 50], seed=1).epoch(0, 400)
+    first, second = (epoch.indices[epoch.datasets == dataset][:50].tolist() for dataset in (0, 1))
+    assert first != second
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(0, 5), st.integers(0, 5))
+def test_one_pass_takes_every_sample_once(sizes, seed, epoch):
+    refs = _refs(SampleStream(sizes, seed=seed).epoch(epoch))
+    wanted = {SampleRef(dataset, index) for dataset, size in enumerate(sizes) for index in range(size)}
+    assert len(refs) == len(wanted)
+    assert set(refs) == wanted
+
+
+def test_one_pass_is_shuffled_over_all_datasets():
+    refs = _refs(SampleStream([100, 100], [1, 0], seed=0).epoch(0))
+    assert 30 < sum(ref.dataset for ref in refs[:100]) < 70
+    assert refs != _refs(SampleStream([100, 100], [1, 0], seed=0).epoch(1))
+
+
+def test_the_stream_is_pure():
+    """Equal arguments give equal streams, whatever was drawn before, and each argument matters."""
+    reference = _refs(SampleStream([20, 30], [1, 3], seed=5).epoch(2, 200))
+    np.random.seed(0)
+    stream = SampleStream([20, 30], [1, 3], seed=5)
+    stream.epoch(0, 17)
+    assert _refs(stream.epoch(2, 200)) == reference
+    assert _refs(stream.epoch(1, 200)) != reference
+    assert _refs(SampleStream([20, 30], [1, 3], seed=6).epoch(2, 200)) != reference
+    assert _refs(stream.epoch(2, 50)) == reference[:50]
+
+
+def test_the_stream_is_the_same_on_every_platform():
+    """Written down once: a change here makes every resumed run read other samples."""
+    epoch = SampleStream([5, 7], [1, 2], seed=42).epoch(1, 12)
+    assert epoch.datasets.tolist() == [1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1]
+    assert epoch.indices.tolist() == [4, 3, 6, 2, 1, 5, 0, 3, 3, 4, 1, 5]
+    assert torch.randint(1000, (3,), generator=sample_generator(42, 1, 7)).tolist() == [580, 378, 898]
+
+
+def test_published_size_is_built_at_once_and_small():
+    epoch = SampleStream([125_000, 72_000, 1], seed=0).epoch(0, 176_000)
+    assert epoch.datasets.dtype == np.int32
+    assert epoch.indices.dtype == np.int64
+
+
+@pytest.mark.parametrize("position", [-1, 10])
+def test_positions_outside_of_the_epoch(position):
+    with pytest.raises(IndexError):
+        SampleStream([10]).epoch(0, 10)[position]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ratios", "seed"),
+    [
+        ([], None, 0),
+        ([5, 0], None, 0),
+        ([5, 5], [1, -1], 0),
+        ([5, 5], [0, 0], 0),
+        ([5, 5], [1], 0),
+        ([5], [1, 1], 0),
+        ([5], [float("nan")], 0),
+        ([5], [float("inf")], 0),
+        ([5], None, -1),
+    ],
+)
+def test_mixtures_that_cannot_be(sizes, ratios, seed):
+    with pytest.raises(ConfigError):
+        SampleStream(sizes, ratios, seed)
+
+
+@pytest.mark.parametrize(("epoch", "length"), [(0, 0), (0, -3), (-1, 5), (-1, None)])
+def test_epochs_that_cannot_be(epoch, length):
+    with pytest.raises(ConfigError):
+        SampleStream([5]).epoch(epoch, length)
+
+
+@pytest.mark.parametrize(("world_size", "batch_size"), [(1, 8), (2, 4), (4, 2), (8, 1), (2, 2), (1, 1)])
+def test_the_union_of_an_update_does_not_depend_on_the_world_size(world_size, batch_size):
+    """Global batch 8: an update is 8 consecutive positions, however they fall on ranks and micro-batches."""
+    accumulate = 8 // (world_size * batch_size)
+    ranks = [positions_of_rank(40, rank, world_size, batch_size) for rank in range(world_size)]
+    for update in range(5):
+        micro_batches = range(update * accumulate, (update + 1) * accumulate)
+        taken = [position for number in micro_batches for rank in ranks for position in rank[number]]
+        assert taken == list(range(update * 8, update * 8 + 8))
+
+
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 5))
+def test_ranks_are_even_and_wrap_round(length, world_size, batch_size):
+    ranks = [list(positions_of_rank(length, rank, world_size, batch_size)) for rank in range(world_size)]
+    assert len({len(rank) for rank in ranks}) == 1
+    assert all(len(micro_batch) == batch_size for rank in ranks for micro_batch in rank)
+    taken = [position for step in zip(*ranks, strict=True) for micro_batch in step for position in micro_batch]
+    assert taken == [number % length for number in range(len(taken))]
+    assert length <= len(taken) < length + world_size * batch_size
+
+
+def test_rank_batches_begin_where_a_run_stopped():
+    whole = list(RankBatches(50, rank=1, world_size=2, batch_size=4))
+    rest = RankBatches(50, rank=1, world_size=2, batch_size=4, start=3)
+    assert len(whole) == len(RankBatches(50, 1, 2, 4)) == 7
+    assert list(rest) == whole[3:]
+    assert len(rest) == 4
+    assert list(rest) == whole[3:]  # a second iteration is no continuation
+    assert list(RankBatches(50, 1, 2, 4, start=7)) == []
+
+
+def test_rank_batches_drive_a_data_loader():
+    loader = DataLoader(range(100, 112), batch_sampler=RankBatches(12, 1, 2, 3), collate_fn=list)
+    assert list(loader) == [[103, 104, 105], [109, 110, 111]]
+
+
+@pytest.mark.parametrize(
+    ("length", "rank", "world_size", "batch_size"),
+    [(0, 0, 1, 1), (5, 1, 1, 1), (5, -1, 2, 1), (5, 0, 0, 1), (5, 0, 1, 0)],
+)
+def test_cuts_that_cannot_be(length, rank, world_size, batch_size):
+    with pytest.raises(ConfigError):
+        positions_of_rank(length, rank, world_size, batch_size)
+
+
+@pytest.mark.parametrize("start", [-1, 6])
+def test_starts_outside_of_the_epoch(start):
+    with pytest.raises(ConfigError, match="the epoch has 5"):
+        RankBatches(5, 0, 1, 1, start=start)
+
+
+def test_sample_randomness_is_keyed_on_seed_epoch_and_position():
+    keys = [(seed, epoch, position) for seed in (0, 1, 2**33) for epoch in (0, 1) for position in range(20)]
+    draws = {tuple(torch.rand(2, generator=sample_generator(*key)).tolist()) for key in keys}
+    assert len(draws) == len(keys)
+    torch.manual_seed(7)
+    again = [torch.rand(2, generator=sample_generator(1, 1, 3)).tolist() for _ in range(2)]
+    assert again[0] == again[1]
+    with pytest.raises(ConfigError, match="position"):
+        sample_generator(0, 0, -1)

@@ -1,0 +1,176 @@
+"""What happens to frames between decoding and the batch: crops and layout. Pixels stay uint8.
+
+The names are those of published YAML files. Normalisation is no business of a processor: the model does it, once, on
+the device. All randomness comes from the generator that is passed in, so a sample's crop depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from timechat.errors import ConfigError
+from timechat.registry import nearest, registry
+
+CROP_RATIO = (3 / 4, 4 / 3)
+_CROP_ATTEMPTS = 10
+
+
+def random_crop_box(
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    scale: tuple[float, float] = (0.5, 1.0),
+    ratio: tuple[float, float] = CROP_RATIO,
+) -> tuple[int, int, int, int]:
+    """Draw the box of a random resized crop.
+
+    Args:
+        height, width: of the frames, pixels.
+        generator: the only source of randomness.
+        scale: bounds of the box's share of the area, drawn evenly.
+        ratio: bounds of the box's width / height, drawn evenly on a logarithmic scale.
+
+    Returns:
+        (top, left, box height, box width), inside the frame. When no drawn box fits, the largest centred box whose
+        ratio is within bounds.
+    """
+    for _ in range(_CROP_ATTEMPTS):
+        area = height * width * _uniform(*scale, generator)
+        aspect = math.exp(_uniform(math.log(ratio[0]), math.log(ratio[1]), generator))
+        box_width, box_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            top = int(torch.randint(height - box_height + 1, (1,), generator=generator))
+            left = int(torch.randint(width - box_width + 1, (1,), generator=generator))
+            return top, left, box_height, box_width
+    box_width = max(1, min(width, int(height * ratio[1])))
+    box_height = max(1, min(height, int(width / ratio[0])))
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand(1, generator=generator, dtype=torch.float64))
+
+
+class Processor:
+    """Base of all processors: a class whose `__init__` arguments are the keys that its configuration may hold."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | None = None) -> Processor:
+        """Build from a mapping such as `vis_processor.train`; `name` is what chose the class.
+
+        Raises:
+            ConfigError: a key that this processor does not know, or a value that cannot be.
+        """
+        settings = {key: value for key, value in dict(config or {}).items() if key != "name"}
+        known = sorted(set(inspect.signature(cls).parameters))
+        for key in settings:
+            if key not in known:
+                raise ConfigError(
+                    f"processor {cls.__name__}: unknown key {key!r}{nearest(key, known)}; "
+                    f"known: {', '.join(known) or 'none'}"
+                )
+        return cls(**settings)
+
+
+class FrameProcessor(Processor):
+    """Turns decoded frames, uint8 [T, H, W, 3], into uint8 [T, 3, image_size, image_size].
+
+    Args:
+        image_size: side of the square, pixels.
+        n_frms: frames that are sampled from a video; read by whoever decodes.
+    """
+
+    def __init__(self, image_size: int = 224, n_frms: int = 96):
+        for key, value in (("image_size", image_size), ("n_frms", n_frms)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"processor {type(self).__name__}: {key} is {value!r}; give a whole number above 0.")
+        self.image_size = image_size
+        self.n_frms = n_frms
+
+    def __call__(self, frames: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Lay out the frames; nothing else.
+
+        Raises:
+            ConfigError: the frames were not decoded at image_size.
+        """
+        if tuple(frames.shape[1:3]) != (self.image_size, self.image_size):
+            raise ConfigError(
+                f"processor {type(self).__name__}: image_size is {self.image_size}, but the frames are "
+                f"{frames.shape[1]} x {frames.shape[2]}; decode them at image_size {self.image_size}."
+            )
+        return frames.permute(0, 3, 1, 2).contiguous()
+
+
+class CropProcessor(FrameProcessor):
+    """One random resized crop, the same for all frames (bicubic, no flip).
+
+    Args:
+        image_size, n_frms: see FrameProcessor.
+        min_scale, max_scale: bounds of the crop's share of the area.
+    """
+
+    def __init__(self, image_size: int = 224, n_frms: int = 96, min_scale: float = 0.5, max_scale: float = 1.0):
+        super().__init__(image_size, n_frms)
+        if not 0 < min_scale <= max_scale <= 1:
+            raise ConfigError(
+                f"processor {type(self).__name__}: min_scale is {min_scale}, max_scale {max_scale}; "
+                "give 0 < min_scale <= max_scale <= 1."
+            )
+        self.scale = (float(min_scale), float(max_scale))
+
+    def __call__(self, frames: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Crop and resize.
+
+        Raises:
+            ConfigError: no generator.
+        """
+        if generator is None:
+            raise ConfigError(f"processor {type(self).__name__} crops at random; pass a torch.Generator.")
+        top, left, height, width = random_crop_box(frames.shape[1], frames.shape[2], generator, self.scale)
+        box = frames[:, top : top + height, left : left + width].permute(0, 3, 1, 2).float()
+        resized = F.interpolate(box, size=(self.image_size, self.image_size), mode="bicubic", align_corners=False)
+        # Bicubic overshoots at edges. Rounding, because a flat 100 comes back as 99.99999.
+        return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+@registry.register_processor("alpro_video_train")
+class AlproVideoTrain(CropProcessor):
+    """Frames of a training video."""
+
+
+@registry.register_processor("alpro_video_eval")
+class AlproVideoEval(FrameProcessor):
+    """Frames of an evaluated video."""
+
+
+@registry.register_processor("blip2_image_train")
+@registry.register_processor("blip_image_train")
+class BlipImageTrain(CropProcessor):
+    """A training image, already squashed to the square."""
+
+    def __init__(self, image_size: int = 224, min_scale: float = 0.5, max_scale: float = 1.0):
+        super().__init__(image_size, n_frms=1, min_scale=min_scale, max_scale=max_scale)
+
+
+@registry.register_processor("blip2_image_eval")
+@registry.register_processor("blip_image_eval")
+class BlipImageEval(FrameProcessor):
+    """An evaluated image, already squashed to the square."""
+
+    def __init__(self, image_size: int = 224):
+        super().__init__(image_size, n_frms=1)
+
+
+@registry.register_processor("blip_caption")
+class BlipCaption(Processor):
+    """Text as it is: instruction data carries its own wording, and the tokenizer knows about white space."""
+
+    def __call__(self, text: str) -> str:
+        """Return `text`."""
+        return text
