@@ -1,0 +1,167 @@
+"""What happens when: a scene is a short script of coloured shapes that appear, move and leave.
+
+Everything is a function of (seed, split, index), so scenes need no files and any of them can be rendered alone.
+
+Made to be learnable by a tiny model: colour and shape alone tell the events of a video apart; a shape fills about
+half of a frame; and an event starts and ends at the very time of one of the frames that uniform sampling takes
+(`SAMPLED_FRAMES` of them), at a whole second. A shape is on screen from its start to its end, both included: the first
+sampled frame that shows it has the start as its time, the last one has the end. Durations that are multiples of 16 s
+put every sampled frame at a whole second; the shorter and the odd ones use those sampled frames that fall on one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+SAMPLED_FRAMES = 16
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (220, 40, 40),
+    "green": (40, 180, 60),
+    "blue": (50, 80, 235),
+    "yellow": (235, 215, 40),
+    "purple": (165, 50, 195),
+    "white": (245, 245, 245),
+}
+SHAPES = ("circle", "square", "triangle", "cross")
+SIZES = ((96, 96), (112, 96), (128, 96), (112, 128), (112, 144), (128, 128))  # width, height
+FRAME_RATES = (Fraction(4), Fraction(5), Fraction(6), Fraction(15, 2), Fraction(8), Fraction(10), Fraction(12))
+DURATIONS = (20, 24, 32, 32, 40, 48, 48, 64, 64, 80, 80, 96, 96)  # seconds; drawn evenly, so repeated ones come often
+MAX_EVENTS = 3
+MAX_EVENT_SHARE = 0.4  # of the duration; longer events would let "the whole video" pass for an answer
+
+_SPLIT_NUMBERS = {"train": 0, "test": 1}
+_SCENE_STREAM, _TEXT_STREAM = 0, 1
+_REFERENCE_SIDE = 56  # the quick-start model squashes a frame to this many pixels a side
+_REFERENCE_RADII = (13.0, 20.0)  # smallest and largest radius there; smaller shapes are hardly ever learned
+
+
+@dataclass(frozen=True)
+class Event:
+    """One shape's time on screen.
+
+    `start` and `end` are whole seconds. The centre goes in a straight line from `path[0]` to `path[1]`; the radius
+    grows from `radii[0]` at both ends to `radii[1]` in the middle, which is what saliency scores follow. Pixels.
+    """
+
+    start: int
+    end: int
+    colour: str
+    shape: str
+    path: tuple[tuple[float, float], tuple[float, float]]
+    radii: tuple[float, float]
+
+    @property
+    def caption(self) -> str:
+        """The sentence that names the event; the only caption grammar of the data."""
+        return f"a {self.colour} {self.shape} appears."
+
+    def visible_at(self, second: Fraction | float) -> bool:
+        """Whether the shape is on screen at that time in seconds."""
+        return self.start <= second <= self.end
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One video: its format and its events in order of time, which never overlap."""
+
+    name: str
+    width: int
+    height: int
+    fps: Fraction
+    duration: int
+    background: int
+    noise: float
+    texture_seed: int
+    events: tuple[Event, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Length in frames; the duration times the frame rate is always whole."""
+        return int(self.duration * self.fps)
+
+    @property
+    def signature(self) -> tuple:
+        """What a model could learn by heart: which event is when."""
+        return tuple((event.start, event.end, event.caption) for event in self.events)
+
+
+def sampled_seconds(duration: int, fps: Fraction) -> list[Fraction]:
+    """The times in seconds of the uniformly sampled frames of such a video: [SAMPLED_FRAMES]."""
+    num_frames = int(duration * fps)
+    return [Fraction(k * num_frames // SAMPLED_FRAMES) / fps for k in range(SAMPLED_FRAMES)]
+
+
+def generator(seed: int, split: str, index: int, stream: int = _TEXT_STREAM, attempt: int = 0) -> np.random.Generator:
+    """Randomness for one video, the same on every machine; by default that of its annotations, not of its scene."""
+    return np.random.default_rng([seed, _SPLIT_NUMBERS[split], index, stream, attempt])
+
+
+def plan_scenes(seed: int, train_videos: int, test_videos: int) -> dict[str, list[Scene]]:
+    """All scenes of both splits; no test video has the event list of a training video.
+
+    Args:
+        seed: 0 or more.
+        train_videos, test_videos: how many; a scene does not depend on them, save for a test scene that had to be
+            drawn again because a training video is like it.
+    """
+    train = [_draw_scene(seed, "train", i, attempt=0) for i in range(train_videos)]
+    taken = {scene.signature for scene in train}
+    return {"train": train, "test": [_draw_unlike(seed, i, taken) for i in range(test_videos)]}
+
+
+def _draw_unlike(seed: int, index: int, taken: set[tuple]) -> Scene:
+    attempt = 0
+    while (scene := _draw_scene(seed, "test", index, attempt)).signature in taken:
+        attempt += 1
+    return scene
+
+
+def _draw_scene(seed: int, split: str, index: int, attempt: int) -> Scene:
+    rng = generator(seed, split, index, _SCENE_STREAM, attempt)
+    width, height = SIZES[rng.integers(len(SIZES))]
+    duration, fps, times = _draw_times(rng, num_events=1 + index % MAX_EVENTS)
+    kinds = [(colour, shape) for colour in COLOURS for shape in SHAPES]
+    chosen = rng.choice(len(kinds), size=len(times), replace=False)
+    return Scene(
+        name=f"{split}_{index:04d}",
+        width=width,
+        height=height,
+        fps=fps,
+        duration=duration,
+        background=int(rng.integers(20, 100)),
+        noise=float(rng.choice([0.0, 6.0, 12.0])),
+        texture_seed=int(rng.integers(2**32)),
+        events=tuple(
+            _draw_event(rng, start, end, kinds[kind], width, height)
+            for (start, end), kind in zip(times, chosen, strict=True)
+        ),
+    )
+
+
+def _draw_times(rng: np.random.Generator, num_events: int) -> tuple[int, Fraction, list[tuple[int, int]]]:
+    """A duration in seconds, a frame rate and the events' (start, end), until they fit each other."""
+    while True:
+        duration = DURATIONS[rng.integers(len(DURATIONS))]
+        fps = FRAME_RATES[rng.integers(len(FRAME_RATES))]
+        grid = [int(second) for second in sampled_seconds(duration, fps) if second.denominator == 1]
+        if len(grid) < 2 * num_events:
+            continue
+        bounds = sorted(rng.choice(grid, size=2 * num_events, replace=False).tolist())
+        times = list(zip(bounds[::2], bounds[1::2], strict=True))
+        if all(end - start <= MAX_EVENT_SHARE * duration for start, end in times):
+            return duration, fps, times
+
+
+def _draw_event(
+    rng: np.random.Generator, start: int, end: int, kind: tuple[str, str], width: int, height: int
+) -> Event:
+    smallest = _REFERENCE_RADII[0] * max(width, height) / _REFERENCE_SIDE
+    largest = _REFERENCE_RADII[1] * min(width, height) / _REFERENCE_SIDE
+    at_ends, in_the_middle = rng.uniform(0.1, 0.4), rng.uniform(0.8, 1.0)
+    radii = tuple(float(smallest + share * (largest - smallest)) for share in (at_ends, in_the_middle))
+    points = rng.uniform([largest, largest], [width - largest, height - largest], size=(2, 2))
+    path = tuple((float(x), float(y)) for x, y in points)
+    return Event(start, end, *kind, path=path, radii=radii)
