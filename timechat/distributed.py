@@ -72,9 +72,9 @@ def gather_objects(value: Any) -> list[Any] | None:
 
 
 def setup_logging(level: int = logging.INFO) -> None:
-    """Send log lines to stderr: everything from the main process, warnings and worse from the others."""
+    """Send log lines to stderr: everything from the main process, errors alone from the others."""
     logging.basicConfig(
-        level=level if is_main_process() else logging.WARNING,
+        level=level if is_main_process() else logging.ERROR,
         format=f"%(asctime)s %(levelname)s {'' if world_size() == 1 else f'[rank {rank()}] '}%(name)s: %(message)s",
         datefmt="%H:%M:%S",
         force=True,

@@ -1,0 +1,44 @@
+"""What the entry points share: the config arguments, and errors as one clear message."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+import transformers
+
+from timechat import distributed
+from timechat.errors import TimeChatError
+
+logger = logging.getLogger(__name__)
+
+
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with `--cfg-path` and `--options`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--cfg-path", required=True, help="YAML file with the sections model, datasets and run")
+    parser.add_argument(
+        "--options", nargs="*", default=[], metavar="KEY=VALUE", help="override keys, such as run.max_epoch=1"
+    )
+    return parser
+
+
+def run_main(main: Callable[[], None]) -> int:
+    """Run an entry point; a mistake that the user can mend becomes one message, without a traceback. Exit status."""
+    distributed.setup_logging()
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+    try:
+        main()
+    except TimeChatError as error:
+        # Every process stops; when all met the same error, once is enough.
+        if distributed.is_main_process():
+            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        else:
+            logger.error("stopped by %s: %s", type(error).__name__, error)
+        return 1
+    finally:
+        distributed.destroy_process_group()
+    return 0

@@ -1,0 +1,39 @@
+"""AdamW with the published parameter groups."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from timechat.errors import ConfigError
+from timechat.models.checkpoints import canonical_name
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> tuple[list[dict], list[str]]:
+    """Trainable parameters in two groups: with weight decay, and without (biases, norms, everything 1-d).
+
+    Returns:
+        The groups for an optimizer, and the published names of all parameters in the optimizer's order.
+
+    Raises:
+        ConfigError: nothing is trainable.
+    """
+    named = [(canonical_name(name), p) for name, p in model.named_parameters() if p.requires_grad]
+    if not named:
+        raise ConfigError("model: every part is frozen, there is nothing to train; see the freeze_* and frozen_* keys")
+    decayed = [(name, p) for name, p in named if p.ndim >= 2 and not name.endswith("bias")]
+    names = {name for name, _ in decayed}
+    plain = [(name, p) for name, p in named if name not in names]
+    groups = [
+        {"params": [p for _, p in decayed], "weight_decay": weight_decay},
+        {"params": [p for _, p in plain], "weight_decay": 0.0},
+    ]
+    return groups, [name for name, _ in decayed + plain]
+
+
+def build_optimizer(
+    model: nn.Module, *, lr: float, weight_decay: float, beta2: float
+) -> tuple[torch.optim.AdamW, list[str]]:
+    """AdamW over the trainable parameters, and their names in its order. Raises ConfigError."""
+    groups, names = parameter_groups(model, weight_decay)
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2)), names

@@ -1,0 +1,96 @@
+"""From the units of a config to the steps of this run.
+
+Published configs count micro-batches of each process, at 8 processes. `run.reference_world_size` says for how many
+processes a config's numbers are meant; on another number accumulation changes, so that the global batch, the number of
+updates and the learning rate of each update stay the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from timechat.errors import ConfigError
+from timechat.runners.schedules import LRSchedule, build_lr_schedule
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long the run is and how its batches are cut.
+
+    Attributes:
+        max_epoch: epochs.
+        updates_per_epoch: optimizer steps of an epoch.
+        accumulation: micro-batches of each process in one update.
+        micro_batch: samples of one process's micro-batch.
+        global_batch: samples of one update, over all processes.
+        iters_per_update: steps of the config's unit in one update.
+        draws: positions of an epoch's sample stream; None for one pass over everything.
+        schedule: learning rate by step of the config's unit.
+    """
+
+    max_epoch: int
+    updates_per_epoch: int
+    accumulation: int
+    micro_batch: int
+    global_batch: int
+    iters_per_update: int
+    draws: int | None
+    schedule: LRSchedule
+
+    def learning_rate(self, epoch: int, update: int) -> float:
+        """The rate of an update of an epoch, both from 0: the published one at the update's last micro-batch."""
+        done = epoch * self.updates_per_epoch + update + 1
+        return self.schedule(done * self.iters_per_update - 1)
+
+
+def make_plan(run: DictConfig, world_size: int, num_samples: int) -> TrainingPlan:
+    """Plan a run.
+
+    Args:
+        run: the config's `run` section.
+        world_size: processes there are.
+        num_samples: of all datasets together, the length of one pass.
+
+    Raises:
+        ConfigError: numbers that do not divide, naming those that would.
+    """
+    reference = run.reference_world_size or world_size
+    micro_batches = run.accum_grad_iters * reference
+    if micro_batches % world_size:
+        fitting = ", ".join(str(n) for n in range(1, micro_batches + 1) if micro_batches % n == 0)
+        raise ConfigError(
+            f"{world_size} processes cannot share the {micro_batches} micro-batches of an update (run.accum_grad_iters="
+            f"{run.accum_grad_iters} x run.reference_world_size={reference}); start {fitting} processes"
+        )
+    global_batch = micro_batches * run.batch_size_train
+    if run.iters_per_epoch is None:
+        updates = -(-num_samples // global_batch)
+    elif run.iters_per_epoch % run.accum_grad_iters:
+        raise ConfigError(
+            f"run.iters_per_epoch={run.iters_per_epoch} is no multiple of run.accum_grad_iters={run.accum_grad_iters}: "
+            "an epoch must end with a whole update"
+        )
+    else:
+        updates = run.iters_per_epoch // run.accum_grad_iters
+    schedule = build_lr_schedule(
+        run.lr_sched,
+        max_epoch=run.max_epoch,
+        iters_per_epoch=updates * run.accum_grad_iters,
+        init_lr=run.init_lr,
+        min_lr=run.min_lr,
+        warmup_start_lr=run.warmup_lr,
+        warmup_steps=run.warmup_steps,
+        decay_rate=run.lr_decay_rate,
+    )
+    return TrainingPlan(
+        max_epoch=run.max_epoch,
+        updates_per_epoch=updates,
+        accumulation=micro_batches // world_size,
+        micro_batch=run.batch_size_train,
+        global_batch=global_batch,
+        iters_per_update=run.accum_grad_iters,
+        draws=None if run.iters_per_epoch is None else updates * global_batch,
+        schedule=schedule,
+    )

@@ -1,0 +1,80 @@
+"""Learning rate of each step: two warm-up schedules, pure functions of the step (published recipe: warm-up + cosine).
+
+Steps are counted as in the published configs: micro-batches of one process, from the beginning of the run.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from timechat.errors import ConfigError
+from timechat.registry import registry
+
+
+@dataclass(frozen=True)
+class LRSchedule:
+    """What both schedules share.
+
+    Attributes:
+        max_epoch, iters_per_epoch: length of the run.
+        init_lr: after the warm-up.
+        min_lr: never below, after the warm-up.
+        warmup_start_lr: at step 0 of the warm-up; a negative number means init_lr.
+        warmup_steps: 0 for none.
+        decay_rate: factor after each epoch (`linear_warmup_step_lr` alone).
+    """
+
+    max_epoch: int
+    iters_per_epoch: int
+    init_lr: float
+    min_lr: float = 0.0
+    warmup_start_lr: float = -1.0
+    warmup_steps: int = 0
+    decay_rate: float | None = None
+
+    def _warmup(self, step: int) -> float:
+        start = self.warmup_start_lr if self.warmup_start_lr >= 0 else self.init_lr
+        return min(self.init_lr, start + (self.init_lr - start) * step / max(self.warmup_steps, 1))
+
+
+@registry.register_lr_scheduler("linear_warmup_cosine_lr")
+class LinearWarmupCosineLR(LRSchedule):
+    """A straight line up, then the half cosine that began at step 0 and ends with the run."""
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step, counted from 0."""
+        if step < self.warmup_steps:
+            return self._warmup(step)
+        progress = step / (self.max_epoch * self.iters_per_epoch)
+        return self.min_lr + (self.init_lr - self.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@registry.register_lr_scheduler("linear_warmup_step_lr")
+class LinearWarmupStepLR(LRSchedule):
+    """A straight line up within the first epoch, then a factor after each epoch."""
+
+    def __post_init__(self) -> None:
+        if self.decay_rate is None:
+            raise ConfigError("run.lr_decay_rate is null: linear_warmup_step_lr needs a factor such as 0.5")
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step, counted from 0."""
+        epoch = step // self.iters_per_epoch
+        if epoch == 0:
+            return self._warmup(step) if self.warmup_steps else self.init_lr
+        return max(self.min_lr, self.init_lr * self.decay_rate**epoch)
+
+
+def build_lr_schedule(name: str, **settings: Any) -> LRSchedule:
+    """The schedule registered under `name`: call it with a step to get the learning rate.
+
+    Args:
+        name: `linear_warmup_cosine_lr` or `linear_warmup_step_lr`.
+        settings: the attributes of LRSchedule.
+
+    Raises:
+        RegistryError: an unknown name. ConfigError: settings that make no schedule.
+    """
+    return registry.get_lr_scheduler_class(name)(**settings)
