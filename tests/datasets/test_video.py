@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 
-from timechat.datasets.video import frame_seconds, load_image, load_video, random_indices, uniform_indices
+from timechat.datasets.video import (
+    _needs_order,
+    frame_seconds,
+    load_image,
+    load_video,
+    random_indices,
+    uniform_indices,
+)
 from timechat.errors import ConfigError, VideoError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -126,6 +133,29 @@ def test_mpeg_streams_are_refused_since_decord_loses_their_first_frames(tmp_path
     path = write_video(tmp_path / f"clip.{suffix}", frames=20, fps=25, codec=codec)
     with pytest.raises(VideoError, match="ffmpeg -i input -c copy"):
         load_video(path, 5, 32)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"x264-params": "open-gop=1:bframes=3"}),
+        ("libx265", {"x265-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0:log-level=error"}),
+    ],
+)
+@pytest.mark.parametrize("n_frms", [9, 12, 20, 30])
+def test_open_gops_are_decoded_right(tmp_path, codec, options, n_frms):
+    """Seeking in such files returns neighbours of the frames that were asked for."""
+    path = write_video(tmp_path / "open.mp4", frames=60, codec=codec, gop=12, codec_options=options)
+    assert _needs_order(str(path))
+    wanted = load_video(path, 60, 32).frames[uniform_indices(60, n_frms)]
+    assert torch.equal(load_video(path, n_frms, 32).frames, wanted)
+    levels = gray_frames(60)[uniform_indices(60, n_frms), 0, 0, 0].astype(int)
+    assert np.abs(wanted.float().mean((1, 2, 3)).numpy() - levels).max() <= 2.5
+
+
+def test_closed_gops_are_not_decoded_in_order(tmp_path):
+    """The slow path is for those who need it."""
+    assert not _needs_order(str(write_video(tmp_path / "closed.mp4", frames=60, gop=12)))
 
 
 @pytest.mark.parametrize("width", [1, 8, 16, 17, 48, 50, 56, 72, 100, 224])
@@ -249,6 +279,16 @@ def test_a_file_that_is_no_whole_video_is_a_typed_error(tmp_path, kind):
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     assert any(word in message for word in ("Check", "Name", "Download", "download"))
+
+
+def test_a_header_that_promises_too_much_does_not_end_the_process(tmp_path):
+    """decord would abort: std::bad_alloc."""
+    data = bytearray(write_video(tmp_path / "good.mp4", frames=20).read_bytes())
+    count = data.index(b"stts") + 12
+    data[count : count + 4] = b"\xff\xff\xff\xff"
+    (tmp_path / "bad.mp4").write_bytes(data)
+    with pytest.raises(VideoError, match="promises"):
+        load_video(tmp_path / "bad.mp4", 4, 32)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -31,6 +31,8 @@ def write_video(
     times: list[float] | None = None,
     codec: str = "libx264",
     faststart: bool = False,
+    gop: int = 5,
+    codec_options: dict[str, str] | None = None,
 ) -> Path:
     """Write a small video.
 
@@ -42,6 +44,8 @@ def write_video(
         times: seconds of every frame, for a variable frame rate.
         codec: encoder.
         faststart: index in front of the frames, so that a cut file still opens.
+        gop: frames from one key frame to the next.
+        codec_options: of the encoder.
 
     Returns:
         The path.
@@ -53,7 +57,8 @@ def write_video(
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.gop_size = 5
+        stream.gop_size = gop
+        stream.options = codec_options or {}
         stream.thread_count = 1
         if times is not None:
             stream.codec_context.time_base = TIME_BASE

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import struct
 from dataclasses import dataclass
 
+import av
 import decord
 import numpy as np
 import torch
@@ -29,6 +29,11 @@ CONSTANT_RATE_TOLERANCE = 1e-3
 # Slack of a cut's borders: a frame at 2.0000001 s belongs to a cut that ends, or starts, at 2.0 s.
 CUT_TOLERANCE = 1e-6
 
+# No frame takes fewer: its entry in the index alone takes this much.
+MIN_FRAME_BYTES = 4
+
+_MEND = "Download it again, re-encode it as H.264 or remove its entry."
+
 # Where the sync byte of a transport stream stands, and after how many bytes again (.ts, .m2ts).
 _TS_SYNC = ((0, 188), (4, 192))
 
@@ -39,8 +44,8 @@ _DECORD_ERRORS = (RuntimeError, DECORDError, AssertionError, IndexError, StopIte
 # decord's messages start with the time of day and a line of its own source.
 _DECORD_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+: ")
 
-# What Pillow raises on damaged files, found by damaging files of each common format.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# What Pillow raised when thousands of damaged files of each common format were opened.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass
@@ -183,6 +188,7 @@ def load_video(
         raise VideoError(name, f"n_frms is {n_frms}; ask for at least 1 frame.")
     _check_file(name, "video")
     _check_container(name)
+    in_order = _needs_order(name)
     side = -1 if image_size is None else image_size
     try:
         reader = decord.VideoReader(name, width=side, height=side, num_threads=1)
@@ -196,7 +202,7 @@ def load_video(
     first, stop = _cut(name, times, duration, start, end)
     indices = _sample(stop - first, n_frms, sampling, generator)
     indices = [first + index for index in indices]
-    frames = _decode(name, reader, indices)
+    frames = _decode(name, reader, indices, in_order)
     origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
     cut_end = duration if end is None else min(float(end), duration)
@@ -310,16 +316,49 @@ def _sample(count: int, n_frms: int, sampling: str, generator: torch.Generator |
     return uniform_indices(count, n_frms)
 
 
-def _decode(name: str, reader: decord.VideoReader, indices: list[int]) -> torch.Tensor:
+def _needs_order(name: str) -> bool:
+    """Whether frames that are shown before some key frame are stored behind it (open groups of pictures).
+
+    The decoder drops such frames after a seek to that key frame, and decord then counts from the wrong one: it returns
+    neighbours, up to some tenths of a second off. Such files have to be decoded in order. Reads packets, decodes none.
+
+    Raises:
+        VideoError: the header promises more frames than the file can hold. decord would reserve memory for them all,
+            and end the process when there is none.
+    """
+    try:
+        with av.open(name) as container:
+            promised = container.streams.video[0].frames
+            if promised > os.path.getsize(name) / MIN_FRAME_BYTES:
+                raise VideoError(name, f"its header promises {promised} frames, too many for the file's size. {_MEND}")
+            key = None
+            for packet in container.demux(video=0):
+                if packet.pts is None:
+                    continue
+                if packet.is_keyframe:
+                    key = packet.pts
+                elif key is not None and packet.pts < key:
+                    return True
+    except (av.FFmpegError, ValueError, IndexError):
+        return True  # decord may still read it; in order is right for every file, only slower
+    return False
+
+
+def _decode(name: str, reader: decord.VideoReader, indices: list[int], in_order: bool) -> torch.Tensor:
     """Frames uint8 [T, H, W, 3]; whatever bridge the process has set for decord.
 
     Frame by frame: as fast as `get_batch`, which fails at some small widths (48, 72, ...) where decord pads rows.
     """
-    frames = []
+    frames, position = [], 0
     try:
         with decord.bridge.use_torch():
             for index in indices:
-                padded = reader[index]
+                if in_order:
+                    for _ in range(index - position):
+                        reader.next()
+                    padded, position = reader.next(), index + 1
+                else:
+                    padded = reader[index]
                 height, width = padded.shape[:2]
                 frames.append(padded.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3).clone())
     except _DECORD_ERRORS as error:
@@ -330,8 +369,7 @@ def _decode(name: str, reader: decord.VideoReader, indices: list[int]) -> torch.
 def _undecodable(name: str, error: BaseException) -> VideoError:
     return VideoError(
         name,
-        f"cannot be decoded ({_one_line(error)}). The file is damaged, cut short or no video: "
-        "download it again, re-encode it or remove its entry.",
+        f"cannot be decoded ({_one_line(error)}). The file is damaged, cut short or no video. {_MEND}",
     )
 
 
