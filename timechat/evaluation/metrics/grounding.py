@@ -1,0 +1,66 @@
+"""Temporal grounding (Charades-STA): R@1 at IoU thresholds and mean IoU, in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from timechat.errors import AnnotationError, PredictionError
+from timechat.evaluation.metrics.intervals import check_known_ids, interval_iou, read_interval
+
+IOU_THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+def score_grounding(predictions: Mapping[str, Mapping[str, Any]], ground_truth: Mapping[str, Any]) -> dict[str, float]:
+    """Score the first predicted interval of every query against its true interval.
+
+    A query without an entry, or with an empty list of intervals (an answer that could not be parsed), is a miss: the
+    denominator is always every query of the ground truth.
+
+    Args:
+        predictions: {"<id>": {"timestamp": [[start, end], ...], ...}} in seconds; only the first pair counts.
+        ground_truth: {"annotations": [{"id", "timestamp": [start, end], ...}]} in seconds.
+
+    Returns:
+        "R@1 IoU=0.3", "R@1 IoU=0.5", "R@1 IoU=0.7", "mIoU" in percent; "found" (queries with an entry), "parsed"
+        (those with an interval) and "expected" (all queries) as counts.
+
+    Raises:
+        PredictionError: an id that the ground truth does not have, or a broken interval.
+        AnnotationError: a ground truth that is empty, broken or names an id twice.
+    """
+    truth = _read_ground_truth(ground_truth)
+    check_known_ids(map(str, predictions), truth)
+    first = {str(key): _first_interval(str(key), entry) for key, entry in predictions.items()}
+    parsed = {key: interval for key, interval in first.items() if interval is not None}
+    ious = [float(interval_iou([parsed[key]], [truth[key]])[0, 0]) for key in parsed]
+    scores = {
+        f"R@1 IoU={threshold}": 100.0 * sum(iou >= threshold for iou in ious) / len(truth)
+        for threshold in IOU_THRESHOLDS
+    }
+    scores["mIoU"] = 100.0 * sum(ious) / len(truth)
+    return scores | {"found": float(len(first)), "parsed": float(len(parsed)), "expected": float(len(truth))}
+
+
+def _first_interval(key: str, entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    where = f"predictions[{key!r}]"
+    intervals = entry.get("timestamp") if isinstance(entry, Mapping) else None
+    if not isinstance(intervals, list | tuple):
+        raise PredictionError(f'{where}: no list "timestamp"; write [[start, end]], or [] for an unparsed answer')
+    return read_interval(intervals[0], f'{where}["timestamp"][0]', PredictionError) if intervals else None
+
+
+def _read_ground_truth(ground_truth: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    rows = ground_truth.get("annotations") if isinstance(ground_truth, Mapping) else None
+    if not rows:
+        raise AnnotationError('ground truth: "annotations" is missing or empty; give {"annotations": [...]}')
+    truth: dict[str, tuple[float, float]] = {}
+    for index, row in enumerate(rows):
+        where = f"ground truth annotations[{index}]"
+        missing = [field for field in ("id", "timestamp") if field not in row]
+        if missing:
+            raise AnnotationError(f"{where}: {' and '.join(missing)} missing; every annotation needs id and timestamp")
+        if str(row["id"]) in truth:
+            raise AnnotationError(f"{where}: id {row['id']!r} stands twice; ids must be unique")
+        truth[str(row["id"])] = read_interval(row["timestamp"], f'{where}["timestamp"]', AnnotationError)
+    return truth

@@ -1,0 +1,62 @@
+"""Intervals in seconds: reading them from files, and their intersection over union."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from timechat.errors import PredictionError, TimeChatError
+
+
+def read_interval(value: object, where: str, error: type[TimeChatError]) -> tuple[float, float]:
+    """Check one `[start, end]` pair and return it in ascending order.
+
+    Args:
+        value: what the file says; two finite numbers >= 0, in seconds. A reversed pair is swapped, as in the
+            published scorers.
+        where: names file, entry and field in the error.
+        error: the type to raise, `PredictionError` or `AnnotationError`.
+
+    Raises:
+        error: when `value` is anything else.
+    """
+    try:
+        start, end = (float(x) for x in value)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise error(f"{where}: {value!r} is not [start, end] in seconds; write two numbers") from None
+    if not (math.isfinite(start) and math.isfinite(end)) or min(start, end) < 0:
+        raise error(f"{where}: {value!r} holds a time that is not a finite number >= 0; correct or remove it")
+    return (start, end) if start <= end else (end, start)
+
+
+def interval_iou(first: Iterable, second: Iterable) -> np.ndarray:
+    """IoU of every pair of two lists of intervals.
+
+    The denominator is the hull, from the earlier start to the later end, as published; it equals the union whenever
+    two intervals overlap. Two identical instants (zero length) agree wholly: 1.
+
+    Args:
+        first: N pairs (start, end) in seconds, ascending.
+        second: M pairs.
+
+    Returns:
+        float64 array [N, M].
+    """
+    a = np.asarray(list(first), dtype=np.float64).reshape(-1, 1, 2)
+    b = np.asarray(list(second), dtype=np.float64).reshape(1, -1, 2)
+    overlap = np.maximum(0.0, np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]))
+    hull = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
+    return np.divide(overlap, hull, out=np.ones_like(hull), where=hull > 0)
+
+
+def check_known_ids(predicted: Iterable, known: Iterable) -> None:
+    """Raise `PredictionError` naming the predicted ids that the ground truth does not have."""
+    unknown = sorted(set(predicted) - set(known), key=str)
+    if unknown:
+        shown = ", ".join(repr(x) for x in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise PredictionError(
+            f"predictions: {len(unknown)} ids are not in the ground truth ({shown}); score the file against the "
+            "annotations that it was made from"
+        )
