@@ -12,7 +12,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ NO_OP_KEYS = {
     "model.prompt_template": "the LLaMA-2 template of timechat/text/conversation.py is the only one",
     "model.end_sym": "LLaMA-2 turns always end in </s>",
     "datasets.*.text_processor": "instruction texts are used as they are",
+    "datasets.*.vis_processor.eval": "evaluate.py reads its videos without them; training uses the split train alone",
+    "datasets.*.vis_processor.val": "training uses the split train alone",
+    "datasets.*.vis_processor.test": "training uses the split train alone",
     "run.world_size": "torchrun tells how many processes there are",
     "run.dist_url": "torchrun tells where the main process is",
     "run.distributed": "torchrun decides",
@@ -86,8 +90,9 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {_first_line(error)}") from error
-    _raise_if(f"{path}: {problem}" for problem in _wrong_types(cfg, defaults, ""))
-    _raise_if(f"{path}: {problem}" for problem in _conflicts(cfg))
+    _empty_texts(cfg, defaults)
+    _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _wrong_types(cfg, defaults, ""))
+    _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _conflicts(cfg))
     _mention_no_ops([cfg for _, cfg in written])
     return cfg
 
@@ -114,7 +119,12 @@ def _read_yaml(path: Path) -> DictConfig:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(cfg, DictConfig):
         raise ConfigError(f"{path}: expected the sections model, datasets and run, found a {type(cfg).__name__}")
-    return cfg
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if not _is_null(cfg, key)])
+
+
+def _is_null(cfg: DictConfig, key: str) -> bool:
+    """A section whose keys are all commented out reads as null: it says nothing."""
+    return cfg._get_node(key)._is_none()
 
 
 def _read_options(options: Sequence[str]) -> DictConfig:
@@ -162,6 +172,16 @@ def _dataset_names(cfg: DictConfig) -> list[str]:
     return [str(name) for name in section] if isinstance(section, DictConfig) else []
 
 
+def _empty_texts(cfg: DictConfig, known: DictConfig) -> None:
+    """`key:` and `key=` without a value read as null; where a text stands by default they mean the empty one."""
+    for key, default in known.items():
+        if isinstance(default, DictConfig):
+            if isinstance(cfg.get(key), DictConfig):
+                _empty_texts(cfg[key], default)
+        elif isinstance(default, str) and cfg.get(key) is None:
+            cfg[key] = ""
+
+
 # Checking -------------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +189,13 @@ def _raise_if(problems: Iterable[str]) -> None:
     problems = list(problems)
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _source_of(problem: str, written: Sequence[tuple[str, DictConfig]]) -> str:
+    """Who wrote the key that a problem starts with, the last one if several did; the file if nobody did."""
+    key = re.split(r"[=\s]", problem, maxsplit=1)[0]
+    sources = [source for source, cfg in written if any(f"{leaf}.".startswith(f"{key}.") for leaf in _leaves(cfg))]
+    return sources[-1] if sources else written[0][0]
 
 
 def _unknown_dataset(name: str, written: Sequence[tuple[str, DictConfig]]) -> Iterator[str]:
@@ -187,22 +214,15 @@ def _unknown_keys(cfg: DictConfig, known: DictConfig, prefix: str, source: str) 
     for key in cfg:
         dotted = f"{prefix}{key}"
         if key not in known:
-            if dotted.startswith("preprocess.") or _is_processor_split(dotted):
-                continue
-            yield f"{source}: unknown key {dotted}{nearest(str(key), [str(k) for k in known])}"
+            if not is_no_op(dotted):
+                yield f"{source}: unknown key {dotted}{nearest(str(key), [str(k) for k in known])}"
             continue
         value, default = cfg._get_node(key), known._get_node(key)
         if isinstance(default, DictConfig) and not value._is_interpolation():
             if isinstance(value, DictConfig):
                 yield from _unknown_keys(value, default, f"{dotted}.", source)
-            elif value._value() is not None or dotted not in ("datasets", "model", "run", "preprocess"):
+            else:
                 yield f"{source}: {dotted} must be a section with keys, not {value._value()!r}"
-
-
-def _is_processor_split(dotted: str) -> bool:
-    """`datasets.X.vis_processor.eval` and the like: published files may name processors of other splits."""
-    parts = dotted.split(".")
-    return len(parts) == 4 and parts[0] == "datasets" and parts[2] in ("vis_processor", "text_processor")
 
 
 def _wrong_types(cfg: DictConfig, known: DictConfig, prefix: str) -> Iterator[str]:
@@ -211,10 +231,12 @@ def _wrong_types(cfg: DictConfig, known: DictConfig, prefix: str) -> Iterator[st
         if isinstance(default, DictConfig):
             if isinstance(value, DictConfig):
                 yield from _wrong_types(value, default, f"{dotted}.")
+            else:
+                yield f"{dotted}={value!r} must be a section with keys"
             continue
         allowed = _allowed_types(dotted, default)
         if value is None:
-            if not isinstance(default, str | None):
+            if default is not None:
                 yield f"{dotted} must be {_type_names(allowed)}, not null"
         elif not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
             yield f"{dotted}={value!r} must be {_type_names(allowed)}"
@@ -266,11 +288,37 @@ def _model_conflicts(model: DictConfig) -> Iterator[str]:
         )
     if model.num_frm and model.num_frm > model.max_frame_pos:
         yield f"model.num_frm={model.num_frm} is more than model.max_frame_pos={model.max_frame_pos}; raise the latter"
-    if model.stride < 1:
-        yield f"model.stride={model.stride}: windows must move on, by 1 frame or more"
-    for key in ("num_query_token", "num_video_query_token", "max_frame_pos", "max_txt_len", "fusion_head_layers"):
-        if model[key] < 1:
-            yield f"model.{key}={model[key]}: must be 1 or more"
+    for key in ("vit_precision", "llama_precision"):
+        if model[key] not in ("auto", "fp32", "fp16", "bf16"):
+            yield f"model.{key}={model[key]}: choose auto, fp32, fp16 or bf16"
+    yield from _out_of_range(model)
+    if model.low_resource and not model.freeze_llama:
+        yield "model.low_resource=true holds LLaMA in 8 bits, which cannot be trained: set model.freeze_llama=true"
+
+
+_COUNTS = (
+    *(f"vit.{key}" for key in ("embed_dim", "depth", "num_heads")),
+    *(f"qformer.{key}" for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")),
+    *("image_size", "num_query_token", "num_video_query_token", "fusion_head_layers", "max_frame_pos", "num_frm"),
+    *("stride", "lora_r", "max_txt_len"),
+)
+_PROBABILITIES = (
+    *("drop_path_rate", "lora_dropout"),
+    *("qformer.hidden_dropout_prob", "qformer.attention_probs_dropout_prob"),
+)
+
+
+def _out_of_range(model: DictConfig) -> Iterator[str]:
+    limits: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
+        "must be 1 or more": (_COUNTS, lambda value: value >= 1),
+        "must be 0 or more": (("window_size", "device_8bit"), lambda value: value >= 0),
+        "must be at least 0 and below 1": (_PROBABILITIES, lambda value: 0 <= value < 1),
+    }
+    for limit, (keys, holds) in limits.items():
+        for key in keys:
+            value = OmegaConf.select(model, key)
+            if value is not None and not holds(value):
+                yield f"model.{key}={value}: {limit}"
 
 
 def _dataset_conflicts(where: str, entry: DictConfig, model: DictConfig) -> Iterator[str]:

@@ -8,6 +8,7 @@ fit nothing, lack siblings or have another shape are errors; keys of other model
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 import re
@@ -224,9 +225,9 @@ def _copy(target: Tensor, name: str, tensor: Tensor, report: LoadReport) -> str 
 
 def _resize_pos_embed(tensor: Tensor, target: Tensor) -> Tensor | None:
     """Position embeddings [1, 1 + n^2, E] of the ViT for another image size: the grid is interpolated (bicubic)."""
-    if tensor.ndim != 3 or tensor.shape[2] != target.shape[2]:
+    old_side, side = (math.isqrt(max(0, t.shape[1] - 1)) if t.ndim == 3 else 0 for t in (tensor, target))
+    if not old_side or tensor.shape != (1, 1 + old_side**2, target.shape[2]):
         return None
-    side = round((target.shape[1] - 1) ** 0.5)
     return resample_abs_pos_embed(tensor.float(), [side, side], num_prefix_tokens=1)
 
 

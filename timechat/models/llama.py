@@ -74,7 +74,7 @@ def build_llama(
     options = _eight_bit_options(device_8bit) if low_resource else {}
     try:
         return transformers.LlamaForCausalLM.from_pretrained(folder, config=config, dtype=dtype, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"model.llama_model={folder}: cannot be loaded ({error})") from error
 
 

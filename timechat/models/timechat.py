@@ -25,7 +25,7 @@ from timechat.models.video_qformer import encode_windows
 from timechat.registry import registry
 from timechat.text.conversation import IGNORE_INDEX, encode_prompt
 from timechat.text.timestamps import frame_sentence
-from timechat.text.tokenizers import load_qformer_tokenizer, load_tokenizer
+from timechat.text.tokenizers import MAX_TIMESTAMP_TOKENS, load_qformer_tokenizer, load_tokenizer
 
 SYSTEM_PROMPT = "You watch videos closely and answer questions about what happens in them, and when."
 
@@ -72,6 +72,11 @@ class TimeChat(nn.Module):
     def _build_qformers(self) -> None:
         cfg = self.cfg
         width, sizes = cfg.qformer.hidden_size, dict(cfg.qformer)
+        if width % cfg.qformer.num_attention_heads:
+            raise ConfigError(
+                f"model.qformer: hidden_size={width} is no multiple of num_attention_heads="
+                f"{cfg.qformer.num_attention_heads}"
+            )
         self.Qformer = QFormer(
             QFormerConfig(**sizes, encoder_width=cfg.vit.embed_dim, text_input=cfg.qformer_text_input)
         )
@@ -81,6 +86,11 @@ class TimeChat(nn.Module):
             raise ConfigError(
                 f"model.qformer.vocab_size={cfg.qformer.vocab_size} is too small for the tokenizer "
                 f"{cfg.qformer_tokenizer}, which needs {self.timestamp_tokenizer.vocab_size}"
+            )
+        if self.timestamp_tokenizer and cfg.qformer.max_position_embeddings < MAX_TIMESTAMP_TOKENS:
+            raise ConfigError(
+                f"model.qformer.max_position_embeddings={cfg.qformer.max_position_embeddings} is too small: "
+                f"a timestamp sentence may have {MAX_TIMESTAMP_TOKENS} ids"
             )
         sizes |= {"num_hidden_layers": cfg.fusion_head_layers, "encoder_width": width, "cross_attention_frequency": 1}
         self.video_Qformer = QFormer(QFormerConfig(**sizes, text_input=False))

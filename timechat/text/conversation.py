@@ -72,6 +72,8 @@ def encode_conversation(
 ) -> EncodedConversation:
     """Ids and labels of a whole conversation, cut at `max_txt_len` ids; labels are set after the cut.
 
+    An answer is supervised from the token after the `]` that ends its `[/INST]` up to and including `</s>`.
+
     Args:
         qa: turns with "q" and "a".
         seconds: the time of each frame in seconds, None for an image.
@@ -83,17 +85,22 @@ def encode_conversation(
     if not qa:
         raise ConversationError("QA: a conversation needs at least one turn with q and a")
     visual = visual_text(seconds, num_video_tokens)
-    text = "".join(
-        (first_turn(turn["q"], visual, system) if i == 0 else f"<s>[INST] {turn['q']} {_INST_END}")
-        + f" {turn['a']} </s>"
-        for i, turn in enumerate(qa)
-    )
-    full = tokenizer.encode(text)
+    text, full, answers = "", [], []
+    for i, turn in enumerate(qa):
+        text += first_turn(turn["q"], visual, system) if i == 0 else f"<s>[INST] {turn['q']} {_INST_END}"
+        # Nothing merges across the space behind `]`, so the ids up to here are the first ids of the whole.
+        start = len(tokenizer.encode(text))
+        text += f" {turn['a']} </s>"
+        full = tokenizer.encode(text)
+        answers.append(slice(start, len(full)))
     input_ids = full[:max_txt_len]
     kept = input_ids.count(tokenizer.image_token_id)
     if kept != num_video_tokens:
         _raise_bad_video_tokens(full.count(tokenizer.image_token_id), kept, num_video_tokens, max_txt_len)
-    return EncodedConversation(input_ids, _labels(input_ids, tokenizer))
+    labels = [IGNORE_INDEX] * len(input_ids)
+    for answer in answers:
+        labels[answer] = input_ids[answer]
+    return EncodedConversation(input_ids, labels)
 
 
 def _raise_bad_video_tokens(found: int, kept: int, expected: int, max_txt_len: int) -> None:
@@ -105,17 +112,3 @@ def _raise_bad_video_tokens(found: int, kept: int, expected: int, max_txt_len: i
         f"max_txt_len={max_txt_len} cuts the conversation inside its {expected} video tokens ({kept} kept); "
         "raise model.max_txt_len, or lower the number of frames or model.num_video_query_token"
     )
-
-
-def _labels(input_ids: list[int], tokenizer: LlamaTokenizer) -> list[int]:
-    """Supervise from the token after the `]` that ends `[/INST]` up to and including `</s>`, in every turn."""
-    marker = tokenizer.encode(f"a {_INST_END}", bos=False)[len(tokenizer.encode("a", bos=False)) :]
-    labels = [IGNORE_INDEX] * len(input_ids)
-    answering = False
-    for i, token in enumerate(input_ids):
-        if answering:
-            labels[i] = token
-            answering = token != tokenizer.eos_id
-        elif input_ids[max(0, i - len(marker) + 1) : i + 1] == marker:
-            answering = True
-    return labels

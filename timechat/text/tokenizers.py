@@ -97,11 +97,16 @@ class QFormerTokenizer:
         vocab_file: `vocab.txt`, one entry a line.
 
     Raises:
-        ConfigError: the file lacks one of the entries that BERT needs.
+        ConfigError: the file is no text, or lacks one of the entries that BERT needs.
     """
 
     def __init__(self, vocab_file: str | Path):
-        vocab = {word: i for i, word in enumerate(Path(vocab_file).read_text(encoding="utf-8").splitlines())}
+        try:
+            # Entries end at line feeds alone: `splitlines` would also cut at rarer separators inside of one.
+            with Path(vocab_file).open(encoding="utf-8") as file:
+                vocab = {line.rstrip("\n"): i for i, line in enumerate(file)}
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{vocab_file}: not a text; model.qformer_tokenizer needs a BERT vocab.txt") from error
         missing = [word for word in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if word not in vocab]
         if missing:
             raise ConfigError(
