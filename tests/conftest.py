@@ -1,0 +1,36 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from helpers.tiny import Golden, build_tiny
+
+from timechat.models import TimeChat
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test starts from the same random numbers."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    """Inputs and outputs that the published code computed for the tiny model."""
+    return Golden.load()
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> TimeChat:
+    """The tiny model with its golden weights, in evaluation mode; shared, so tests must not change it."""
+    return build_tiny()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No hub: a look-up that would need the network fails at once."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return
