@@ -1,0 +1,70 @@
+# Two commands on a fresh machine:
+#   make quickstart   environment, rendered videos, a tiny TimeChat trained and scored (no download but Python packages)
+#   make test         environment, ruff, pytest
+# Both can be interrupted and started again; what is done is not done twice.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+NPROC ?= 2
+
+QUICKSTART_DATA := data/quickstart
+QUICKSTART_RUN := runs/quickstart
+QUICKSTART_CFG := train_configs/quickstart/train.yaml
+QUICKSTART_LAST := $(QUICKSTART_RUN)/finished
+
+# One thread a process: the quickstart's processes share the cores.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help install quickstart quickstart-data test lint format clean
+
+help:
+	@sed -n '1,5s/^# \{0,1\}//p' Makefile
+
+# Environment ----------------------------------------------------------------------------------------------------------
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; Python 3.10 or newer is needed (make PYTHON=python3.11 ...)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) --version) is too old; Python 3.10 or newer is needed (make PYTHON=python3.11 ...)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time) ..."
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The main job ---------------------------------------------------------------------------------------------------------
+
+quickstart: $(QUICKSTART_LAST)
+	PYTHON=$(BIN)/python NPROC=$(NPROC) bash eval.sh quickstart
+	$(BIN)/python -m timechat.tools.plot_run $(QUICKSTART_RUN)
+	@echo "pictures: $(QUICKSTART_RUN)/curves.png and the timelines below $(QUICKSTART_RUN)/eval/"
+
+quickstart-data: $(VENV)/.installed
+	$(BIN)/python -m timechat.tools.make_quickstart_data --output $(QUICKSTART_DATA)
+
+$(QUICKSTART_LAST): $(QUICKSTART_CFG) | quickstart-data
+	$(BIN)/torchrun --standalone --nproc_per_node=$(NPROC) train.py --cfg-path $(QUICKSTART_CFG)
+	@touch $@
+
+# Development ----------------------------------------------------------------------------------------------------------
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(QUICKSTART_DATA) $(QUICKSTART_RUN)

@@ -1,0 +1,47 @@
+"""Curves of a training run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from timechat.errors import PredictionError
+from timechat.tools.plot_run import main, plot_run, read_training_records
+
+
+def write_log(folder: Path, records: list[dict]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def train(epoch: int, update: int, loss: float) -> dict:
+    return {"event": "train", "epoch": epoch, "update": update, "loss": loss, "lr": 1e-4, "videos_per_s": 2.0}
+
+
+def test_draws_a_picture(tmp_path: Path) -> None:
+    run = write_log(tmp_path, [{"event": "start", "epoch": 0}, train(0, 1, 2.0), train(0, 2, 1.0)])
+    with Image.open(plot_run(run)) as picture:
+        assert picture.width > 800
+        assert len(set(picture.convert("RGB").resize((64, 16)).getdata())) > 10
+
+
+def test_a_resumed_epoch_replaces_the_records_of_its_first_attempt(tmp_path: Path) -> None:
+    records = [{"event": "start", "epoch": 0}, train(0, 1, 2.0), train(1, 2, 1.5), {"event": "start", "epoch": 1}]
+    run = write_log(tmp_path, [*records, train(1, 2, 1.0), {"event": "checkpoint", "epoch": 1, "path": "x"}])
+    assert [record["loss"] for record in read_training_records(run)] == [2.0, 1.0]
+
+
+@pytest.mark.parametrize(("text", "message"), [("", "no training record"), ("{broken", "log.jsonl:1")])
+def test_a_log_without_records_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "log.jsonl").write_text(text)
+    with pytest.raises(PredictionError, match=message):
+        read_training_records(tmp_path)
+
+
+def test_a_missing_log_is_one_message_and_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "nowhere")]) == 1
+    assert "no such log" in capsys.readouterr().err
