@@ -50,6 +50,7 @@ quickstart-data: $(VENV)/.installed
 	$(BIN)/python -m timechat.tools.make_quickstart_data --output $(QUICKSTART_DATA)
 
 $(QUICKSTART_LAST): $(QUICKSTART_CFG) | quickstart-data
+	rm -rf $(QUICKSTART_RUN)
 	$(BIN)/torchrun --standalone --nproc_per_node=$(NPROC) train.py --cfg-path $(QUICKSTART_CFG)
 	@touch $@
 
