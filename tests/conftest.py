@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from helpers.tiny import Golden, build_tiny
@@ -27,10 +25,3 @@ def golden() -> Golden:
 def tiny_model() -> TimeChat:
     """The tiny model with its golden weights, in evaluation mode; shared, so tests must not change it."""
     return build_tiny()
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No hub: a look-up that would need the network fails at once."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    return

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from helpers.videos import write_video
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor
 
+from helpers.videos import write_video
 from timechat.batch import VideoBatch, pad_conversations
 from timechat.config import load_config
 from timechat.models import TimeChat, build_model

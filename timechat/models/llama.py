@@ -7,12 +7,14 @@ width, V vocabulary.
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
 import peft
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 TRAINED_CONTEXT = 2048  # tokens that the published decoder was tuned for; longer texts stretch its positions
 ROPE_FACTOR = 2.0
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+# ImportError: 8 bits without bitsandbytes.
+_LOADING_ERRORS = (OSError, ValueError, RuntimeError, ImportError, pickle.UnpicklingError, SafetensorError)
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -60,7 +64,10 @@ def build_llama(
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise ConfigError(f"model.llama_model={folder}: no config.json there; it must be a Hugging Face LLaMA folder")
-    config = transformers.AutoConfig.from_pretrained(folder)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.llama_model={folder}: its config.json cannot be read ({error})") from error
     if config.model_type != "llama":
         raise ConfigError(
             f"model.llama_model={folder}: its config.json says model_type {config.model_type!r}, not llama"
@@ -73,9 +80,18 @@ def build_llama(
         return transformers.LlamaForCausalLM(config).to(dtype)
     options = _eight_bit_options(device_8bit) if low_resource else {}
     try:
-        return transformers.LlamaForCausalLM.from_pretrained(folder, config=config, dtype=dtype, **options)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        llama, info = transformers.LlamaForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype, output_loading_info=True, **options
+        )
+    except _LOADING_ERRORS as error:
         raise ConfigError(f"model.llama_model={folder}: cannot be loaded ({error})") from error
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ConfigError(
+            f"model.llama_model={folder}: its weights lack {len(missing)} tensors of its config.json, such as "
+            f"{', '.join(missing[:5])}; download the folder again"
+        )
+    return llama
 
 
 def _eight_bit_options(device: int) -> dict:

@@ -1,0 +1,216 @@
+"""The decoder: LoRA, RoPE scaling, precision, splicing, padding, errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from helpers.tiny import LLAMA, llama_folder
+from torch.testing import assert_close
+
+from timechat.errors import ConfigError
+from timechat.models import llama as lm
+
+
+@pytest.fixture(scope="module")
+def llama() -> transformers.LlamaForCausalLM:
+    """The tiny LLaMA."""
+    return lm.build_llama(LLAMA, precision="fp32").eval()
+
+
+def plain_logits(llama: Any, embeds: torch.Tensor) -> torch.Tensor:
+    """Scores through this module's own two halves."""
+    mask = torch.ones(embeds.shape[:2], dtype=torch.bool)
+    return lm.logits(llama, lm.decode(llama, embeds, mask))
+
+
+@torch.no_grad()
+def test_decode_and_logits_are_the_whole_decoder(llama: transformers.LlamaForCausalLM) -> None:
+    embeds = torch.randn(2, 6, 64)
+    assert_close(plain_logits(llama, embeds), llama(inputs_embeds=embeds).logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("max_txt_len", "factor"), [(2048, 1), (2049, 2)])
+def test_rope_is_stretched_by_two_above_2048_tokens(
+    llama: transformers.LlamaForCausalLM, max_txt_len: int, factor: int
+) -> None:
+    """Linear scaling: position p behaves as p / 2, as positions given by hand show."""
+    scaled = lm.build_llama(LLAMA, precision="fp32", max_txt_len=max_txt_len).eval()
+    embeds = torch.randn(1, 8, 64)
+    positions = torch.arange(8)[None] / factor
+    rotary = llama.model.rotary_emb(embeds, positions)
+    ours = scaled.model.rotary_emb(embeds, torch.arange(8)[None])
+    assert_close(torch.stack(ours), torch.stack(rotary))
+    same = torch.allclose(plain_logits(scaled, embeds), plain_logits(llama, embeds), atol=1e-5)
+    assert same == (factor == 1)
+
+
+def test_scaling_keeps_the_base_of_the_folder(tmp_path: Path) -> None:
+    folder = llama_folder(tmp_path / "llama", rope_theta=5000.0)
+    scaled = lm.build_llama(folder, precision="fp32", max_txt_len=4096)
+    assert scaled.config.rope_parameters["rope_theta"] == 5000.0
+
+
+@torch.no_grad()
+def test_embeddings_of_videos_take_the_marked_places(llama: transformers.LlamaForCausalLM) -> None:
+    ids = torch.tensor([[1, 700, 700, 5], [1, 2, 700, 6]])
+    videos = [torch.randn(2, 64), torch.randn(1, 64)]
+    out = lm.embed_with_video(llama, ids, ids == 700, videos)
+    table = llama.model.embed_tokens.weight
+    expected = torch.stack(
+        [torch.stack([table[1], *videos[0], table[5]]), torch.stack([table[1], table[2], *videos[1], table[6]])]
+    )
+    assert_close(out, expected)
+
+
+def test_a_video_that_does_not_fit_its_places_is_an_error(llama: transformers.LlamaForCausalLM) -> None:
+    """Also when the sum fits: rows must not borrow from each other."""
+    ids = torch.tensor([[1, 700, 700], [1, 700, 5]])
+    with pytest.raises(ConfigError, match=r"\[2, 1\] video tokens.*\[1, 2\] embeddings"):
+        lm.embed_with_video(llama, ids, ids == 700, [torch.randn(1, 64), torch.randn(2, 64)])
+
+
+def test_left_pad() -> None:
+    rows = [torch.ones(1, 2), 2 * torch.ones(3, 2)]
+    embeds, mask = lm.left_pad(rows)
+    assert embeds[:, :, 0].tolist() == [[0, 0, 1], [2, 2, 2]]
+    assert mask.tolist() == [[False, False, True], [True, True, True]]
+
+
+@torch.no_grad()
+def test_a_left_padded_row_continues_as_it_does_alone(llama: transformers.LlamaForCausalLM) -> None:
+    rows = [torch.randn(n, 64) for n in (3, 9)]
+    options = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    together = lm.generate(llama, *lm.left_pad(rows), **options)
+    for row, ids in zip(rows, together, strict=True):
+        alone = lm.generate(llama, *lm.left_pad([row]), **options)[0]
+        assert ids[: len(alone)].tolist() == alone.tolist()
+
+
+def test_lora_wraps_the_four_projections_and_freezes_the_rest(llama: transformers.LlamaForCausalLM) -> None:
+    wrapped = lm.add_lora(lm.build_llama(LLAMA, precision="fp32"), r=4, alpha=8, dropout=0.25)
+    trainable = {name: p.shape for name, p in wrapped.named_parameters() if p.requires_grad}
+    prefix = "base_model.model.model.layers"
+    projections = [f"{prefix}.{i}.self_attn.{p}_proj.lora" for i in range(2) for p in "qkvo"]
+    assert set(trainable) == {f"{p}_{ab}.default.weight" for p in projections for ab in "AB"}
+    assert trainable[f"{prefix}.0.self_attn.q_proj.lora_A.default.weight"] == (4, 64)
+    layer = wrapped.get_base_model().model.layers[0].self_attn.q_proj
+    assert layer.scaling["default"] == 2.0
+    assert layer.lora_dropout["default"].p == 0.25
+    assert lm.hidden_size(wrapped) == lm.hidden_size(llama) == 64
+    assert lm.vocab_size(wrapped) == lm.vocab_size(llama) == 700
+
+
+def test_lora_in_inference_mode_trains_nothing() -> None:
+    wrapped = lm.add_lora(lm.build_llama(LLAMA, precision="fp32"), inference_mode=True)
+    assert not any(p.requires_grad for p in wrapped.parameters())
+
+
+def test_lora_stays_in_full_precision_over_half_precision_weights() -> None:
+    """AdamW must not update bf16 weights: small steps would be lost."""
+    wrapped = lm.add_lora(lm.build_llama(LLAMA, precision="bf16"))
+    assert {p.dtype for p in wrapped.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in wrapped.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
+def test_grad_checkpointing_changes_no_gradient() -> None:
+    grads = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        llama = lm.build_llama(LLAMA, precision="fp32")
+        llama.requires_grad_(False)
+        if checkpointing:
+            lm.enable_grad_checkpointing(llama)
+        wrapped = lm.add_lora(llama, dropout=0.0).train()
+        assert llama.is_gradient_checkpointing == checkpointing
+        plain_logits(wrapped, torch.randn(1, 5, 64)).square().mean().backward()
+        grads.append([p.grad for p in wrapped.parameters() if p.requires_grad])
+    assert_close(grads[1], grads[0])
+    assert max(g.abs().max() for g in grads[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("bf16", "expected"), [(True, torch.bfloat16), (False, torch.float16)], ids=["new GPU", "old GPU"]
+)
+def test_auto_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch, bf16: bool, expected: torch.dtype) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    assert lm.resolve_precision("auto") == expected
+
+
+def test_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    names = ("auto", "bf16", "fp16", "fp32")
+    kinds = [torch.bfloat16, torch.bfloat16, torch.float16, torch.float32]
+    assert [lm.resolve_precision(name) for name in names] == kinds
+    with pytest.raises(ConfigError, match="'int8': choose one of auto, fp32"):
+        lm.resolve_precision("int8")
+
+
+def test_a_folder_without_config(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.llama_model=.*no config\.json"):
+        lm.build_llama(tmp_path)
+
+
+def test_a_folder_of_another_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(ConfigError, match="model_type 'gpt2', not llama"):
+        lm.build_llama(tmp_path)
+
+
+def test_a_folder_with_a_broken_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{not json")
+    with pytest.raises(ConfigError, match=r"model\.llama_model=.*config\.json cannot be read"):
+        lm.build_llama(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text"])
+def test_a_folder_with_damaged_weights(tmp_path: Path, damage: str) -> None:
+    folder = llama_folder(tmp_path / "llama")
+    weights = folder / "model.safetensors"
+    if damage == "missing":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:5000] if damage == "cut" else b"hello")
+    with pytest.raises(ConfigError, match=r"model\.llama_model=.*cannot be loaded"):
+        lm.build_llama(folder, precision="fp32")
+
+
+def test_weights_of_another_size_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        lm.build_llama(llama_folder(tmp_path / "llama", intermediate_size=96), precision="fp32")
+
+
+def test_weights_of_fewer_layers_are_an_error(tmp_path: Path) -> None:
+    """Layers that no file gives would stay random in silence."""
+    with pytest.raises(ConfigError, match=r"lack 9.*layers\.2"):
+        lm.build_llama(llama_folder(tmp_path / "llama", num_hidden_layers=3), precision="fp32")
+
+
+def test_eight_bits_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"model\.low_resource=true.*needs a CUDA GPU"):
+        lm.build_llama(LLAMA, low_resource=True)
+
+
+def test_eight_bits_go_to_the_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU here: what is asked of transformers is looked at."""
+    asked = SimpleNamespace(options={})
+
+    def from_pretrained(folder: Path, **options: Any) -> tuple[None, dict[str, Any]]:
+        asked.options = options
+        raise ValueError("stop here")  # what was asked is all there is to see
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", from_pretrained)
+    with pytest.raises(ConfigError, match="stop here"):
+        lm.build_llama(LLAMA, low_resource=True, device_8bit=3)
+    assert asked.options["device_map"] == {"": 3}
+    assert asked.options["quantization_config"].load_in_8bit

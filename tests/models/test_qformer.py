@@ -1,0 +1,114 @@
+"""The Q-Former against BERT written out in plain loops, and its masks."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from timechat.models.qformer import AttentionHeads, QFormer, QFormerConfig
+
+CFG = QFormerConfig(
+    hidden_size=12,
+    num_hidden_layers=3,
+    num_attention_heads=3,
+    intermediate_size=20,
+    vocab_size=30,
+    max_position_embeddings=16,
+    encoder_width=10,
+)
+CLOSE = {"rtol": 0.0, "atol": 1e-5}
+
+
+@pytest.fixture
+def qformer() -> QFormer:
+    """Random weights, large enough that every part shows in the output."""
+    model = QFormer(CFG).eval()
+    for p in model.parameters():
+        nn.init.normal_(p, std=0.5)
+    return model
+
+
+def attend_one_by_one(block: AttentionHeads, hidden: Tensor, keys: Tensor) -> Tensor:
+    """Attention of one sequence [L, D] to [K, E], query by query and head by head."""
+    width = CFG.hidden_size // CFG.num_attention_heads
+    q, k, v = block.query(hidden), block.key(keys), block.value(keys)
+    rows = []
+    for i in range(len(hidden)):
+        heads = []
+        for h in range(CFG.num_attention_heads):
+            part = slice(h * width, (h + 1) * width)
+            weights = torch.stack([q[i, part] @ k[j, part] / math.sqrt(width) for j in range(len(keys))]).softmax(0)
+            heads.append(sum(w * v[j, part] for j, w in enumerate(weights)))
+        rows.append(torch.cat(heads))
+    return torch.stack(rows)
+
+
+def plain_qformer(model: QFormer, queries: Tensor, encoder: Tensor, ids: list[int]) -> Tensor:
+    """One item, no padding: post-norm BERT layers, cross-attention in layers 0 and 2, for queries alone."""
+    emb = model.bert.embeddings
+    text = emb.word_embeddings.weight[ids] + emb.position_embeddings.weight[: len(ids)]
+    hidden = emb.LayerNorm(torch.cat([queries, text]))
+    n = len(queries)
+    for index, layer in enumerate(model.bert.encoder.layer):
+        out = layer.attention.output
+        hidden = out.LayerNorm(out.dense(attend_one_by_one(layer.attention.self, hidden, hidden)) + hidden)
+        query, text = hidden[:n], hidden[n:]
+        if index in (0, 2):
+            cross, out = layer.crossattention, layer.crossattention.output
+            query = out.LayerNorm(out.dense(attend_one_by_one(cross.self, query, encoder)) + query)
+        out = layer.output_query
+        query = out.LayerNorm(out.dense(F.gelu(layer.intermediate_query.dense(query))) + query)
+        out = layer.output
+        text = out.LayerNorm(out.dense(F.gelu(layer.intermediate.dense(text))) + text)
+        hidden = torch.cat([query, text])
+    return hidden
+
+
+@torch.no_grad()
+def test_equals_bert_written_out(qformer: QFormer) -> None:
+    queries, encoder = torch.randn(2, 4, 12), torch.randn(2, 5, 10)
+    ids = [[1, 7, 3], [9, 2, 29]]
+    out = qformer(queries, encoder, input_ids=torch.tensor(ids), text_mask=torch.ones(2, 3, dtype=torch.bool))
+    for i in range(2):
+        assert_close(out[i], plain_qformer(qformer, queries[i], encoder[i], ids[i]), **CLOSE)
+
+
+@torch.no_grad()
+def test_padding_of_text_and_encoder_is_not_seen(qformer: QFormer) -> None:
+    queries, encoder = torch.randn(1, 4, 12), torch.randn(1, 5, 10)
+    ids, seen = torch.tensor([[1, 7, 3]]), torch.ones(1, 3, dtype=torch.bool)
+    alone = qformer(queries, encoder, input_ids=ids, text_mask=seen)
+    padded = qformer(
+        queries,
+        F.pad(encoder, (0, 0, 0, 2), value=9.0),
+        F.pad(torch.ones(1, 5, dtype=torch.bool), (0, 2)),
+        F.pad(ids, (0, 2), value=11),
+        F.pad(seen, (0, 2)),
+    )
+    assert_close(padded[:, :7], alone, **CLOSE)
+
+
+@torch.no_grad()
+def test_no_text_equals_text_that_is_masked_whole(qformer: QFormer) -> None:
+    """An image beside videos in a batch reads a sentence of nothing but padding."""
+    queries, encoder = torch.randn(1, 4, 12), torch.randn(1, 5, 10)
+    masked = qformer(queries, encoder, None, torch.tensor([[5, 6]]), torch.zeros(1, 2, dtype=torch.bool))
+    assert_close(masked[:, :4], qformer(queries, encoder), **CLOSE)
+
+
+def test_without_text_input_there_are_no_text_weights() -> None:
+    names = [name for name, _ in QFormer(QFormerConfig(num_hidden_layers=1, text_input=False)).named_parameters()]
+    assert not [n for n in names if "word_embeddings" in n or "position_embeddings" in n]
+    assert not [n for n in names if ".intermediate." in n or "layer.0.output." in n]
+
+
+def test_dropout_is_off_in_evaluation_and_on_in_training(qformer: QFormer) -> None:
+    queries, encoder = torch.randn(1, 4, 12), torch.randn(1, 5, 10)
+    assert torch.equal(qformer(queries, encoder), qformer(queries, encoder))
+    qformer.train()
+    assert not torch.equal(qformer(queries, encoder), qformer(queries, encoder))
