@@ -88,6 +88,14 @@ def test_grounding_without_times_fails(answer: str) -> None:
             "5.0 - 10.0 seconds, cook 10 - 15 minutes. 2 to 3 eggs are added.  12.0 – 13.0 seconds, 3 eggs.",
             [(5.0, 10.0, "cook 10 - 15 minutes. 2 to 3 eggs are added."), (12.0, 13.0, "3 eggs.")],
         ),
+        (
+            "5.0 - 10.0 seconds, pour. 2 to 3 seconds later, stir.  12.0 - 13.0 seconds, serve.",
+            [(5.0, 10.0, "pour. 2 to 3 seconds later, stir."), (12.0, 13.0, "serve.")],
+        ),
+        (
+            "1. From 0.0 to 3.3 seconds: how to end a stew.\n2. From 5.1 to 9.5 seconds: stir.",
+            [(0.0, 3.3, "how to end a stew."), (5.1, 9.5, "stir.")],
+        ),
         ("From 5 to 10 seconds, he pours. Then from 10 to 15 seconds, he stirs.", None),
         ("5 - 10 seconds he pours. 10 - 15 seconds he stirs.", None),
         ("[5.0, 10.0] he pours.\n[10.0, 15.0] he stirs.", None),
@@ -141,6 +149,7 @@ def test_dense_captions_without_events_fail(answer: str) -> None:
             [(57.0, 2.1), (62.4, 1.8), (70.0, 3.0)],
         ),
         ("At 82 seconds, the saliency score is 1.3. At 84 seconds, the score is 1.7.", [(82.0, 1.3), (84.0, 1.7)]),
+        ("The 2nd best one is in the 82 second. Its saliency score is 1.3.", [(82.0, 1.3)]),
         ("82 seconds (1.3), 84 seconds (1.7)", [(82.0, 1.3), (84.0, 1.7)]),
         ("82s (score: 1.3/5), 84s (score: 1.7 out of 5)", [(82.0, 1.3), (84.0, 1.7)]),
         ("82: score 1.3\n84: score 1.7", [(82.0, 1.3), (84.0, 1.7)]),
@@ -205,7 +214,21 @@ def test_written_highlights_come_back(expected: list[tuple[float, float]]) -> No
 
 
 characters = [*"0159.:-–,()[]<>*/% \n\t", "²", "٣", "９", "  ", "\u2028", "\x00"]
-pieces = "12.5 1:09 seconds s to and between from start end minutes score saliency highlight e5".split()
+pieces = [
+    "12.5",
+    "1:09",
+    "seconds",
+    "s",
+    "to",
+    "and",
+    "between",
+    "from",
+    "start",
+    "end",
+    "minutes",
+    "score",
+    "highlight",
+]
 
 
 @given(text=st.one_of(st.text(max_size=200), st.lists(st.sampled_from(characters + pieces), max_size=60).map("".join)))

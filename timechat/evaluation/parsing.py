@@ -27,6 +27,7 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 
+_LIST_NUMBER = re.compile(r"(?:^|\n)[0-9]{1,3}[.)] ")
 _FILLER = r"(?:(?:the|about|around|approximately|roughly|at|second|seconds|timestamp|time|t ?=|=) ?){0,4}"
 _RANGE_GAP = re.compile(
     rf"[>\])*]{{0,2}} ?(?:-{{1,2}}>?|[~→…]|\.{{2,3}}|to|until|till|through|up to|and until) ?{_FILLER}[<\[(*]{{0,2}}",
@@ -38,6 +39,8 @@ _BETWEEN = re.compile(rf"\b(?:between|from) {_FILLER}$", re.IGNORECASE)
 _OPEN_BRACKET = re.compile(r"[\[(<] ?$")
 _START_WORD = re.compile(r"\b(?:start(?:s|ed|ing)?|begin(?:s|ning)?|began|onset|from)\b", re.IGNORECASE)
 _END_WORD = re.compile(r"\b(?:end(?:s|ed|ing)?|finish(?:es|ed|ing)?|stop(?:s|ped|ping)?|until|to)\b", re.IGNORECASE)
+_BEGINS = re.compile(r"\b(?:start|begin)", re.IGNORECASE)  # for "ends at 10 s and begins at 4 s"
+_ENDS = re.compile(r"\b(?:end|finish|stop)", re.IGNORECASE)
 _SINGLE_LEAD = re.compile(
     r"(?:^|\b(?:at|in|on|around|about|near|is|second|seconds|timestamp|time|after|from)[: ]) ?$", re.IGNORECASE
 )
@@ -80,7 +83,7 @@ def parse_grounding(text: str) -> list[tuple[float, float]]:
     """
     cleaned = _clean(text)
     times = _find_times(cleaned)
-    ranges = [mark for mark in _find_marks(cleaned, times) if not mark.single]
+    ranges = [mark for mark in _find_marks(cleaned, times, spoken=True) if not mark.single]
     ranges = [mark for mark in ranges if not _counts_things(cleaned, mark)] or ranges
     if ranges:
         return [(mark.start_s, mark.end_s) for mark in ranges]
@@ -107,7 +110,7 @@ def parse_dense_captions(text: str) -> list[dict[str, Any]]:
         ParseFailure: there is no event with times and a caption.
     """
     cleaned = _clean(text)
-    marks = _find_marks(cleaned, _find_times(cleaned))
+    marks = _find_marks(cleaned, _find_times(cleaned), spoken=False)
     openers = [(mark, begin) for mark in marks if (begin := _event_begin(cleaned, mark)) is not None]
     said = [mark for mark in marks if mark.first.unit or mark.last.unit]
     loose = [mark for mark in said if not mark.single] or said
@@ -152,6 +155,8 @@ def _find_times(cleaned: str) -> list[_Time]:
     times: list[_Time] = []
     for match in _TIME.finditer(cleaned):
         seconds, unit = _seconds_of(match)
+        if not unit and _LIST_NUMBER.match(cleaned, max(0, match.start() - 1)):
+            continue
         if unit == "minutes" and times and not times[-1].unit:
             gap = cleaned[times[-1].end : match.start()]
             if len(gap) <= _MAX_GAP and _RANGE_GAP.fullmatch(gap):
@@ -172,14 +177,17 @@ def _seconds_of(match: re.Match[str]) -> tuple[float, str]:
     return float(match["number"]), "seconds"
 
 
-def _find_marks(cleaned: str, times: list[_Time]) -> list[_Mark]:
-    """Join neighbouring times that the words between them make a range, from left to right; the rest stay single."""
+def _find_marks(cleaned: str, times: list[_Time], spoken: bool) -> list[_Mark]:
+    """Join neighbouring times that the words between them make a range, from left to right; the rest stay single.
+
+    `spoken` allows ranges told in a sentence ("starts at 5 s and ends at 9 s"); captions are full of such words.
+    """
     marks: list[_Mark] = []
     index = 0
     while index < len(times):
         left = times[index]
         right = times[index + 1] if index + 1 < len(times) else None
-        joined = right is not None and _is_range(cleaned, left, right, times[index - 1].end if index else 0)
+        joined = right is not None and _is_range(cleaned, left, right, times[index - 1].end if index else 0, spoken)
         last = right if right is not None and joined else left
         low, high = min(left.seconds, last.seconds), max(left.seconds, last.seconds)
         marks.append(_Mark(low, high, left.start, last.end, left, last, not joined))
@@ -187,7 +195,7 @@ def _find_marks(cleaned: str, times: list[_Time]) -> list[_Mark]:
     return marks
 
 
-def _is_range(cleaned: str, left: _Time, right: _Time, previous_end: int) -> bool:
+def _is_range(cleaned: str, left: _Time, right: _Time, previous_end: int, spoken: bool) -> bool:
     gap = cleaned[left.end : right.start]
     if len(gap) > _MAX_GAP or not gap.strip():
         return False
@@ -198,10 +206,12 @@ def _is_range(cleaned: str, left: _Time, right: _Time, previous_end: int) -> boo
         return bool(_BETWEEN.search(before))
     if _COMMA_GAP.fullmatch(gap):
         return bool(_OPEN_BRACKET.search(before)) and cleaned[right.end : right.end + 2].lstrip()[:1] in {"]", ")", ">"}
+    if not spoken:
+        return False
     starts, ends = _START_WORD.search(gap), _END_WORD.search(gap)
     if ends and not starts:
         return bool(_START_WORD.search(before))
-    return bool(starts and not ends and _END_WORD.search(before) and not _START_WORD.search(before))
+    return bool(_BEGINS.search(gap) and not ends and _ENDS.search(before) and not _START_WORD.search(before))
 
 
 def _reads_as_time(cleaned: str, time: _Time) -> bool:
@@ -226,6 +236,7 @@ _EVENT_BEGIN = re.compile(
     rf"(?:(?<=[.!?;:])[\"')\]]?|\n|  )(?P<prefix>\s{{0,2}}{_LIST_MARK}\*{{0,2}}{_LEAD}\*{{0,2}}[\[(<]? ?)$",
     re.IGNORECASE,
 )
+_LOOSE_BEGIN = re.compile(rf"(?<= ){_LIST_MARK}{_LEAD}$", re.IGNORECASE)
 _DELIMITER = re.compile(r"\*{0,2}(?:[\])>]|\*\*| ?[,:;|\n]| ?-|  )")
 _CONTINUES = re.compile(r" (?:later|more|long|longer|of|or|before|apart)\b", re.IGNORECASE)
 _AFTER_TIME = re.compile(r"\*{0,2}[\])>]?\*{0,2} ?(?:(?:seconds?|secs?)\b)?", re.IGNORECASE)
@@ -249,7 +260,10 @@ def _event_begin(cleaned: str, mark: _Mark) -> int | None:
     match = _EVENT_BEGIN.search(before if offset else "\n" + before)
     if match:
         return offset + match.start("prefix") - (0 if offset else 1)
-    return mark.start if template and mark.last.unit == "seconds" and after.startswith(",") else None
+    if not (template and mark.last.unit == "seconds" and delimited):
+        return None
+    loose = _LOOSE_BEGIN.search(before)
+    return offset + (loose.start() if loose else len(before))
 
 
 def _times_follow_captions(cleaned: str, marks: list[_Mark]) -> bool:
@@ -278,7 +292,8 @@ def _captions_before(cleaned: str, marks: list[_Mark]) -> list[dict[str, Any]]:
     events, previous = [], 0
     for mark in marks:
         caption = _LIST_AT_START.sub("", cleaned[previous : mark.start], count=1).rstrip(_EDGE + "([<")
-        events.append(_event(mark, _LEAD_AT_END.sub("", caption)))
+        bracketed = cleaned[mark.start - 1 : mark.start] in {"(", "[", "<"}
+        events.append(_event(mark, caption if bracketed else _LEAD_AT_END.sub("", caption)))
         previous = mark.end
     return [event for event in events if event["caption"]]
 
