@@ -8,6 +8,9 @@ from helpers.tiny import Golden, build_tiny
 
 from timechat.models import TimeChat
 
+# Tiny matrices gain nothing from more threads, and lose much where tests run side by side.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

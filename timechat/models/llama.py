@@ -91,6 +91,8 @@ def build_llama(
             f"model.llama_model={folder}: its weights lack {len(missing)} tensors of its config.json, such as "
             f"{', '.join(missing[:5])}; download the folder again"
         )
+    # The folder's own sampling settings (the published chat model has some) would mix with those of a call.
+    llama.generation_config = transformers.GenerationConfig()
     return llama
 
 
