@@ -39,7 +39,8 @@ def resolve_precision(precision: str | None, amp: bool, device: torch.device) ->
         ConfigError: fp16 on a CPU, which has no loss scaling for it.
     """
     if precision is None:
-        no_bf16 = device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        # Older GPUs emulate bf16, slowly.
+        no_bf16 = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
         precision = ("fp16" if no_bf16 else "bf16") if amp else "fp32"
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("run.precision=fp16 needs a GPU; on a CPU choose fp32 or bf16")

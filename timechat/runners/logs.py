@@ -83,9 +83,8 @@ class RunLog:
         if self._tensorboard is None:
             return
         self._append(LOG_FILE, [{"event": "train", **record}])
-        for key in ("loss", "lr", "videos_per_s", "tokens_per_s", "data_wait", "grad_norm"):
-            if key in record:
-                self._tensorboard.add_scalar(f"train/{key}", record[key], record["update"])
+        for key in ("loss", "lr", "videos_per_s", "tokens_per_s", "data_wait"):
+            self._tensorboard.add_scalar(f"train/{key}", record[key], record["update"])
         logger.info(
             "epoch %(epoch)d update %(update)d: loss %(loss).4f, lr %(lr).2e, %(videos_per_s).2f videos/s, "
             "%(tokens_per_s).0f tokens/s, %(data_wait).0f%% of the time waiting for data, %(skipped)d skipped",
@@ -101,6 +100,8 @@ class RunLog:
 
     def progress(self, epoch: int, updates: int) -> None:
         """Begin an epoch's progress bar; it shows on a terminal only."""
+        if self._bar is not None:
+            self._bar.close()
         self._bar = tqdm(total=updates, desc=f"epoch {epoch}", unit="update", disable=None if self._main else True)
 
     def advance(self, loss: float) -> None:

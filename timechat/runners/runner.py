@@ -24,7 +24,7 @@ from timechat import distributed
 from timechat.batch import VideoBatch
 from timechat.datasets import RankBatches, SampleStream, StreamDataset, collate
 from timechat.datasets.instruction import InstructionDataset
-from timechat.errors import CheckpointError, ConfigError, TrainingError
+from timechat.errors import CheckpointError, ConfigError, TimeChatError, TrainingError
 from timechat.models.checkpoints import load_weights, read_file, save_file, state_dict_of, trainable_state_dict
 from timechat.registry import registry
 from timechat.runners.engines import DDPEngine, resolve_precision
@@ -35,6 +35,12 @@ from timechat.runners.plan import make_plan
 from timechat.tasks import InstructionTask
 
 logger = logging.getLogger(__name__)
+
+
+def _without_traceback(error: TimeChatError) -> TimeChatError:
+    """DataLoader puts the traceback of a worker's error into its message; users need the words behind it alone."""
+    kind = type(error)
+    return kind(str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].rstrip())
 
 
 @registry.register_runner("runner_base")
@@ -123,9 +129,11 @@ class Runner:
         """The micro-batches of each update of an epoch, on this process."""
         run = self.cfg.run
         stream = self.stream.epoch(epoch, self.plan.draws)
+        # Whole updates: the last one of a pass begins the epoch anew, alike on any number of processes.
+        length = self.plan.updates_per_epoch * self.plan.global_batch
         loader = DataLoader(
             StreamDataset(self.datasets, stream, run.seed, epoch),
-            batch_sampler=RankBatches(len(stream), distributed.rank(), distributed.world_size(), self.plan.micro_batch),
+            batch_sampler=RankBatches(length, distributed.rank(), distributed.world_size(), self.plan.micro_batch),
             num_workers=run.num_workers,
             collate_fn=collate,
             pin_memory=self.engine.device.type == "cuda",
@@ -133,8 +141,11 @@ class Runner:
             generator=torch.Generator(),
         )
         batches = iter(loader)
-        while group := list(itertools.islice(batches, self.plan.accumulation)):
-            yield group
+        try:
+            while group := list(itertools.islice(batches, self.plan.accumulation)):
+                yield group
+        except TimeChatError as error:
+            raise _without_traceback(error) from error
 
     def check_samples(self, batches: list[VideoBatch]) -> None:
         """Count the samples that were skipped, on all processes together; raises TrainingError on all or none."""

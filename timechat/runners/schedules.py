@@ -52,6 +52,7 @@ class LinearWarmupCosineLR(LRSchedule):
 
 
 @registry.register_lr_scheduler("linear_warmup_step_lr")
+@dataclass(frozen=True)
 class LinearWarmupStepLR(LRSchedule):
     """A straight line up within the first epoch, then a factor after each epoch."""
 

@@ -1,0 +1,136 @@
+"""What a run writes, and that only the main process does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.training import read_lines
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from timechat.runners import logs
+from timechat.runners.logs import Meter, RunLog
+
+RECORD = {
+    "epoch": 1,
+    "update": 30,
+    "lr": 2.5e-5,
+    "skipped": 3,
+    "loss": 1.23456,
+    "videos_per_s": 7.5,
+    "tokens_per_s": 1234.0,
+    "data_wait": 0.25,
+}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the meter sees."""
+    now = [100.0]
+    monkeypatch.setattr(logs.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_meter_averages_and_rates(clock: list[float]) -> None:
+    meter = Meter()
+    meter.reset()
+    meter.loss, meter.updates, meter.videos, meter.tokens, meter.waiting = 6.0, 4, 20, 1000, 0.5
+    clock[0] += 2.0
+    assert meter.reduce(torch.device("cpu")) == {
+        "loss": 1.5,
+        "videos_per_s": 10.0,
+        "tokens_per_s": 500.0,
+        "data_wait": 0.25,
+    }
+    meter.reset()
+    assert meter == Meter(started=102.0)
+
+
+def test_meter_over_two_processes(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    """Counts add up, the loss and the share of waiting are averaged."""
+    monkeypatch.setattr(logs.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(logs.distributed, "all_reduce_sum", lambda values, device: [2 * value for value in values])
+    meter = Meter(loss=6.0, updates=4, videos=20, tokens=1000, waiting=0.5, started=100.0)
+    clock[0] += 2.0
+    averages = meter.reduce(torch.device("cpu"))
+    assert averages == {"loss": 1.5, "videos_per_s": 20.0, "tokens_per_s": 1000.0, "data_wait": 0.25}
+
+
+def test_a_step_goes_into_the_file_the_line_and_tensorboard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = RunLog(tmp_path)
+    log.step(RECORD)
+    log.close()
+    assert read_lines(tmp_path / "log.jsonl") == [{"event": "train", **RECORD}]
+    line = caplog.messages[-1]
+    for part in ("epoch 1 update 30", "loss 1.2346", "lr 2.50e-05", "7.50 videos/s", "1234 tokens/s", "25%", "3 skip"):
+        assert part in line
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    keys = ("loss", "lr", "videos_per_s", "tokens_per_s", "data_wait")
+    assert set(events.Tags()["scalars"]) == {f"train/{key}" for key in keys}
+    for key in keys:
+        (scalar,) = events.Scalars(f"train/{key}")
+        assert (scalar.step, scalar.value) == (30, pytest.approx(RECORD[key]))
+
+
+def test_records_are_appended_as_lines_of_json(tmp_path: Path) -> None:
+    for epoch in (0, 1):
+        log = RunLog(tmp_path)
+        log.event(event="start", epoch=epoch)
+        log.close()
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
+def test_skipped_samples_are_named_and_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = RunLog(tmp_path)
+    log.skipped([])
+    assert not (tmp_path / "skipped.jsonl").exists()
+    records = [{"epoch": 0, "position": 7, "sample": "tv[3] bad.mp4", "error": "bad.mp4: is empty"}]
+    log.skipped(records)
+    log.close()
+    assert read_lines(tmp_path / "skipped.jsonl") == records
+    assert "skipped tv[3] bad.mp4: bad.mp4: is empty" in caplog.text
+
+
+def test_other_processes_write_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("RANK", "1")
+    log = RunLog(tmp_path / "run")
+    log.event(event="start")
+    log.step(RECORD)
+    log.skipped([{"sample": "x", "error": "y"}])
+    log.close()
+    assert not (tmp_path / "run").exists()
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("rank", "shown"), [("0", True), ("1", False)])
+def test_the_progress_bar_is_the_main_processs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: str,
+    shown: bool,
+) -> None:
+    """On a terminal; nowhere else."""
+    monkeypatch.setenv("RANK", rank)
+    log = RunLog(tmp_path)
+    log.progress(0, 2)
+    log.advance(1.0)
+    log.close()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    log = RunLog(tmp_path)
+    log.progress(3, 2)
+    for loss in (1.0, 0.5):
+        log.advance(loss)
+    log.close()
+    err = capsys.readouterr().err
+    assert ("epoch 3" in err and "loss=0.500" in err and "2/2" in err) == shown
+    assert bool(err) == shown

@@ -1,0 +1,87 @@
+"""The published recipe on any number of processes, and numbers that do not fit."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from timechat.config import CONFIGS
+from timechat.errors import ConfigError
+from timechat.runners.plan import TrainingPlan, make_plan
+
+PUBLISHED = {
+    "max_epoch": 3,
+    "iters_per_epoch": 22000,
+    "warmup_steps": 13200,
+    "batch_size_train": 1,
+    "accum_grad_iters": 4,
+    "reference_world_size": 8,
+}
+
+
+def _run(**settings: object) -> DictConfig:
+    return OmegaConf.merge(OmegaConf.load(CONFIGS / "run.yaml"), PUBLISHED, settings)
+
+
+def _plan(world_size: int, num_samples: int = 176_000, **settings: object) -> TrainingPlan:
+    return make_plan(_run(**settings), world_size, num_samples)
+
+
+@pytest.mark.parametrize(("world_size", "accumulation"), [(8, 4), (4, 8), (1, 32), (16, 2), (2, 16), (32, 1)])
+def test_the_published_recipe_on_any_number_of_processes(world_size: int, accumulation: int) -> None:
+    plan, published = _plan(world_size), _plan(8)
+    assert (plan.accumulation, plan.micro_batch, plan.global_batch) == (accumulation, 1, 32)
+    assert plan.accumulation * plan.micro_batch * world_size == plan.global_batch
+    assert (plan.max_epoch, plan.updates_per_epoch, plan.draws) == (3, 5500, 176_000)
+    points = [(0, 0), (0, 1), (0, 3299), (0, 3300), (0, 5499), (1, 0), (2, 5499)]
+    assert [plan.learning_rate(*at) for at in points] == [published.learning_rate(*at) for at in points]
+
+
+def test_learning_rates_of_the_published_recipe() -> None:
+    """An update has the rate of its last micro-batch; the warm-up ends after 3300 updates."""
+    plan = _plan(8)
+    assert plan.learning_rate(0, 0) == pytest.approx(1e-6 + (3e-5 - 1e-6) * 3 / 13200, rel=1e-12)
+    assert plan.learning_rate(0, 3299) == pytest.approx(1e-6 + (3e-5 - 1e-6) * 13199 / 13200, rel=1e-12)
+    rates = [plan.learning_rate(epoch, update) for epoch in range(3) for update in range(0, 5500, 100)]
+    assert max(rates) < 3e-5
+    assert plan.learning_rate(2, 5499) == pytest.approx(1e-5, rel=1e-6)
+
+
+def test_without_a_reference_the_numbers_are_meant_for_the_processes_that_run() -> None:
+    plan = _plan(2, reference_world_size=None)
+    assert (plan.accumulation, plan.global_batch, plan.updates_per_epoch) == (4, 8, 5500)
+
+
+def test_three_processes_cannot_share_the_global_batch() -> None:
+    with pytest.raises(ConfigError, match="start 1, 2, 4, 8, 16, 32 processes") as error:
+        _plan(3)
+    for part in ("3 processes", "run.accum_grad_iters=4", "run.reference_world_size=8"):
+        assert part in str(error.value)
+
+
+def test_an_epoch_must_end_with_a_whole_update() -> None:
+    with pytest.raises(ConfigError, match=r"run\.iters_per_epoch=22001 is no multiple of run\.accum_grad_iters=4"):
+        _plan(8, iters_per_epoch=22001)
+
+
+@pytest.mark.parametrize("world_size", [1, 8, 16])
+@pytest.mark.parametrize(("samples", "updates"), [(1, 1), (32, 1), (33, 2), (176_000, 5500)])
+def test_null_iterations_are_one_pass(world_size: int, samples: int, updates: int) -> None:
+    plan = _plan(world_size, samples, iters_per_epoch=None)
+    assert (plan.updates_per_epoch, plan.draws) == (updates, None)
+    assert plan.schedule.iters_per_epoch == updates * 4
+
+
+def test_the_schedule_gets_every_setting() -> None:
+    settings = {"init_lr": 0.5, "min_lr": 0.25, "warmup_lr": 0.125, "warmup_steps": 7, "lr_decay_rate": 0.75}
+    schedule = _plan(8, **settings).schedule
+    expected = (3, 22000, 0.5, 0.25, 0.125, 7, 0.75)
+    assert (
+        schedule.max_epoch,
+        schedule.iters_per_epoch,
+        schedule.init_lr,
+        schedule.min_lr,
+        schedule.warmup_start_lr,
+        schedule.warmup_steps,
+        schedule.decay_rate,
+    ) == expected

@@ -1,0 +1,179 @@
+"""Every key of a `run` section changes something that a run does, or is declared to be without effect."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from timechat.batch import VideoBatch
+from timechat.config import CONFIGS, is_no_op, load_config
+from timechat.datasets.instruction import Sample
+from timechat.errors import TimeChatError, VideoError
+from timechat.registry import registry
+from timechat.runners import build_runner
+from timechat.runners import runner as runner_module
+from timechat.tasks import InstructionTask
+
+ITEMS, BAD = 6, 4  # samples of the data set, and the one that cannot be read
+BASE = {
+    "device": "cpu",
+    "num_workers": 0,
+    "log_freq": 1,
+    "max_epoch": 2,
+    "iters_per_epoch": 4,
+    "accum_grad_iters": 2,
+    "warmup_steps": 1,
+    "init_lr": 0.1,
+    "min_lr": 0.01,
+    "warmup_lr": 0.001,
+}
+STEP = {"lr_sched": "linear_warmup_step_lr", "lr_decay_rate": 0.5}
+
+# For each key another value, or (another value, what else is set in both runs).
+CHANGED: dict[str, Any] = {
+    "task": "unheard_of",
+    "runner": "unheard_of",
+    "lr_sched": ("linear_warmup_cosine_lr", STEP),
+    "init_lr": 0.2,
+    "min_lr": 0.05,
+    "warmup_lr": 0.01,
+    "warmup_steps": 3,
+    "lr_decay_rate": (0.25, STEP),
+    "max_epoch": 3,
+    "iters_per_epoch": 2,
+    "batch_size_train": 2,
+    "accum_grad_iters": 4,
+    "reference_world_size": 2,
+    "weight_decay": 0.5,
+    "beta2": 0.9,
+    "clip_grad_norm": 1e-3,
+    "device": "cuda",
+    "amp": True,
+    "precision": "bf16",
+    "num_workers": 1,
+    "seed": 43,
+    "output_dir": "elsewhere",
+    "log_freq": 2,
+    "resume_ckpt_path": "missing.pth",
+    "max_skip_ratio": 0.0,
+    "train_splits": ["val"],
+    "evaluate": True,
+}
+
+# Keys that other programs than train.py read, and the file where they do.
+READ_ELSEWHERE = {"batch_size_eval": "timechat/evaluation/run.py"}
+
+LEAVES = list(OmegaConf.load(CONFIGS / "run.yaml"))
+
+
+class _Data:
+    """A data set whose samples are a number."""
+
+    name, timestamps = "numbers", True
+
+    def __len__(self) -> int:
+        return ITEMS
+
+    def key(self, index: int) -> str:
+        return f"numbers[{index}]"
+
+    def sample(self, index: int, generator: torch.Generator) -> Sample:
+        if index == BAD:
+            raise VideoError("bad.mp4", "is empty")
+        return Sample(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), [0.0], [index + 1], [index + 1], self.key(index))
+
+
+class _Task(InstructionTask):
+    """The real loop around a model of three numbers."""
+
+    def build_model(self, cfg: Any) -> nn.Module:
+        return nn.Sequential(nn.Linear(1, 2), nn.Dropout(0.5), nn.Linear(2, 1))
+
+    def build_datasets(self, cfg: Any) -> list[Any]:
+        return [_Data()]
+
+    def train_step(self, model: nn.Module, batch: VideoBatch) -> Tensor:
+        return (model(batch.input_ids.float()[:, :1]) - 1.0).square().mean()
+
+
+@pytest.fixture
+def fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What a run with some settings does, in everything that can be seen from outside."""
+    loader = runner_module.DataLoader
+    seen: dict[str, Any] = {}
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        seen["workers"] = kwargs["num_workers"]
+        return loader(*args, **kwargs)
+
+    monkeypatch.setattr(runner_module, "DataLoader", watched)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(registry._tables["task"], "video_text_pretrain", _Task)
+    monkeypatch.chdir(tmp_path)
+    return partial(_observe, seen)
+
+
+def _observe(seen: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    seen.clear()
+    before = {str(path) for path in Path().rglob("*")}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    entry = {"builder": "video_instruct"}
+    OmegaConf.save({"run": {**BASE, **settings}, "datasets": {"numbers": entry}, "model": {}}, "config.yaml")
+    try:
+        runner = build_runner(load_config("config.yaml"))
+        runner.train()
+    except TimeChatError as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    records = [json.loads(line) for line in (runner.output_dir / "log.jsonl").read_text().splitlines()]
+    measured = ("videos_per_s", "tokens_per_s", "data_wait", "config")
+    return {
+        **seen,
+        "plan": repr(runner.plan),
+        "precision": runner.engine.accelerator.mixed_precision,
+        "optimizer": [
+            {k: v for k, v in g.items() if k not in ("params", "lr")} for g in runner.engine.optimizer.param_groups
+        ],
+        "weights": [p.tolist() for p in runner.engine.unwrap().parameters()],
+        "log": [{k: v for k, v in record.items() if k not in measured} for record in records],
+        "files": sorted({str(p) for p in Path().rglob("*") if "events.out" not in p.name} - before - {"config.yaml"}),
+    }
+
+
+@pytest.mark.parametrize("key", [key for key in LEAVES if key in CHANGED])
+def test_changing_the_key_changes_the_run(key: str, fingerprint: Callable) -> None:
+    change = CHANGED[key]
+    value, shared = change if isinstance(change, tuple) else (change, {})
+    base = {"output_dir": "runs", **shared}
+    before = fingerprint(base)
+    assert "error" not in before
+    assert before["log"][-1]["event"] == "checkpoint"
+    shutil.rmtree("runs")
+    after = fingerprint({**base, key: value})
+    assert after != before
+
+
+def test_the_same_settings_do_the_same(fingerprint: Callable) -> None:
+    """What the test above compares holds still when nothing changes."""
+    first, second = fingerprint({"output_dir": "one"}), fingerprint({"output_dir": "two"})
+    assert {k: v for k, v in first.items() if k != "files"} == {k: v for k, v in second.items() if k != "files"}
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_every_key_is_accounted_for(key: str) -> None:
+    places = [key in CHANGED, key in READ_ELSEWHERE, is_no_op(f"run.{key}")]
+    assert sum(places) == 1, f"run.{key}: give it a changed value here, or a reason in NO_OP_KEYS"
+
+
+@pytest.mark.parametrize(("key", "file"), READ_ELSEWHERE.items())
+def test_keys_of_other_programs_are_read_there(key: str, file: str) -> None:
+    assert f"run.{key}" in (CONFIGS.parents[1] / file).read_text()

@@ -1,0 +1,457 @@
+"""Whole runs of the tiny model on tiny videos, in this process."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny import WEIGHTS, build_tiny
+from helpers.training import (
+    NO_DROPOUT,
+    STEADY,
+    Run,
+    build,
+    image_entry,
+    make_videos,
+    read_lines,
+    train,
+    trainable_names,
+    use_sgd,
+    video_entry,
+    weights_of,
+)
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from torch.testing import assert_close
+
+from timechat.errors import CheckpointError, ConfigError, TrainingError
+from timechat.models.checkpoints import canonical_name
+
+RANDOM = {"sample_type": "rand", "vis_processor": {"train": {"name": "alpro_video_train"}}}
+PLAIN = {"vis_processor": {"train": {"name": "alpro_video_eval"}}}
+LONG = ("run.iters_per_epoch=6", "run.accum_grad_iters=2", "run.max_epoch=2", *STEADY)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def videos(base: Path) -> Path:
+    make_videos(base / "videos")
+    return base / "videos"
+
+
+@pytest.fixture(scope="module")
+def full(base: Path, videos: Path) -> Run:
+    """Two epochs with everything random that there is: frames, crops, dropout. Other tests compare with it."""
+    return train(base / "full", {"tv": video_entry(videos, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], **RANDOM)}, *LONG)
+
+
+@pytest.fixture(scope="module")
+def start() -> dict[str, Tensor]:
+    """The weights that every run begins with."""
+    return {canonical_name(name): p.detach().clone() for name, p in build_tiny().named_parameters()}
+
+
+def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# Learning -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_falls_on_two_repeated_samples(base: Path, videos: Path) -> None:
+    datasets = {"tv": video_entry(videos, ["a.mp4", "d.mp4"], **PLAIN)}
+    options = ("run.iters_per_epoch=20", "run.batch_size_train=2", *STEADY, *NO_DROPOUT)
+    losses = train(base / "falls", datasets, *options).losses
+    assert losses[0] > 5.0
+    assert losses[-1] < losses[0] - 2.0
+    assert sum(later < earlier for earlier, later in itertools.pairwise(losses)) >= 16
+
+
+def test_what_is_frozen_stays_and_all_that_learns_changes(full: Run, start: dict[str, Tensor]) -> None:
+    learns, after = trainable_names(full.runner), weights_of(full.runner)
+    changed = {name for name in start if not torch.equal(after[name], start[name])}
+    # Softmax does not see what is added to all keys: their biases have no gradient but rounding noise.
+    noise = {name for name in learns if name.endswith("key.bias")}
+    assert changed - noise == learns - noise
+    assert any(name.startswith("Qformer.") for name in changed)
+    assert any("lora_A" in name for name in changed)
+    assert all(torch.isfinite(p).all() for p in after.values())
+
+
+def test_learning_rates_and_numbers_of_the_log(full: Run) -> None:
+    assert [(r["epoch"], r["update"]) for r in full.steps] == [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6)]
+    assert [r["lr"] for r in full.steps] == pytest.approx([1e-3] * 6)
+    assert [r["skipped"] for r in full.steps] == [0] * 6
+    for record in full.steps:
+        assert 0.0 <= record["data_wait"] <= 1.0
+        assert record["tokens_per_s"] > record["videos_per_s"] > 0.0
+
+
+def test_each_update_has_the_rate_of_the_plan(base: Path, videos: Path) -> None:
+    """The published warm-up and cosine, two micro-batches an update."""
+    options = ("run.iters_per_epoch=4", "run.accum_grad_iters=2", "run.warmup_steps=3", "run.max_epoch=2")
+    runner = build(base / "rates", {"tv": video_entry(videos, ["b.mp4"], **PLAIN)}, *options)
+    used = []
+    step = runner.engine.step
+    runner.engine.step = lambda: (used.extend({g["lr"] for g in runner.engine.optimizer.param_groups}), step())[1]
+    runner.train()
+
+    def cosine(i: int) -> float:
+        return 1e-5 + 2e-5 * 0.5 * (1 + math.cos(math.pi * i / 8))
+
+    assert used == pytest.approx([1e-6 + (3e-5 - 1e-6) / 3, cosine(3), cosine(5), cosine(7)], rel=1e-9)
+    assert [r["lr"] for r in read_lines(base / "rates" / "log.jsonl") if r["event"] == "train"] == used
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_a_run(full: Run) -> None:
+    names = {path.name for path in full.output.iterdir()}
+    assert names == {"checkpoint_0.pth", "checkpoint_1.pth", "log.jsonl", "tensorboard", "config.yaml"}
+    events = [(record["event"], record["epoch"]) for record in full.log]
+    assert events == [("start", 0), *[("train", 0)] * 3, ("checkpoint", 0), *[("train", 1)] * 3, ("checkpoint", 1)]
+    assert full.log[0]["config"] == OmegaConf.to_container(full.runner.cfg)
+    scalars = EventAccumulator(str(full.output / "tensorboard")).Reload().Scalars("train/loss")
+    assert [(s.step, s.value) for s in scalars] == [(r["update"], pytest.approx(r["loss"])) for r in full.steps]
+
+
+def test_checkpoints_have_the_published_format(full: Run) -> None:
+    content = full.checkpoint(1)
+    model = full.runner.engine.unwrap()
+    buffers = {canonical_name(name) for name, _ in model.named_buffers() if canonical_name(name) in _state(model)}
+    assert set(content["model"]) == trainable_names(full.runner) | buffers
+    assert "llama_model.base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight" in content["model"]
+    assert {"optimizer", "scaler", "epoch", "config", "optimized"} == set(content) - {"model"}
+    assert (content["epoch"], content["scaler"]) == (1, None)
+    assert content["config"] == OmegaConf.to_container(full.runner.cfg)
+    weights = weights_of(full.runner)
+    assert all(torch.equal(content["model"][name], weights[name]) for name in trainable_names(full.runner))
+
+
+def _state(model: torch.nn.Module) -> set[str]:
+    return {canonical_name(name) for name in model.state_dict()}
+
+
+def test_the_optimizers_state_belongs_to_the_named_parameters(full: Run) -> None:
+    content = full.checkpoint(1)
+    assert set(content["optimized"]) == trainable_names(full.runner)
+    state = content["optimizer"]["state"]
+    shapes = {name: state[i]["exp_avg"].shape for i, name in enumerate(content["optimized"])}
+    assert shapes == {name: content["model"][name].shape for name in content["optimized"]}
+    assert {int(s["step"]) for s in state.values()} == {6}
+
+
+def test_a_checkpoint_loads_as_weights_of_a_model(full: Run) -> None:
+    path = full.output / "checkpoint_1.pth"
+    model = build_tiny([f"model.ckpt={WEIGHTS}", f"model.ckpt_2={path}"])
+    assert _same({canonical_name(n): p for n, p in model.named_parameters()}, weights_of(full.runner))
+
+
+# Resuming -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def datasets(videos: Path) -> dict[str, Any]:
+    return {"tv": video_entry(videos, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], **RANDOM)}
+
+
+def test_a_resumed_run_is_bit_identical(base: Path, full: Run, datasets: dict[str, Any]) -> None:
+    """Although frames, crops and dropout are random, and random numbers were drawn in between."""
+    torch.manual_seed(123)
+    resumed = train(
+        base / "resumed",
+        datasets,
+        *LONG,
+        f"run.resume_ckpt_path={full.output / 'checkpoint_0.pth'}",
+        "run.num_workers=1",
+    )
+    assert [(r["epoch"], r["update"]) for r in resumed.steps] == [(1, 4), (1, 5), (1, 6)]
+    assert resumed.losses == full.losses[3:]
+    assert _same(weights_of(resumed.runner), weights_of(full.runner))
+    assert not (resumed.output / "checkpoint_0.pth").exists()
+    states = [run.checkpoint(1)["optimizer"]["state"] for run in (resumed, full)]
+    assert all(torch.equal(states[0][i][k], states[1][i][k]) for i in states[0] for k in states[0][i])
+
+
+def test_another_seed_gives_another_run(base: Path, full: Run, datasets: dict[str, Any]) -> None:
+    other = train(base / "seed", datasets, *LONG, "run.max_epoch=1", "run.seed=43")
+    assert other.losses[0] != full.losses[0]
+
+
+def test_dropout_follows_the_seed_and_the_update(base: Path, videos: Path) -> None:
+    """One sample again and again, at rate 0: nothing but dropout makes losses differ."""
+    datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
+    options = ("run.iters_per_epoch=3", "run.init_lr=0.0", "run.min_lr=0.0", "run.weight_decay=0.0")
+    first, again, other = (
+        train(base / f"dropout{number}", datasets, *options, f"run.seed={seed}").losses
+        for number, seed in enumerate((1, 1, 2))
+    )
+    assert len(set(first)) == 3
+    assert again == first
+    assert set(other).isdisjoint(first)
+    (loss,) = set(train(base / "no_dropout", datasets, *options, *NO_DROPOUT).losses)
+    assert loss not in first
+
+
+def test_a_published_checkpoint_starts_the_optimizer_anew(
+    base: Path, full: Run, datasets: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not say which parameters its optimizer state belongs to."""
+    content = full.checkpoint(0)
+    del content["optimized"]
+    path = base / "published.pth"
+    torch.save(content, path)
+    runner = build(base / "published", datasets, *LONG, f"run.resume_ckpt_path={path}")
+    assert any(r.levelno == logging.WARNING and "the optimizer starts anew" in r.getMessage() for r in caplog.records)
+    assert runner.start_epoch == 1
+    assert not runner.engine.optimizer.state
+    weights = weights_of(runner)
+    assert all(torch.equal(weights[name], content["model"][name]) for name in trainable_names(runner))
+
+
+def test_a_checkpoint_of_other_trainable_parameters_starts_the_optimizer_anew(
+    base: Path, full: Run, datasets: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = full.output / "checkpoint_0.pth"
+    runner = build(base / "frozen", datasets, f"run.resume_ckpt_path={path}", "model.freeze_qformer=true")
+    assert "the optimizer starts anew" in caplog.text
+    assert not runner.engine.optimizer.state
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"run\.resume_ckpt_path=.*no such file"),
+        ({"model": {"nothing.of.ours": torch.zeros(1)}}, r"has no epoch.*model\.ckpt"),
+        ({"epoch": 0, "model": {"llama_proj.weight": torch.zeros(1)}}, r"misshapen: llama_proj\.weight"),
+    ],
+)
+def test_checkpoints_that_cannot_be_resumed(
+    tmp_path: Path, datasets: dict[str, Any], content: dict | None, message: str
+) -> None:
+    path = tmp_path / "x.pth"
+    if content is not None:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=message):
+        build(tmp_path / "out", datasets, f"run.resume_ckpt_path={path}")
+
+
+# Gradients ------------------------------------------------------------------------------------------------------------
+
+
+def _sgd_steps(output: Path, datasets: dict[str, Any], *options: str) -> tuple[list[float], dict[str, Tensor]]:
+    runner = build(output, datasets, *NO_DROPOUT, "run.init_lr=0.1", "run.min_lr=0.1", "run.weight_decay=0.0", *options)
+    use_sgd(runner)
+    runner.train()
+    return Run(runner, output).losses, weights_of(runner)
+
+
+def test_accumulation_equals_the_larger_batch(base: Path, videos: Path, start: dict[str, Tensor]) -> None:
+    """Four micro-batches of 1 = two of 2 = one of 4, for videos and answers of different lengths."""
+    datasets = {"tv": video_entry(videos, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], **PLAIN)}
+    results = [
+        _sgd_steps(
+            base / f"accumulate{accumulation}",
+            datasets,
+            f"run.iters_per_epoch={3 * accumulation}",
+            f"run.accum_grad_iters={accumulation}",
+            f"run.batch_size_train={4 // accumulation}",
+        )
+        for accumulation in (1, 2, 4)
+    ]
+    for losses, weights in results[1:]:
+        assert losses == pytest.approx(results[0][0], rel=1e-5)
+        for name, weight in weights.items():
+            moved = (results[0][1][name] - start[name]).abs().max()
+            assert_close(weight, results[0][1][name], rtol=0.0, atol=1e-7 + 1e-4 * float(moved), msg=name)
+
+
+def test_clipping_bounds_the_update(base: Path, videos: Path, start: dict[str, Tensor]) -> None:
+    datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
+
+    def moved(clip: str) -> float:
+        _, weights = _sgd_steps(base / f"clip{clip}", datasets, "run.iters_per_epoch=1", f"run.clip_grad_norm={clip}")
+        return float(sum((weights[name] - start[name]).double().square().sum() for name in start) ** 0.5)
+
+    assert moved("null") > 0.1 * 0.5 * 1.5
+    assert moved("0.5") == pytest.approx(0.1 * 0.5, rel=1e-3)
+    assert moved("1e9") == pytest.approx(moved("null"), rel=1e-6)
+
+
+# Data -----------------------------------------------------------------------------------------------------------------
+
+
+def test_images_and_videos_train_together(base: Path, videos: Path) -> None:
+    datasets = {"tv": video_entry(videos, ["a.mp4", "b.mp4"]), "pictures": image_entry(base / "images")}
+    runner = build(base / "mixed", datasets, "run.iters_per_epoch=4", "run.batch_size_train=2", *STEADY)
+    seen: list[bool] = []
+    step = runner.task.train_step
+    runner.task.train_step = lambda model, batch: (seen.extend(t is None for t in batch.seconds), step(model, batch))[1]
+    runner.train()
+    assert set(seen) == {True, False}
+    assert all(map(math.isfinite, Run(runner, base / "mixed").losses))
+
+
+def test_one_pass_reads_every_sample_and_fills_the_last_update(base: Path, videos: Path) -> None:
+    """Five samples in updates of 4: the second one begins the pass anew, so that it is whole as well."""
+    datasets = {"tv": video_entry(videos, ["a.mp4", "b.mp4", "c.mp4"]), "pictures": image_entry(base / "images")}
+    runner = build(base / "pass", datasets, "run.accum_grad_iters=2", "run.batch_size_train=2")
+    groups = [[key for batch in group for key in batch.keys] for group in runner._updates(0)]
+    assert [len(group) for group in groups] == [4, 4]
+    assert len({*groups[0], groups[1][0]}) == 5
+    assert groups[1][1:] == groups[0][:3]
+
+
+@pytest.fixture(scope="module")
+def broken(videos: Path) -> Path:
+    (videos / "bad.mp4").write_text("no video")
+    return videos
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_sample_is_replaced_by_the_next_of_the_stream(base: Path, broken: Path, workers: int) -> None:
+    names = ["a.mp4", "bad.mp4", "c.mp4", "d.mp4"]
+    datasets = {"tv": video_entry(broken, names, f"broken{workers}.json", **PLAIN)}
+    options = ("run.iters_per_epoch=4", f"run.num_workers={workers}")
+    runner = build(base / f"replaced{workers}", datasets, *options)
+    stream = runner.stream.epoch(0, 4)
+    order = [names[stream[position].index] for position in range(4)]
+    bad = order.index("bad.mp4")
+    expected = [order[(i + 1) % 4] if name == "bad.mp4" else name for i, name in enumerate(order)]
+    read: list[str] = []
+    step = runner.task.train_step
+    runner.task.train_step = lambda model, batch: (read.extend(batch.keys), step(model, batch))[1]
+    runner.train()
+    assert [key.split()[-1] for key in read] == expected
+    run = Run(runner, base / f"replaced{workers}")
+    assert [record["skipped"] for record in run.steps] == [0] * bad + [1] * (4 - bad)
+    (record,) = read_lines(run.output / "skipped.jsonl")
+    assert (record["epoch"], record["position"], record["sample"]) == (0, bad, "tv[1] bad.mp4")
+    assert "bad.mp4" in record["error"]
+
+
+def test_too_many_unreadable_samples_stop_the_run(base: Path, broken: Path) -> None:
+    datasets = {"tv": video_entry(broken, ["a.mp4", "bad.mp4"], "half.json", **PLAIN)}
+    runner = build(base / "stopped", datasets, "run.iters_per_epoch=100", "run.batch_size_train=2")
+    with pytest.raises(TrainingError, match=r"6 of the last 1[0-9] samples .* run\.max_skip_ratio=0\.1"):
+        runner.train()
+    assert len(read_lines(base / "stopped" / "skipped.jsonl")) == 6
+    assert not list((base / "stopped").glob("*.pth"))
+
+
+def test_nothing_readable_stops_at_once(base: Path, broken: Path) -> None:
+    datasets = {"tv": video_entry(broken, ["bad.mp4"], "all.json", **PLAIN)}
+    with pytest.raises(TrainingError, match="could not be read"):
+        train(base / "nothing", datasets, "run.iters_per_epoch=5", "run.max_skip_ratio=1.0")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_that_no_replacement_mends_reads_the_same_from_a_worker(
+    base: Path, videos: Path, workers: int
+) -> None:
+    """A cut inside the video tokens is the config's fault: one message, without a worker's traceback."""
+    datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
+    with pytest.raises(Exception, match="max_txt_len") as error:
+        train(base / f"cut{workers}", datasets, "model.max_txt_len=10", f"run.num_workers={workers}")
+    assert type(error.value).__name__ == "ConversationError"
+    assert "Traceback" not in str(error.value)
+
+
+# Stops ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_before_the_checkpoint(base: Path, videos: Path) -> None:
+    datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
+    runner = build(base / "nan", datasets, "run.iters_per_epoch=2")
+    with torch.no_grad():
+        runner.engine.unwrap().llama_proj.weight.fill_(math.nan)
+    with pytest.raises(TrainingError, match=r"the loss is nan at update 1.*run\.init_lr"):
+        runner.train()
+    assert not list((base / "nan").glob("*.pth"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("run.evaluate=true",), r"run\.evaluate=true: train\.py trains.*evaluate\.py"),
+        (("run.precision=fp16",), r"run\.precision=fp16 needs a GPU"),
+        (("run.iters_per_epoch=3", "run.accum_grad_iters=2"), "no multiple"),
+        (("run.runner=runner_iter",), "unknown runner 'runner_iter'.*runner_base"),
+        (("run.task=captioning",), "unknown task 'captioning'.*video_text_pretrain"),
+        (("run.lr_sched=cosine",), "unknown lr scheduler 'cosine'"),
+    ],
+)
+def test_settings_that_cannot_be(
+    tmp_path: Path, datasets: dict[str, Any], options: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(tmp_path, datasets, *options)
+
+
+def test_a_crash_while_writing_leaves_the_old_checkpoint(
+    tmp_path: Path, datasets: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = build(tmp_path, datasets, "run.iters_per_epoch=1")
+    runner.save_checkpoint(0)
+    before = (tmp_path / "checkpoint_0.pth").read_bytes()
+    monkeypatch.setattr(torch, "save", _half_written)
+    with pytest.raises(OSError, match="disk full"):
+        runner.save_checkpoint(0)
+    runner.log.close()
+    assert (tmp_path / "checkpoint_0.pth").read_bytes() == before
+    assert [path.name for path in tmp_path.glob("*checkpoint*")] == ["checkpoint_0.pth"]
+
+
+def _half_written(content: Any, path: Path) -> None:
+    path.write_bytes(b"half")
+    raise OSError("disk full")
+
+
+def test_bf16_trains(base: Path, videos: Path) -> None:
+    datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
+    run = train(base / "bf16", datasets, "run.iters_per_epoch=3", "run.amp=true", *STEADY, *NO_DROPOUT)
+    assert run.runner.engine.accelerator.mixed_precision == "bf16"
+    assert run.losses[-1] < run.losses[0]
+    assert {tensor.dtype for tensor in run.checkpoint()["model"].values() if tensor.is_floating_point()} == {
+        torch.float32
+    }
+
+
+def test_training_mode_is_on_but_not_for_frozen_parts(base: Path, videos: Path) -> None:
+    runner = build(base / "modes", {"tv": video_entry(videos, ["b.mp4"])}, "run.iters_per_epoch=1")
+    modes: dict[str, bool] = {}
+    step: Callable = runner.task.train_step
+
+    def record(model: torch.nn.Module, batch: Any) -> Tensor:
+        modes.update({name: part.training for name, part in runner.engine.unwrap().named_children()})
+        return step(model, batch)
+
+    runner.task.train_step = record
+    runner.train()
+    assert not modes["visual_encoder"]
+    assert not modes["ln_vision"]
+    assert all(modes[name] for name in ("Qformer", "video_Qformer", "llama_model", "llama_proj"))
+
+
+def test_the_weights_that_no_file_gives_follow_the_seed(tmp_path: Path, datasets: dict[str, Any]) -> None:
+    def initial(seed: int, before: int) -> Tensor:
+        torch.manual_seed(before)
+        runner = build(tmp_path / f"{seed}{before}", datasets, "model.ckpt=", f"run.seed={seed}")
+        runner.log.close()
+        return weights_of(runner)["llama_proj.weight"]
+
+    first = initial(1, 7)
+    assert torch.equal(first, initial(1, 8))
+    assert not torch.equal(first, initial(2, 7))
