@@ -12,6 +12,7 @@ import math
 import os
 import pickle
 import re
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,12 @@ TAKES = {
     "q_former_model": {"Qformer", "query_tokens", "ln_vision"},
     "llama_proj_model": {"llama_proj"},
 }
+
+# What torch's and safetensors' readers raise on damaged files, found by damaging them.
+_DAMAGE_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
+    *(TypeError, ValueError, struct.error, safetensors.SafetensorError),
+)
 
 # Buffers that published files carry along and every model makes for itself.
 _BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_index)$")
@@ -119,7 +126,7 @@ def read_file(path: str | Path, key: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{key}={path}: refused, it is damaged or holds code and not only tensors ({_first_line(error)})"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+    except _DAMAGE_ERRORS as error:
         raise CheckpointError(f"{key}={path}: not a readable checkpoint ({_first_line(error)})") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{key}={path}: holds a {type(content).__name__}, not a dict of tensors")
