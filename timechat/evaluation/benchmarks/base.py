@@ -1,0 +1,332 @@
+"""What a benchmark is: annotations -> questions, and answers -> scores. Each subclass is one file with its formats."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from timechat.errors import AnnotationError, ConfigError, ParseFailure, PredictionError
+
+PROMPTS = Path(__file__).resolve().parents[3] / "prompts"
+QUERY_MARKS = ("{query}", "<query_placeholder>")  # this project's, and the one of published prompt files
+MAX_LISTED = 10
+
+Interval = tuple[float, float]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt about one video.
+
+    Attributes:
+        id: as in the annotations, as a text.
+        video: path relative to the folder of videos.
+        query: what is looked for; empty where the whole video is asked about.
+        prompt: the text that the model gets.
+    """
+
+    id: str
+    video: str
+    query: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An answer that could not be parsed; it counts as a miss."""
+
+    id: str
+    video: str
+    reason: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """One scored question, for plots.
+
+    Attributes:
+        quality: 0 (miss) to 1.
+        true, predicted: intervals in seconds.
+        true_saliency, predicted_saliency: one score a clip (highlights alone).
+        clip_seconds: length of such a clip.
+    """
+
+    id: str
+    video: str
+    query: str
+    quality: float
+    true: Sequence[Interval] = ()
+    predicted: Sequence[Interval] = ()
+    true_saliency: Sequence[float] = ()
+    predicted_saliency: Sequence[float] = ()
+    clip_seconds: float = 2.0
+
+
+@dataclass
+class Result:
+    """What scoring gives.
+
+    Attributes:
+        scores: as the metric names them.
+        predictions: in the shape that the benchmark's own scorers read.
+        failures: the answers that could not be parsed.
+        unanswered: ids of questions without an answer.
+        examples: every question, for plots.
+        controls: scores that tell whether the model listens to the question, in the same units.
+    """
+
+    scores: dict[str, float]
+    predictions: Any
+    failures: list[Failure]
+    unanswered: list[str]
+    examples: list[Example]
+    controls: dict[str, float] = field(default_factory=dict)
+
+
+class Benchmark(ABC):
+    """A benchmark; `questions` and `score` are what callers use.
+
+    Attributes:
+        name: as `--benchmark` says it.
+        task: what is asked, in words.
+        prompt_file: default prompt, under `prompts/`.
+        main_scores: those that papers report.
+        takes_query: whether a prompt has a place for the query.
+        percent: factor from a score to percent; counts are left as they are.
+    """
+
+    name: ClassVar[str]
+    task: ClassVar[str]
+    prompt_file: ClassVar[str]
+    main_scores: ClassVar[tuple[str, ...]]
+    takes_query: ClassVar[bool] = True
+    percent: ClassVar[float] = 1.0
+
+    @abstractmethod
+    def read(self, anno_path: str | Path) -> list[Row]:
+        """The checked annotations, one row a question. Raises AnnotationError."""
+
+    @abstractmethod
+    def row_id(self, row: Row) -> str:
+        """The id of a row's question."""
+
+    @abstractmethod
+    def videos_of(self, row: Row) -> tuple[str, ...]:
+        """File names that the row's video may have, the usual one first."""
+
+    @abstractmethod
+    def query_of(self, row: Row) -> str:
+        """What the row looks for."""
+
+    @abstractmethod
+    def parse(self, answer: str) -> Any:
+        """What an answer says. Raises ParseFailure."""
+
+    @abstractmethod
+    def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
+        """Scores, and the predictions in the benchmark's shape; `parsed` lacks answers that are missing or failed."""
+
+    @abstractmethod
+    def example(self, row: Row, parsed: Any | None) -> Example:
+        """One question for plots; `parsed` is None for a miss."""
+
+    def controls(self, rows: list[Row], parsed: Mapping[str, Any]) -> dict[str, float]:
+        """Scores that tell whether the model listens to the question; none by default."""
+        return {}
+
+    def questions(
+        self, anno_path: str | Path, prompt: str, *, videos_dir: str | Path | None = None, limit: int | None = None
+    ) -> list[Question]:
+        """The questions of an annotation file, in its order.
+
+        Args:
+            anno_path: the benchmark's annotation file.
+            prompt: with `{query}` in it, where the benchmark has queries.
+            videos_dir: decides between the names that a video file may have, by which one is there.
+            limit: take the first N alone.
+
+        Raises:
+            AnnotationError: naming the file, the item, the field and the fix.
+            ConfigError: a prompt without a place for the query, or with one that nothing fills.
+        """
+        self._check_prompt(prompt)
+        questions = []
+        for row in self.read(anno_path)[:limit]:
+            query = self.query_of(row)
+            names = self.videos_of(row)
+            there = (name for name in names if videos_dir is not None and (Path(videos_dir) / name).is_file())
+            questions.append(Question(self.row_id(row), next(there, names[0]), query, fill_prompt(prompt, query)))
+        return questions
+
+    def score(self, answers: Mapping[str, str], anno_path: str | Path, *, limit: int | None = None) -> Result:
+        """Parse and score answers; those that are missing or cannot be parsed count as misses.
+
+        Args:
+            answers: id -> text.
+            anno_path, limit: as for `questions`.
+
+        Raises:
+            AnnotationError: as for `questions`.
+            PredictionError: an answer to a question that was not asked.
+        """
+        rows = {self.row_id(row): row for row in self.read(anno_path)[:limit]}
+        unknown = [key for key in answers if key not in rows]
+        if unknown:
+            raise PredictionError(
+                f"{anno_path}: {len(unknown)} answers belong to no question there ({', '.join(unknown[:5])}); "
+                "score them against the annotations that were asked"
+            )
+        parsed, failures = {}, []
+        for key, answer in answers.items():
+            try:
+                parsed[key] = self.parse(answer)
+            except ParseFailure as failure:
+                failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, answer))
+        scores, predictions = self.evaluate(list(rows.values()), parsed, set(answers))
+        return Result(
+            scores=scores,
+            predictions=predictions,
+            failures=failures,
+            unanswered=[key for key in rows if key not in answers],
+            examples=[self.example(row, parsed.get(key)) for key, row in rows.items()],
+            controls=self.controls(list(rows.values()), parsed),
+        )
+
+    def in_percent(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """Scores as papers print them; counts stay counts."""
+        counts = ("found", "parsed", "expected", "predictions_per_video")
+        return {key: value * (1.0 if key in counts else self.percent) for key, value in scores.items()}
+
+    def _check_prompt(self, prompt: str) -> None:
+        marked = any(mark in prompt for mark in QUERY_MARKS)
+        if self.takes_query and not marked:
+            raise ConfigError(
+                f"the prompt for {self.name} has no {QUERY_MARKS[0]} in it: nothing says what to look for"
+            )
+        if marked and not self.takes_query:
+            raise ConfigError(
+                f"the prompt for {self.name} holds {QUERY_MARKS[0]}, but {self.task} has no query; remove it"
+            )
+
+
+def fill_prompt(prompt: str, query: str) -> str:
+    """The prompt with the query in its place."""
+    for mark in QUERY_MARKS:
+        if mark in prompt:
+            return prompt.replace(mark, query)
+    return prompt
+
+
+def load_prompt(path: str | Path) -> str:
+    """The text of a prompt file, without white space around it. Raises ConfigError."""
+    try:
+        prompt = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a prompt file ({error}); correct --prompt-file") from error
+    if not prompt:
+        raise ConfigError(f"{path}: the prompt file is empty")
+    return prompt
+
+
+# Reading annotations --------------------------------------------------------------------------------------------------
+
+
+def read_annotation_text(path: str | Path) -> str:
+    """The text of an annotation file. Raises AnnotationError."""
+    if not Path(path).is_file():
+        raise AnnotationError(f"{path}: no such annotation file; correct --anno-path")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: is no text in UTF-8 ({error}); download it again") from error
+
+
+def read_annotation_json(path: str | Path) -> Any:
+    """A JSON annotation file. Raises AnnotationError."""
+    try:
+        return json.loads(read_annotation_text(path))
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path}: not valid JSON ({error}); download it again") from error
+
+
+def read_coco(path: str | Path) -> list[Any]:
+    """The list under "annotations" of a file in coco form. Raises AnnotationError."""
+    content = read_annotation_json(path)
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        raise AnnotationError(f'{path}: expected the coco form, {{"annotations": [...]}}, found {str(content)[:60]!r}')
+    return rows
+
+
+def check_rows(
+    path: str | Path,
+    rows: Iterable[tuple[str, Any]],
+    check: Callable[[Row], Iterable[str]],
+    id_of: Callable[[Row], str],
+) -> list[Row]:
+    """The rows, if every one passes.
+
+    Args:
+        path: of the file, for messages.
+        rows: where each stands ("line 3"), and itself.
+        check: problems of one row that is a dict, each naming the field.
+        id_of: the row's id; ids must be unique.
+
+    Raises:
+        AnnotationError: listing every problem, or saying that the file is empty.
+    """
+    problems, good, seen = [], [], {}
+    for where, row in rows:
+        found = list(check(row)) if isinstance(row, dict) else [f"expected an object, found {str(row)[:60]!r}"]
+        if not found:
+            first = seen.setdefault(id_of(row), where)
+            found = [] if first == where else [f"id {id_of(row)!r} stands in {first} too; ids must be unique"]
+        problems += [f"{where}: {problem}" for problem in found]
+        good.append(row)
+    if problems:
+        rest = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+        listed = "\n  ".join(problems[:MAX_LISTED])
+        raise AnnotationError(f"{path}: {len(problems)} problems, correct or remove these:\n  {listed}{rest}")
+    if not good:
+        raise AnnotationError(f"{path}: holds no annotations; nothing can be evaluated")
+    return good
+
+
+def text_problems(row: Row, key: str) -> Iterable[str]:
+    """Whether a field is a text that says something."""
+    if not isinstance(row.get(key), str) or not row[key].strip():
+        yield f"{key} is {row.get(key)!r}: it must be a text"
+
+
+def video_problems(row: Row, key: str) -> Iterable[str]:
+    """Whether a field names a file inside the folder of videos."""
+    yield from text_problems(row, key)
+    if isinstance(row.get(key), str):
+        path = PurePosixPath(row[key])
+        if path.is_absolute() or ".." in path.parts or "\0" in row[key]:
+            yield f"{key} {row[key]!r} points outside of the folder of videos; write a relative path without .."
+
+
+def id_problems(row: Row, key: str) -> Iterable[str]:
+    """Whether a field is a whole number or a text."""
+    if isinstance(row.get(key), bool) or not isinstance(row.get(key), int | str):
+        yield f"{key} is {row.get(key)!r}: it must be a number or a text of its own"
+
+
+def interval_problems(value: Any, key: str) -> Iterable[str]:
+    """Whether a value is [start, end] in seconds, both finite and 0 or more."""
+    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
+    if not numbers or min(value) < 0:
+        yield f"{key} is {value!r}: it must be [start, end] in seconds, both 0 or more"
+
+
+def is_number(value: Any) -> bool:
+    """A finite number that is no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,150 @@
+"""QVHighlights: which clips of the video are highlights for the query? mAP and HIT@1 at three levels of saliency.
+
+Reads its JSON lines (`{"qid", "query", "duration", "vid", "relevant_clip_ids", "saliency_scores"}`) of a labelled
+split. A clip lasts 2 seconds; a video's file is VID.mp4 or v_VID.mp4, whichever is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from timechat.errors import ConfigError
+from timechat.evaluation.benchmarks.base import (
+    Benchmark,
+    Example,
+    Row,
+    check_rows,
+    id_problems,
+    is_number,
+    read_annotation_text,
+    text_problems,
+    video_problems,
+)
+from timechat.evaluation.metrics import highlight_scores, score_highlights
+from timechat.evaluation.metrics.highlights import CLIP_SECONDS, average_precision, published_clip_of_time
+from timechat.evaluation.parsing import parse_highlights
+
+CLIP_OF_TIME: dict[str, Callable[[float], int]] = {
+    "published": published_clip_of_time,  # int((t - 1) / 2)
+    "start": lambda seconds: int(seconds / CLIP_SECONDS),  # what the training data mean: t is where the clip begins
+}
+GOOD = 3  # saliency from which a clip counts as a highlight in plots
+
+
+class QVHighlights(Benchmark):
+    """Highlight detection; see the head of this file for its format.
+
+    Args:
+        clip_of_time: which clip a highlight at t seconds means, a key of CLIP_OF_TIME. Training data say 2 x clip, the
+            published scorer reads the clip before that; its rule is the default, to be comparable.
+
+    Raises:
+        ConfigError: another rule.
+    """
+
+    name = "qvhighlights"
+    task = "highlight detection"
+    prompt_file = "highlights.txt"
+    main_scores = ("mAP@VeryGood", "HIT@1@VeryGood", "mAP@VeryGood/expected", "HIT@1@VeryGood/expected")
+
+    def __init__(self, clip_of_time: str = "published"):
+        if clip_of_time not in CLIP_OF_TIME:
+            raise ConfigError(f"--clip-of-time {clip_of_time}: choose {' or '.join(CLIP_OF_TIME)}")
+        self.clip_of_time = CLIP_OF_TIME[clip_of_time]
+
+    def read(self, anno_path: str | Path) -> list[Row]:
+        """The rows of the file."""
+        lines = read_annotation_text(anno_path).split("\n")
+        rows = [(f"line {number}", _row(line)) for number, line in enumerate(lines, 1) if line.strip()]
+        return check_rows(anno_path, rows, _problems, self.row_id)
+
+    def row_id(self, row: Row) -> str:
+        """The field qid."""
+        return str(row["qid"])
+
+    def videos_of(self, row: Row) -> tuple[str, ...]:
+        """The two names in use."""
+        return f"{row['vid']}.mp4", f"v_{row['vid']}.mp4"
+
+    def query_of(self, row: Row) -> str:
+        """The field query."""
+        return row["query"].strip()
+
+    def parse(self, answer: str) -> list[tuple[float, float]]:
+        """(second, saliency) pairs."""
+        return parse_highlights(answer)
+
+    def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
+        """Score twice: as published, and with everything that says nothing as a miss.
+
+        The published code gives a query whose answer holds no highlights the same score in every clip, which earns
+        what chance earns, and drops queries without an answer. The keys without "/expected" do the same, to be
+        comparable; in those with "/expected" both are misses.
+        """
+        predictions = [
+            {
+                "qid": row["qid"],
+                "query": self.query_of(row),
+                "vid": row["vid"],
+                "pred_saliency_scores": self._clip_scores(row, parsed.get(self.row_id(row), [])),
+            }
+            for row in rows
+            if self.row_id(row) in answered
+        ]
+        scores = score_highlights(predictions, rows)
+        strict = score_highlights([p for p in predictions if str(p["qid"]) in parsed], rows)
+        return scores | {key: value for key, value in strict.items() if key.endswith("/expected")}, predictions
+
+    def example(self, row: Row, parsed: list[tuple[float, float]] | None) -> Example:
+        """Quality is the average precision of the clips whose mean saliency is good."""
+        true = np.zeros(int(row["duration"] / CLIP_SECONDS))
+        for clip, scores in zip(row["relevant_clip_ids"], row["saliency_scores"], strict=True):
+            true[clip] = np.mean(scores)
+        predicted = self._clip_scores(row, parsed) if parsed else []
+        quality = average_precision(true >= GOOD, np.asarray(predicted)) if parsed else 0.0
+        return Example(
+            self.row_id(row),
+            self.videos_of(row)[0],
+            self.query_of(row),
+            quality,
+            true_saliency=true.tolist(),
+            predicted_saliency=predicted,
+            clip_seconds=CLIP_SECONDS,
+        )
+
+    def _clip_scores(self, row: Row, highlights: list[tuple[float, float]]) -> list[float]:
+        return highlight_scores(highlights, row["duration"], self.clip_of_time)
+
+
+def _row(line: str) -> Any:
+    """A line as JSON, or itself if it is none: the check then says so."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return line
+
+
+def _problems(row: Row) -> Iterable[str]:
+    yield from id_problems(row, "qid")
+    yield from text_problems(row, "query")
+    yield from video_problems(row, "vid")
+    duration = row.get("duration")
+    if not is_number(duration) or duration < CLIP_SECONDS:
+        yield f"duration is {duration!r}: it must be a number of seconds, {CLIP_SECONDS} or more"
+        return
+    clips, scores = row.get("relevant_clip_ids"), row.get("saliency_scores")
+    if not isinstance(clips, list) or not isinstance(scores, list):
+        yield "relevant_clip_ids or saliency_scores is missing; evaluate a labelled split such as val"
+        return
+    last = int(duration / CLIP_SECONDS) - 1
+    if not all(isinstance(clip, int) and 0 <= clip <= last for clip in clips):
+        yield f"relevant_clip_ids is {str(clips)[:60]}: it must hold clip numbers from 0 to {last}"
+    if len(clips) != len(scores):
+        yield f"{len(scores)} saliency_scores, but {len(clips)} relevant_clip_ids; give as many"
+    if not all(isinstance(ratings, list) and ratings and all(map(is_number, ratings)) for ratings in scores):
+        yield "saliency_scores must be one list of numbers, one an annotator, for each clip"
