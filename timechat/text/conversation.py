@@ -94,9 +94,9 @@ def encode_conversation(
         full = tokenizer.encode(text)
         answers.append(slice(start, len(full)))
     input_ids = full[:max_txt_len]
-    kept = input_ids.count(tokenizer.image_token_id)
-    if kept != num_video_tokens:
-        _raise_bad_video_tokens(full.count(tokenizer.image_token_id), kept, num_video_tokens, max_txt_len)
+    found, kept = (ids.count(tokenizer.image_token_id) for ids in (full, input_ids))
+    if not found == kept == num_video_tokens:
+        _raise_bad_video_tokens(found, kept, num_video_tokens, max_txt_len)
     labels = [IGNORE_INDEX] * len(input_ids)
     for answer in answers:
         labels[answer] = input_ids[answer]
