@@ -114,7 +114,7 @@ def test_charades_controls_tell_what_ignoring_the_query_earns(tmp_path: Path) ->
         {
             "R@1 IoU=0.5, best interval of a video whatever the query": 80.0,
             "R@1 IoU=0.5, answers swapped within a video": 0.0,
-            "R@1 IoU=0.5, videos with 1 queries": 0.0,
+            "R@1 IoU=0.5, videos with 1 query": 0.0,
             "R@1 IoU=0.5, videos with 2 queries": 100.0,
         }
     )

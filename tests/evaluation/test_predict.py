@@ -94,6 +94,7 @@ def test_killed_run_continues(tmp_path: Path, videos_dir: Path) -> None:
     assert len(part.read_text().splitlines()) == 2
     with part.open("a") as file:  # what a killed process leaves: half a line
         file.write('{"id": "2", "vid')
+    part.rename(tmp_path / "predictions.rank3.jsonl")  # and it may have run with more processes
     model = Scripted()
     result = predict(model, QUESTIONS, videos_dir, tmp_path, SETTINGS)
     assert model.asked == ["What is 2"]

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,8 +16,6 @@ from timechat.errors import VideoError
 from timechat.evaluation.benchmarks import Example
 
 logger = logging.getLogger(__name__)
-
-matplotlib.use("Agg")
 
 STRIP_FRAMES, STRIP_SIDE = 10, 112
 MAX_ROWS = 8  # queries of one video that a picture shows

@@ -108,7 +108,10 @@ class CharadesSTA(Benchmark):
         result = {f"{label}, best interval of a video whatever the query": _percent(blind)}
         if swapped:
             result[f"{label}, answers swapped within a video"] = _percent(swapped)
-        result |= {f"{label}, videos with {n} queries": _percent(by_size[n]) for n in sorted(by_size)}
+        result |= {
+            f"{label}, videos with {n} {'query' if n == 1 else 'queries'}": _percent(by_size[n])
+            for n in sorted(by_size)
+        }
         return result
 
 
