@@ -104,6 +104,19 @@ def test_killed_run_continues(tmp_path: Path, videos_dir: Path) -> None:
     assert again.seconds_per_video is None
 
 
+def test_every_answer_is_on_disk_before_the_next_question(tmp_path: Path, videos_dir: Path) -> None:
+    """A process that is killed outright closes no file."""
+
+    class Watching(Scripted):
+        def answer(self, *batch: Any, **options: Any) -> list[str]:
+            written.append((tmp_path / "predictions.rank0.jsonl").read_text().count("\n"))
+            return super().answer(*batch, **options)
+
+    written: list[int] = []
+    predict(Watching(), QUESTIONS, videos_dir, tmp_path, SETTINGS)
+    assert written == [0, 1, 2]
+
+
 def test_a_repaired_video_is_asked_about_again(tmp_path: Path, videos_dir: Path) -> None:
     videos = shutil.copytree(videos_dir, tmp_path / "videos")
     predict(Scripted(), QUESTIONS, videos, tmp_path / "out", SETTINGS)
@@ -193,3 +206,6 @@ def test_drawn_answers_depend_on_seed_and_question_alone(
     assert predict(tiny_model, QUESTIONS[::-1], videos_dir, tmp_path / "2", batched).answers == answers
     other = dataclasses.replace(drawn, seed=2)
     assert predict(tiny_model, QUESTIONS, videos_dir, tmp_path / "3", other).answers != answers
+    twins = [ask("1", "a.mp4", "When?"), ask("2", "a.mp4", "When?")]
+    first, second = predict(tiny_model, twins, videos_dir, tmp_path / "4", drawn).answers.values()
+    assert first != second
