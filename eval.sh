@@ -44,11 +44,15 @@ qvhighlights() { evaluate qvhighlights "${ANNO:-$DATA_DIR/qvhighlights/highlight
 
 all() { charades "$@"; youcook2 "$@"; qvhighlights "$@"; }
 
+# A model trained from nothing on a few instructions knows these alone, so it is asked with one of them.
 quickstart() {
-  local videos=$QUICKSTART_DATA/videos/test
-  evaluate charades_sta "$QUICKSTART_DATA/test/charades_sta.txt" "$videos" --max-new-tokens 128 "$@"
-  evaluate youcook2 "$QUICKSTART_DATA/test/dense_captions.json" "$videos" --max-new-tokens 256 "$@"
-  evaluate qvhighlights "$QUICKSTART_DATA/test/highlights.jsonl" "$videos" --max-new-tokens 384 --clip-of-time start "$@"
+  local videos=$QUICKSTART_DATA/videos/test prompts=$HERE/prompts/quickstart
+  evaluate charades_sta "$QUICKSTART_DATA/test/charades_sta.txt" "$videos" \
+    --prompt-file "$prompts/grounding.txt" --max-new-tokens 48 "$@"
+  evaluate youcook2 "$QUICKSTART_DATA/test/dense_captions.json" "$videos" \
+    --prompt-file "$prompts/dense_captioning.txt" --max-new-tokens 128 "$@"
+  evaluate qvhighlights "$QUICKSTART_DATA/test/highlights.jsonl" "$videos" \
+    --prompt-file "$prompts/highlights.txt" --max-new-tokens 256 --clip-of-time start "$@"
 }
 
 last_checkpoint() {

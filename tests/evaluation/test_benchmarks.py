@@ -12,6 +12,7 @@ from timechat.errors import AnnotationError, ConfigError, PredictionError
 from timechat.evaluation.benchmarks import BENCHMARKS, get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.metrics import dense_captioning
+from timechat.tools.quickstart.annotations import INSTRUCTIONS
 
 CHARADES = """AAAAA 0.0 10.0##a person opens a door.
 AAAAA 10.0 20.0##a person sits down.
@@ -215,6 +216,13 @@ def test_own_prompts_fit_and_their_example_parses(name: str) -> None:
     benchmark._check_prompt(prompt)
     example = prompt.rpartition("in the form: ")[2]
     assert len(benchmark.parse(example)) == {"charades_sta": 1, "youcook2": 2, "qvhighlights": 3}[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("grounding", "grounding"), ("dense_captioning", "dense_captions"), ("highlights", "highlights")]
+)
+def test_quickstart_prompts_are_instructions_of_its_training(name: str, task: str) -> None:
+    assert load_prompt(PROMPTS / "quickstart" / f"{name}.txt") in INSTRUCTIONS[task]
 
 
 def test_prompts_need_a_place_for_the_query(tmp_path: Path) -> None:
