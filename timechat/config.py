@@ -81,9 +81,9 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
         ConfigError: listing everything that is wrong, with file, key and the nearest known key.
     """
     written = [(str(path), _read_yaml(Path(path))), (OPTIONS, _read_options(options))]
-    names = {name for _, cfg in written for name in _dataset_names(cfg)}
-    _raise_if(problem for name in sorted(names) for problem in _unknown_dataset(name, written))
-    defaults = _defaults(sorted(names))
+    names = list(dict.fromkeys(name for _, cfg in written for name in _dataset_names(cfg)))
+    _raise_if(problem for name in names for problem in _unknown_dataset(name, written))
+    defaults = _defaults(names)
     _raise_if(problem for source, cfg in written for problem in _unknown_keys(cfg, defaults, "", source))
     try:
         cfg = OmegaConf.merge(defaults, *(cfg for _, cfg in written))

@@ -162,25 +162,32 @@ def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
     Raises:
         AnnotationError: naming the file, the row, the column and the fix.
     """
-    path = Path(path)
-    _must_exist(path)
     items, problems = [], []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        missing = {"videoid", "page_dir", "name"} - set(rows.fieldnames or [])
-        if missing:
-            raise AnnotationError(f"{path}: lacks the columns {', '.join(sorted(missing))}; expected WebVid's CSV")
-        for number, row in enumerate(rows):
-            relative = os.path.join(row["page_dir"] or "", f"{row['videoid']}.mp4")
-            entry = {"video": relative, "QA": [{"q": CAPTION_QUESTION, "a": row["name"]}]}
-            found = list(_problems_of(entry, videos_dir, "video"))
-            problems += [f"row {number}: {problem}" for problem in found]
-            if not found:
-                items.append(Item(relative, tuple(_turns(entry))))
+    for number, row in enumerate(_read_rows(Path(path))):
+        relative = os.path.join(row["page_dir"] or "", f"{row['videoid']}.mp4") if row["videoid"] else None
+        entry = {"video": relative, "QA": [{"q": CAPTION_QUESTION, "a": row["name"]}]}
+        found = list(_problems_of(entry, videos_dir, "video"))
+        problems += [f"row {number}: {problem}" for problem in found]
+        if not found:
+            items.append(Item(relative, tuple(_turns(entry))))
     _raise_listed(path, problems)
     if not items:
         raise AnnotationError(f"{path}: holds no rows; training needs at least one")
     return items
+
+
+def _read_rows(path: Path) -> list[dict[str, str | None]]:
+    _must_exist(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = {"videoid", "page_dir", "name"} - set(reader.fieldnames or [])
+            rows = list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: not a CSV file ({error}); download it again") from error
+    if missing:
+        raise AnnotationError(f"{path}: lacks the columns {', '.join(sorted(missing))}; expected WebVid's CSV")
+    return rows
 
 
 def _must_exist(path: Path) -> None:
@@ -192,7 +199,7 @@ def _read_json_list(path: Path) -> list[Any]:
     _must_exist(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, numbers of thousands of digits
         raise AnnotationError(f"{path}: not valid JSON ({error}); download or write the file again") from error
     if not isinstance(content, list):
         raise AnnotationError(f"{path}: expected a JSON list of items, found a {type(content).__name__}")
@@ -225,6 +232,17 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         for field in ("q", "a"):
             if not isinstance(turn.get(field), str) or not turn[field].strip():
                 yield f"QA[{i}].{field} is empty: it must be a text"
+            elif not _is_unicode(turn[field]):
+                yield f"QA[{i}].{field} holds half of a surrogate pair, which is no character: write the text again"
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: JSON may hold halves of surrogate pairs, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _inside(path: str, videos_dir: str | Path) -> bool:

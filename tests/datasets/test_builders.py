@@ -1,0 +1,129 @@
+"""Config entry -> dataset, as users write it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import QA, dataset_config, tiny_config, tiny_dataset, write_json
+from helpers.videos import write_video
+from PIL import Image
+
+from timechat.config import named_datasets
+from timechat.datasets import build_datasets
+from timechat.datasets.instruction import CAPTION_QUESTION, InstructionDataset
+from timechat.errors import AnnotationError, ConfigError, RegistryError
+
+
+def build(entry: dict[str, Any], name: str = "mine", options: tuple[str, ...] = ()) -> InstructionDataset:
+    """The one dataset of a config."""
+    (data,) = build_datasets(dataset_config({name: entry}, options))
+    return data
+
+
+def draw(data: InstructionDataset, index: int = 0, seed: int = 0) -> Any:
+    """One sample."""
+    return data.sample(index, torch.Generator().manual_seed(seed))
+
+
+def test_video_instruct(tmp_path: Path) -> None:
+    data = build({"builder": "video_instruct", "build_info": tiny_dataset(tmp_path)})
+    assert [item.path for item in data.items] == ["a.mp4", "b.mp4"]
+    sample = draw(data, 1)
+    assert sample.frames.shape == (12, 3, 56, 56)  # model.max_frame_pos frames of model.image_size
+    assert len(sample.seconds) == 12
+    assert sample.input_ids.count(700) == 3 * 6  # 12 frames in windows of 4, 6 tokens each
+
+
+def test_frames_follow_the_model_section(tmp_path: Path) -> None:
+    options = ("model.num_frm=5", "model.image_size=28", "model.stride=2", "model.num_video_query_token=3")
+    sample = draw(build({"builder": "video_instruct", "build_info": tiny_dataset(tmp_path)}, options=options))
+    assert sample.frames.shape == (5, 3, 28, 28)
+    assert sample.input_ids.count(700) == 3 * 3
+
+
+def test_train_processor_crops_and_eval_processor_does_not(tmp_path: Path) -> None:
+    info = tiny_dataset(tmp_path, frames=4)
+    entry = {"builder": "video_instruct", "build_info": info}
+    whole = entry | {"vis_processor": {"train": {"name": "alpro_video_eval"}}}
+    frames = np.zeros((4, 48, 64, 3), np.uint8)
+    frames[:, :, 32:] = 255
+    write_video(Path(info["videos_dir"]) / "a.mp4", frames=frames)
+    assert not torch.equal(draw(build(entry), seed=0).frames, draw(build(entry), seed=1).frames)
+    assert torch.equal(draw(build(whole), seed=0).frames, draw(build(whole), seed=1).frames)
+
+
+def test_image_instruct(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.fromarray(np.full((9, 9, 3), 50, np.uint8)).save(images / "x.jpg")
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
+    anno = write_json(tmp_path / "llava.json", [{"image": "x.jpg", "conversations": turns}])
+    data = build({"build_info": {"anno_dir": str(anno), "videos_dir": str(images)}}, "llava_instruct")
+    sample = draw(data)
+    assert data.timestamps is False
+    assert sample.seconds is None
+    assert sample.frames.shape == (1, 3, 56, 56)
+    assert sample.input_ids.count(700) == 6
+
+
+def test_caption(tmp_path: Path) -> None:
+    info = tiny_dataset(tmp_path)
+    anno = tmp_path / "webvid.csv"
+    anno.write_text("videoid,page_dir,name\na,,A chef cuts bread\n")
+    data = build({"build_info": info | {"anno_dir": str(anno)}}, "webvid")
+    assert data.items[0].qa == ({"q": CAPTION_QUESTION, "a": "A chef cuts bread"},)
+    assert draw(data).frames.shape == (12, 3, 56, 56)
+
+
+def test_several_datasets_keep_the_order_of_the_config(tmp_path: Path) -> None:
+    info = tiny_dataset(tmp_path)
+    entries = {name: {"builder": "video_instruct", "build_info": info} for name in ("z", "a", "valley72k_instruct")}
+    assert [data.name for data in build_datasets(dataset_config(entries))] == ["z", "a", "valley72k_instruct"]
+
+
+def test_every_named_dataset_has_a_builder(tmp_path: Path) -> None:
+    """Each stops at its missing annotation file, so its builder and its processor are there."""
+    assert len(named_datasets()) == 8
+    for name in named_datasets():
+        entry = {"build_info": {"anno_dir": str(tmp_path / "gone"), "videos_dir": str(tmp_path)}}
+        with pytest.raises(AnnotationError, match="gone: no such annotation file"):
+            build(entry, name)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"builder": "video_instrukt"}, RegistryError, r"unknown builder 'video_instrukt' \(did you mean"),
+        ({"data_type": "images"}, ConfigError, r"datasets\.mine\.data_type=images: builder video_instruct reads"),
+        ({"builder": "image_instruct"}, ConfigError, r"data_type=video: builder image_instruct reads data_type images"),
+        ({"vis_processor": {"train": {"name": "alpro"}}}, RegistryError, "unknown processor 'alpro'"),
+    ],
+)
+def test_entries_that_cannot_be_built(tmp_path: Path, change: dict[str, Any], error: type, message: str) -> None:
+    entry = {"builder": "video_instruct", "build_info": tiny_dataset(tmp_path)} | change
+    with pytest.raises(error, match=message):
+        build(entry)
+
+
+def test_an_entry_without_annotations(tmp_path: Path) -> None:
+    """Such an entry may stand in a config for evaluation; only training needs them."""
+    cfg = dataset_config({"webvid": {}}, folder=tmp_path)
+    with pytest.raises(ConfigError, match=r"datasets\.webvid\.build_info\.anno_dir is empty"):
+        build_datasets(cfg)
+
+
+def test_no_datasets() -> None:
+    with pytest.raises(ConfigError, match="datasets: is empty"):
+        build_datasets(tiny_config())
+
+
+def test_annotation_problems_come_through(tmp_path: Path) -> None:
+    info = tiny_dataset(tmp_path)
+    Path(info["anno_dir"]).write_text(json.dumps([{"video": "../a.mp4", "QA": QA}]))
+    with pytest.raises(AnnotationError, match=r"train\.json: 1 problems"):
+        build({"builder": "video_instruct", "build_info": info})
