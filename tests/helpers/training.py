@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +23,8 @@ from helpers.tiny import dataset_config, write_json
 from helpers.videos import write_video
 from timechat.models.checkpoints import canonical_name
 from timechat.runners import Runner, build_runner
+
+ROOT = Path(__file__).parents[2]
 
 NO_DROPOUT = (
     "model.qformer.hidden_dropout_prob=0.0",
@@ -146,3 +152,27 @@ def use_sgd(runner: Runner) -> None:
     """Plain gradient descent in place of AdamW, whose first steps turn rounding noise into updates."""
     groups = runner.engine.optimizer.param_groups
     runner.engine.optimizer.optimizer = torch.optim.SGD([p for group in groups for p in group["params"]], lr=1.0)
+
+
+def torchrun(script: Path, *args: str, processes: int = 2, timeout: float = 240.0) -> tuple[int, str]:
+    """Start a script in several processes on the CPU; returns the exit status and what all of them wrote.
+
+    A run that hangs is killed, all of its processes, and raises subprocess.TimeoutExpired.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
+    with subprocess.Popen(
+        [*command, str(script), *args],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, output

@@ -1,0 +1,273 @@
+"""The configs that are shipped drive the code: they load, plan what they say, and a small twin of each really trains.
+
+Also configs in the published form, with every key that published files carry.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from helpers.tiny import BERT, LLAMA
+from helpers.training import ROOT, Run, make_videos
+from omegaconf import OmegaConf
+
+from timechat.config import frames_per_video, is_no_op, load_config
+from timechat.models import build_model
+from timechat.models.checkpoints import canonical_name
+from timechat.runners import build_runner
+from timechat.runners.plan import make_plan
+
+PUBLISHED = ROOT / "tests" / "golden" / "published_style"
+KEYS = OmegaConf.load(PUBLISHED / "keys.yaml")
+TRAIN_CONFIGS = sorted((ROOT / "train_configs").glob("**/*.yaml"))
+STAGE2 = ROOT / "train_configs" / "stage2_finetune_time104k_asr_valley72k.yaml"
+DOWNSTREAM = {
+    # samples, updates an epoch
+    "youcook2": (1192, 19),
+    "charades": (12408, 194),
+    "qvhighlights": (6858, 107),
+}
+
+# Sizes that make a twin small; everything else stays as shipped.
+SMALL = (
+    "model.image_size=56",
+    "model.vit.embed_dim=88",
+    "model.vit.depth=2",
+    "model.vit.num_heads=4",
+    "model.qformer.hidden_size=48",
+    "model.qformer.num_hidden_layers=2",
+    "model.qformer.num_attention_heads=4",
+    "model.qformer.intermediate_size=96",
+    "model.qformer.vocab_size=88",
+    "model.qformer.max_position_embeddings=64",
+    f"model.llama_model={LLAMA}",
+    f"model.qformer_tokenizer={BERT}",
+    "run.max_epoch=1",
+    "run.reference_world_size=1",
+    "run.device=cpu",
+    "run.num_workers=0",
+)
+WEIGHTS = ("vit_model", "q_former_model", "ckpt")
+
+
+def _name(path: Path) -> str:
+    return path.stem
+
+
+def _downstream(name: str) -> Path:
+    return ROOT / "train_configs" / f"stage2_finetune_{name}.yaml"
+
+
+# Shipped --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_stage_2_recipe() -> None:
+    """DESIGN.md: global batch 32, 22,000 iterations an epoch at 8 processes, warm-up 13,200, lr 3e-5 to 1e-5."""
+    cfg = load_config(STAGE2)
+    plan = make_plan(cfg.run, 8, 176_000)
+    assert (plan.accumulation, plan.micro_batch, plan.global_batch) == (4, 1, 32)
+    assert (plan.max_epoch, plan.updates_per_epoch, plan.draws) == (3, 5500, 176_000)
+    schedule = plan.schedule
+    assert type(schedule).__name__ == "LinearWarmupCosineLR"
+    assert (schedule.init_lr, schedule.min_lr, schedule.warmup_start_lr, schedule.warmup_steps) == (
+        3e-5,
+        1e-5,
+        1e-6,
+        13200,
+    )
+    assert (cfg.run.weight_decay, cfg.run.beta2, cfg.run.amp, cfg.run.clip_grad_norm) == (0.05, 0.999, True, None)
+    assert {name: entry.sample_ratio for name, entry in cfg.datasets.items()} == {
+        "time_instruct": 1.0,
+        "valley72k_instruct": 1.0,
+    }
+    assert cfg.model.ckpt == "ckpt/Video-LLaMA-2-7B-Finetuned/VL_LLaMA_2_7B_Finetuned.pth"
+
+
+@pytest.mark.parametrize("name", DOWNSTREAM)
+def test_the_downstream_recipes(name: str) -> None:
+    """From the released weights, global batch 64, about one pass over the data an epoch."""
+    cfg = load_config(_downstream(name))
+    samples, updates = DOWNSTREAM[name]
+    plan = make_plan(cfg.run, 8, samples)
+    assert (plan.accumulation, plan.micro_batch, plan.global_batch) == (8, 1, 64)
+    assert plan.updates_per_epoch == updates
+    assert abs(plan.draws - samples) <= 64
+    assert plan.schedule.warmup_steps == pytest.approx(0.6 * cfg.run.iters_per_epoch, abs=1)
+    assert cfg.model.ckpt == "ckpt/timechat/timechat_7b.pth"
+    assert list(cfg.datasets) == [f"{name}_instruct"]
+
+
+@pytest.mark.parametrize("path", [STAGE2, *map(_downstream, DOWNSTREAM)], ids=_name)
+def test_the_published_model_is_what_they_train(path: Path) -> None:
+    model = load_config(path).model
+    assert (frames_per_video(model), model.window_size, model.stride, model.image_size) == (96, 32, 32, 224)
+    assert (model.num_query_token, model.num_video_query_token, model.fusion_head_layers) == (32, 32, 2)
+    assert (model.lora_r, model.lora_alpha, model.lora_dropout, model.max_txt_len) == (32, 32, 0.1, 2048)
+    assert (model.vit.embed_dim, model.vit.depth, model.vit.num_heads, model.vit_precision) == (1408, 39, 16, "fp16")
+    frozen = (model.freeze_vit, model.freeze_qformer, model.frozen_video_Qformer, model.frozen_llama_proj)
+    assert frozen == (True, False, False, False)
+    assert (model.freeze_llama, model.lora, model.lora_inference_mode) == (True, True, False)
+    assert "qformer_text_input" in model
+    assert model.qformer_text_input
+    assert model.keep_timestamp_tokens
+
+
+@pytest.mark.parametrize("path", TRAIN_CONFIGS, ids=_name)
+def test_every_shipped_training_config_says_what_its_numbers_are_meant_for(path: Path) -> None:
+    run = load_config(path).run
+    assert run.reference_world_size
+    plans = [make_plan(run, world_size, 1000) for world_size in (1, run.reference_world_size)]
+    assert plans[0].global_batch == plans[1].global_batch
+    assert plans[1].accumulation == run.accum_grad_iters
+
+
+@pytest.mark.parametrize("path", TRAIN_CONFIGS, ids=_name)
+def test_paths_of_shipped_configs_are_relative(path: Path) -> None:
+    cfg = load_config(path)
+    named = [cfg.model[key] for key in (*WEIGHTS, "llama_model", "qformer_tokenizer")] + [cfg.run.output_dir]
+    named += [value for entry in cfg.datasets.values() for value in entry.build_info.values()]
+    assert not [value for value in named if value.startswith(("/", "~", ".."))]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("shipped")
+    entry = make_videos(folder / "videos")
+    return {"folder": folder, **entry["build_info"]}
+
+
+def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
+    """What shrinks a shipped config and points it to what there is here."""
+    cfg = load_config(path)
+    updates = f"run.iters_per_epoch={cfg.run.accum_grad_iters}"
+    infos = [f"datasets.{n}.build_info.{k}={data[k]}" for n in cfg.datasets for k in ("anno_dir", "videos_dir")]
+    return [*SMALL, *infos, updates, f"run.output_dir={data['folder'] / path.stem}"]
+
+
+def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
+    """The files that a config names, with random numbers, in the published form of each."""
+    named = [key for key in WEIGHTS if load_config(path).model[key]]
+    if not named:
+        return []
+    model = build_model(load_config(path, [*options, *(f"model.{key}=" for key in WEIGHTS)]).model)
+    state = {canonical_name(name): tensor for name, tensor in model.state_dict().items()}
+    vit = {k.removeprefix("visual_encoder."): v for k, v in state.items() if k.startswith("visual_encoder.")}
+    contents = {"vit_model": vit, "q_former_model": {"model": state}, "ckpt": {"model": state}}
+    for key in named:
+        torch.save(contents[key], folder / f"{path.stem}_{key}.pth")
+    return [f"model.{key}={folder / f'{path.stem}_{key}.pth'}" for key in named]
+
+
+def _marked(path: Path) -> Any:
+    """fp16 ViT weights and bf16 autocast, which shipped recipes combine."""
+    reason = "timechat.models: the ViT in fp16 must run outside of bf16 autocast, torch cannot mix the two"
+    mixed = load_config(path).model.vit_precision == "fp16"
+    return pytest.param(
+        path, id=path.stem, marks=[pytest.mark.xfail(raises=RuntimeError, strict=True, reason=reason)] * mixed
+    )
+
+
+@pytest.mark.parametrize("path", map(_marked, TRAIN_CONFIGS))
+def test_a_small_twin_of_every_shipped_training_config_runs_one_update(path: Path, data: dict[str, Any]) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    options = _twin_options(path, data)
+    cfg = load_config(path, [*options, *_weight_files(path, options, data["folder"])])
+    runner = build_runner(cfg)
+    runner.train()
+    run = Run(runner, data["folder"] / path.stem)
+    assert len(run.losses) == 1
+    assert math.isfinite(run.losses[0])
+    assert run.checkpoint(0)["epoch"] == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+# Published ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_published_training_file_means_the_same_as_the_shipped_one() -> None:
+    published, shipped = load_config(PUBLISHED / "train.yaml"), load_config(STAGE2)
+    assert make_plan(published.run, 8, 176_000) == make_plan(
+        OmegaConf.merge(shipped.run, {"lr_decay_rate": 0.9}), 8, 176_000
+    )
+    expected = {**_settings(shipped.model), "vit_model": "eva_clip_g"}
+    assert _settings(published.model) == expected
+    assert list(published.datasets) == list(shipped.datasets)
+    for name, entry in published.datasets.items():
+        assert entry.build_info == shipped.datasets[name].build_info
+        assert entry.builder == shipped.datasets[name].builder
+        assert entry.vis_processor.train.name == shipped.datasets[name].vis_processor.train.name
+        assert entry.sample_type == shipped.datasets[name].sample_type
+    assert len({entry.sample_ratio for entry in published.datasets.values()}) == 1
+    for key in ("task", "weight_decay", "beta2", "amp", "seed", "num_workers", "output_dir", "train_splits"):
+        assert published.run[key] == shipped.run[key]
+
+
+def _settings(model: Any) -> dict[str, Any]:
+    return {key: value for key, value in OmegaConf.to_container(model).items() if not is_no_op(f"model.{key}")}
+
+
+def test_a_published_evaluation_file_means_the_same_as_the_shipped_one() -> None:
+    """Apart from what is frozen, which evaluation does not see."""
+    published = load_config(PUBLISHED / "eval.yaml")
+    shipped = load_config(ROOT / "eval_configs" / "timechat.yaml")
+    seen = [
+        {key: value for key, value in _settings(cfg.model).items() if not key.startswith(("freeze_", "frozen_"))}
+        for cfg in (published, shipped)
+    ]
+    assert seen[0] == seen[1]
+    assert published.run.batch_size_eval == shipped.run.batch_size_eval
+    assert published.run.evaluate
+    assert not published.datasets.webvid.build_info.anno_dir
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_keys_without_effect_are_mentioned_once(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "timechat.config")
+    load_config(PUBLISHED / f"{name}.yaml")
+    (message,) = [record.getMessage() for record in caplog.records if "without effect" in record.getMessage()]
+    dataset = {"train": "time_instruct", "eval": "webvid"}[name]
+    for key in (
+        "model.fusion_header_type",
+        "model.prompt_template",
+        "model.end_sym",
+        "run.world_size",
+        "run.dist_url",
+        "run.distributed",
+        "run.test_splits",
+        f"datasets.{dataset}.text_processor.train.name",
+    ):
+        assert key in message.split(": ")[1].split(", ")
+    assert ("preprocess." in message) == (name == "train")
+    for key in ("run.seed", "model.lora", "sample_ratio", "vis_processor.train"):
+        assert key not in message.replace("preprocess.vis_processor", "")
+
+
+def test_the_published_training_file_has_every_published_key() -> None:
+    written = OmegaConf.load(PUBLISHED / "train.yaml")
+    for section in ("model", "preprocess", "run"):
+        assert set(written[section]) == set(KEYS[section])
+    for entry in written.datasets.values():
+        assert not [key for key in KEYS.dataset if OmegaConf.select(entry, key) is None]
+
+
+@pytest.mark.parametrize("name", KEYS.datasets)
+def test_every_published_dataset_takes_the_published_keys(name: str, tmp_path: Path) -> None:
+    written = OmegaConf.load(PUBLISHED / "train.yaml")
+    entry = OmegaConf.merge(written.datasets.time_instruct, {"data_type": "images"} if name == "llava_instruct" else {})
+    del written["datasets"]
+    written["datasets"] = {name: entry}
+    OmegaConf.save(written, tmp_path / "x.yaml")
+    cfg = load_config(tmp_path / "x.yaml")
+    assert cfg.datasets[name].builder == ("image_instruct" if name == "llava_instruct" else "video_instruct")
+
+
+def test_numbers_in_scientific_notation_are_numbers() -> None:
+    """`3e-5` is a text to plain YAML 1.1."""
+    assert "init_lr: 3e-5" in (PUBLISHED / "train.yaml").read_text()
+    assert load_config(PUBLISHED / "train.yaml").run.init_lr == 3e-5
