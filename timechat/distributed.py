@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -34,12 +35,15 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
-def init_process_group(device: torch.device) -> None:
-    """Join the other processes that torchrun started: NCCL on GPUs, gloo on CPUs. Does nothing for one process."""
+def init_process_group(device: torch.device, timeout: timedelta | None = None) -> None:
+    """Join the other processes that torchrun started: NCCL on GPUs, gloo on CPUs. Does nothing for one process.
+
+    `timeout` is how long a process waits for the others in a collective step; None is torch's default.
+    """
     if world_size() > 1 and not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
 
 
 def destroy_process_group() -> None:

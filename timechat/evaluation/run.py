@@ -8,6 +8,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from timechat.models.timechat import SYSTEM_PROMPT
 
 logger = logging.getLogger(__name__)
 
+# Processes meet after all answers, and shares of long videos are never quite even.
+PATIENCE = timedelta(hours=6)
 WEIGHT_KEYS = ("vit_model", "q_former_model", "llama_proj_model", "llama_model", "ckpt", "ckpt_2")
 
 
@@ -90,7 +93,7 @@ def evaluate(cfg: DictConfig, request: Evaluation, device: torch.device) -> dict
     settings = _settings(request, cfg, prompt, device)
     if not request.overwrite:
         check_earlier_answers(request.output_dir, questions, settings)
-    distributed.init_process_group(device)
+    distributed.init_process_group(device, PATIENCE)
     model = build_model(cfg.model).to(device).eval()
     predictions = predict(model, questions, request.videos_dir, request.output_dir, settings)
     if not distributed.is_main_process():

@@ -97,6 +97,8 @@ class Runner:
             plan.max_epoch, plan.updates_per_epoch, plan.global_batch,
             distributed.world_size(), plan.accumulation, plan.micro_batch,
         )  # fmt: skip
+        if self.start_epoch >= plan.max_epoch:
+            logger.warning("nothing is left to train: run.max_epoch=%d epochs are done", plan.max_epoch)
         self.log.event(event="start", epoch=self.start_epoch, config=OmegaConf.to_container(self.cfg))
         try:
             for epoch in range(self.start_epoch, plan.max_epoch):
