@@ -33,6 +33,7 @@ from torch.testing import assert_close
 
 from timechat.errors import CheckpointError, ConfigError, TrainingError
 from timechat.models.checkpoints import canonical_name
+from timechat.runners import runner as runner_module
 
 RANDOM = {"sample_type": "rand", "vis_processor": {"train": {"name": "alpro_video_train"}}}
 PLAIN = {"vis_processor": {"train": {"name": "alpro_video_eval"}}}
@@ -205,6 +206,24 @@ def test_dropout_follows_the_seed_and_the_update(base: Path, videos: Path) -> No
     assert loss not in first
 
 
+def test_a_run_that_is_done_says_so(
+    base: Path, full: Run, datasets: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = train(base / "done", datasets, *LONG, f"run.resume_ckpt_path={full.output / 'checkpoint_1.pth'}")
+    assert "nothing is left to train: run.max_epoch=2" in caplog.text
+    assert [record["event"] for record in run.log] == ["start"]
+
+
+def test_processes_drop_different_units(full: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(rank: int) -> float:
+        monkeypatch.setattr(runner_module.distributed, "rank", lambda: rank)
+        full.runner._seed_dropout(0)
+        return float(torch.rand(1))
+
+    assert drawn(0) == drawn(0)
+    assert drawn(0) != drawn(1)
+
+
 def test_a_published_checkpoint_starts_the_optimizer_anew(
     base: Path, full: Run, datasets: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -367,6 +386,27 @@ def test_an_error_that_no_replacement_mends_reads_the_same_from_a_worker(
         train(base / f"cut{workers}", datasets, "model.max_txt_len=10", f"run.num_workers={workers}")
     assert type(error.value).__name__ == "ConversationError"
     assert "Traceback" not in str(error.value)
+
+
+def test_what_is_counted(base: Path, videos: Path) -> None:
+    """Videos, and positions of the decoder without padding; both begin anew with each report."""
+    datasets = {"tv": video_entry(videos, ["b.mp4", "c.mp4"], **PLAIN)}
+    runner = build(base / "counted", datasets, "run.batch_size_train=2", "run.accum_grad_iters=2")
+    (batches,) = [list(group) for group in runner._updates(0)]
+    runner.meter.reset()
+    runner.update(batches, 0.0, 0)
+    lengths = [int((row != 0).sum()) for batch in batches for row in batch.input_ids]
+    assert len(set(lengths)) == 2
+    assert (runner.meter.updates, runner.meter.videos, runner.meter.tokens) == (1, 4, sum(lengths))
+    runner.report(0, 0, 0.0)
+    assert (runner.meter.updates, runner.meter.videos, runner.meter.tokens, runner.meter.loss) == (0, 0, 0, 0.0)
+
+
+def test_datasets_are_mixed_by_their_ratio(base: Path, videos: Path) -> None:
+    one, other = (video_entry(videos, ["a.mp4"], f"{ratio}.json", sample_ratio=ratio) for ratio in (3.0, 1.0))
+    runner = build(base / "ratio", {"one": one, "other": other})
+    drawn = runner.stream.epoch(0, 1000).datasets
+    assert abs(float((drawn == 1).mean()) - 0.25) < 0.05
 
 
 # Stops ----------------------------------------------------------------------------------------------------------------
