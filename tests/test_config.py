@@ -260,7 +260,8 @@ MODEL = {"llama_model": "ckpt/llama"}
 
 def test_copies_of_model_settings_are_accepted_if_equal(load: Load) -> None:
     processors = {"vis_processor": {"train": {"name": "alpro_video_train", "n_frms": 96, "image_size": 224}}}
-    load({"model": MODEL, "datasets": {"webvid": BUILT | COPIES | processors}})
+    entry = load({"model": MODEL, "datasets": {"webvid": BUILT | COPIES | processors}}).datasets.webvid
+    assert {key: entry[key] for key in COPIES} == COPIES
 
 
 def test_copies_that_differ_are_errors_that_name_both(load: Load) -> None:

@@ -31,7 +31,8 @@ def llama_like(tmp_path_factory: pytest.TempPathFactory) -> LlamaTokenizer:
     `[/INST]` falls into four pieces, as it does there.
     """
     folder = tmp_path_factory.mktemp("tokenizer")
-    words = "the      chef  cuts   bread  at  1    the   chef cuts bread  at 1.0 - 2.5 seconds . what happens ? [ / ] [ ] / xINST xINST xINST [ ["
+    words = "the      chef  cuts   bread  at  1    the   chef cuts bread  at 1.0 - 2.5 seconds . what happens ?"
+    words += " [ / ] [ ] / xINST xINST xINST [ ["
     (folder / "text.txt").write_text("\n".join([words] * 40))
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "text.txt"),
