@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -154,25 +153,22 @@ def use_sgd(runner: Runner) -> None:
     runner.engine.optimizer.optimizer = torch.optim.SGD([p for group in groups for p in group["params"]], lr=1.0)
 
 
-def torchrun(script: Path, *args: str, processes: int = 2, timeout: float = 240.0) -> tuple[int, str]:
+def torchrun(script: Path, *args: str, processes: int = 2, timeout: float = 180.0) -> tuple[int, str]:
     """Start a script in several processes on the CPU; returns the exit status and what all of them wrote.
 
-    A run that hangs is killed, all of its processes, and raises subprocess.TimeoutExpired.
+    A run that hangs is ended, all of its processes, and raises subprocess.TimeoutExpired.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths}
     with subprocess.Popen(
-        [*command, str(script), *args],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+        [*command, str(script), *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            # torchrun ends its processes when it is asked to stop, and leaves them behind when it is killed.
+            process.terminate()
+            process.communicate(timeout=60)
             raise
     return process.returncode, output
