@@ -164,16 +164,7 @@ def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
     return [f"model.{key}={folder / f'{path.stem}_{key}.pth'}" for key in named]
 
 
-def _marked(path: Path) -> Any:
-    """fp16 ViT weights and bf16 autocast, which shipped recipes combine."""
-    reason = "timechat.models: the ViT in fp16 must run outside of bf16 autocast, torch cannot mix the two"
-    mixed = load_config(path).model.vit_precision == "fp16"
-    return pytest.param(
-        path, id=path.stem, marks=[pytest.mark.xfail(raises=RuntimeError, strict=True, reason=reason)] * mixed
-    )
-
-
-@pytest.mark.parametrize("path", map(_marked, TRAIN_CONFIGS))
+@pytest.mark.parametrize("path", TRAIN_CONFIGS, ids=lambda path: path.stem)
 def test_a_small_twin_of_every_shipped_training_config_runs_one_update(path: Path, data: dict[str, Any]) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     options = _twin_options(path, data)

@@ -22,11 +22,10 @@ from timechat.models.checkpoints import (
     load_configured_weights,
     load_weights,
     part_of,
-    read_file,
     save_file,
-    state_dict_of,
     trainable_state_dict,
 )
+from timechat.models.weight_files import read_file, state_dict_of
 
 State = dict[str, Tensor]
 

@@ -10,16 +10,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-import pickle
 import re
-import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
@@ -27,6 +23,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from timechat.errors import CheckpointError
+from timechat.models.weight_files import LazyTensor, open_weights
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +39,6 @@ TAKES = {
     "q_former_model": {"Qformer", "query_tokens", "ln_vision"},
     "llama_proj_model": {"llama_proj"},
 }
-
-# What torch's and safetensors' readers raise on damaged files, found by damaging them.
-_DAMAGE_ERRORS = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(TypeError, ValueError, struct.error, safetensors.SafetensorError),
-)
 
 # Buffers that published files carry along and every model makes for itself.
 _BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_index)$")
@@ -105,54 +96,9 @@ class LoadReport:
         return f"{self.source}: {len(self.loaded)} tensors loaded{extra}{listed}"
 
 
-def read_file(path: str | Path, key: str) -> dict[str, Any]:
-    """Read a .pth or .safetensors file onto the CPU, running none of its code.
-
-    Args:
-        path: the file.
-        key: the setting that names it, for error messages.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, or holds code instead of numbers.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{key}={path}: no such file; correct the path or set {key} to an empty string")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{key}={path}: refused, it is damaged or holds code and not only tensors ({_first_line(error)})"
-        ) from error
-    except _DAMAGE_ERRORS as error:
-        raise CheckpointError(f"{key}={path}: not a readable checkpoint ({_first_line(error)})") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{key}={path}: holds a {type(content).__name__}, not a dict of tensors")
-    return content
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def state_dict_of(content: dict[str, Any], source: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, under "model" or bare. Raises CheckpointError when something else is among them."""
-    state = content.get("model", content)
-    strangers = (
-        [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
-        if isinstance(state, dict)
-        else ["model"]
-    )
-    if strangers or not state:
-        raise CheckpointError(f"{source}: expected tensors by name, found {strangers[:3] or 'nothing'}")
-    return state
-
-
 def load_weights(
     model: nn.Module,
-    state: dict[str, Tensor],
+    state: Mapping[str, Tensor | LazyTensor],
     source: str,
     *,
     parts: set[str] | None = None,
@@ -162,7 +108,7 @@ def load_weights(
 
     Args:
         model: a TimeChat.
-        state: tensors by published name (peft's newer `base_layer` names are understood too).
+        state: tensors by published name (peft's newer `base_layer` names are understood too), read one by one.
         source: what to call it in messages.
         parts: take these parts alone; None takes all.
         allow_unexpected: turn unexpected keys under our own parts into warnings.
@@ -173,11 +119,11 @@ def load_weights(
     own = {canonical_name(name): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
     state = {canonical_name(name): tensor for name, tensor in state.items()}
     report, problems = LoadReport(source), []
-    for name, tensor in state.items():
+    for name in state:
         _sort_key(model, own, name, parts, report)
-        if name in report.loaded:
-            problem = _copy(own[name], name, tensor, report)
-            problems += [problem] if problem else []
+    for name in report.loaded:
+        problem = _copy(own[name], name, state[name], report)
+        problems += [problem] if problem else []
     problems += _incomplete_parts(own, set(report.loaded))
     if report.unexpected:
         message = f"unexpected: {_some(report.unexpected)}"
@@ -216,18 +162,25 @@ def _left_out(model: nn.Module, name: str) -> bool:
     return bool(_VIT_TAIL.match(name) or (without_text and _TEXT_PATH.match(name)))
 
 
-def _copy(target: Tensor, name: str, tensor: Tensor, report: LoadReport) -> str | None:
+def _copy(target: Tensor, name: str, source: Tensor | LazyTensor, report: LoadReport) -> str | None:
     """Copy one tensor, resized where that is defined; returns the problem if it does not fit."""
-    if tensor.shape != target.shape and name in _RESIZE:
+    if source.shape != target.shape and name not in _RESIZE:
+        return _misshapen(name, source, target)
+    tensor = source.read() if isinstance(source, LazyTensor) else source
+    if tensor.shape != target.shape:
         resized = _RESIZE[name](tensor, target)
         if resized is not None:
             report.resized.append(name)
             tensor = resized
     if tensor.shape != target.shape:
-        return f"misshapen: {name} is {list(tensor.shape)} in the file, {list(target.shape)} in the model"
+        return _misshapen(name, tensor, target)
     with torch.no_grad():
         target.copy_(tensor)
     return None
+
+
+def _misshapen(name: str, source: Tensor | LazyTensor, target: Tensor) -> str:
+    return f"misshapen: {name} is {list(source.shape)} in the file, {list(target.shape)} in the model"
 
 
 def _resize_pos_embed(tensor: Tensor, target: Tensor) -> Tensor | None:
@@ -270,7 +223,7 @@ def load_configured_weights(model: nn.Module, cfg: DictConfig) -> list[LoadRepor
     `ckpt`, `ckpt_2`. What no file gave stays at its initial value and is named in a warning.
 
     Raises:
-        CheckpointError: see `read_file` and `load_weights`.
+        CheckpointError: see `open_weights` and `load_weights`.
     """
     reports = []
     for key in ("vit_model", "q_former_model", "llama_proj_model", "ckpt", "ckpt_2"):
@@ -278,7 +231,7 @@ def load_configured_weights(model: nn.Module, cfg: DictConfig) -> list[LoadRepor
         if not path:
             continue
         source = f"model.{key}={path}"
-        state = state_dict_of(read_file(path, f"model.{key}"), source)
+        state: Mapping[str, LazyTensor] = open_weights(path, f"model.{key}")
         if key == "vit_model":
             state = {f"visual_encoder.{name}": tensor for name, tensor in state.items()}
         reports.append(load_weights(model, state, source, parts=TAKES.get(key), allow_unexpected=cfg.allow_unexpected))

@@ -5,6 +5,8 @@ timm's `Eva` has the published parameter names. Shapes: F frames, P = (image_siz
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -68,4 +70,9 @@ def normalise_pixels(frames: Tensor, dtype: torch.dtype) -> Tensor:
 
 def encode_pixels(vit: nn.Module, frames: Tensor) -> Tensor:
     """Frames [F, 3, H, W], uint8 or normalised floats -> tokens [F, P, E], in the encoder's precision."""
-    return vit.forward_features(normalise_pixels(frames, vit.patch_embed.proj.weight.dtype))
+    weight = vit.patch_embed.proj.weight
+    # A frozen encoder in half precision computes in it; autocast would mix it with a half precision of its own.
+    own_precision = weight.dtype != torch.float32
+    autocast = torch.autocast(weight.device.type, enabled=False) if own_precision else nullcontext()
+    with autocast:
+        return vit.forward_features(normalise_pixels(frames, weight.dtype))

@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from timechat.errors import ConfigError
+from timechat.errors import CheckpointError, ConfigError
+from timechat.models.weight_files import open_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 def resolve_precision(name: str) -> torch.dtype:
     """`fp32`, `fp16`, `bf16`, or `auto`: bf16, but fp16 on a GPU without bf16. Raises ConfigError."""
     if name == "auto":
-        no_bf16 = torch.cuda.is_available() and not torch.cuda.is_bf16_supported()
+        no_bf16 = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.float16 if no_bf16 else torch.bfloat16
     if name not in PRECISIONS:
         raise ConfigError(f"precision {name!r}: choose one of auto, {', '.join(PRECISIONS)}")
@@ -59,7 +60,8 @@ def build_llama(
         low_resource: 8-bit weights through bitsandbytes, on the GPU `device_8bit`.
 
     Raises:
-        ConfigError: the folder holds no LLaMA that can be loaded.
+        ConfigError: the folder holds no LLaMA.
+        CheckpointError: its weights are missing, damaged or do not fit its config.json.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -77,23 +79,53 @@ def build_llama(
         config.rope_parameters = {"rope_type": "linear", "factor": ROPE_FACTOR, "rope_theta": theta}
     dtype = resolve_precision(precision)
     if not load_weights:
-        return transformers.LlamaForCausalLM(config).to(dtype)
-    options = _eight_bit_options(device_8bit) if low_resource else {}
-    try:
-        llama, info = transformers.LlamaForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, output_loading_info=True, **options
-        )
-    except _LOADING_ERRORS as error:
-        raise ConfigError(f"model.llama_model={folder}: cannot be loaded ({error})") from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ConfigError(
-            f"model.llama_model={folder}: its weights lack {len(missing)} tensors of its config.json, such as "
-            f"{', '.join(missing[:5])}; download the folder again"
-        )
+        llama = transformers.LlamaForCausalLM(config).to(dtype)
+    elif low_resource:
+        llama = _load_eight_bit(folder, config, dtype, device_8bit)
+    else:
+        llama = _load_streamed(folder, config, dtype)
     # The folder's own sampling settings (the published chat model has some) would mix with those of a call.
     llama.generation_config = transformers.GenerationConfig()
     return llama
+
+
+def _load_streamed(folder: Path, config: transformers.LlamaConfig, dtype: torch.dtype) -> transformers.LlamaForCausalLM:
+    """Read one tensor after the other into its place, in the target precision.
+
+    `from_pretrained` keeps a file in memory while it converts it: twice the model where precisions differ.
+    """
+    with torch.device("meta"):
+        llama = transformers.LlamaForCausalLM(config).to(dtype)
+    # The only thing that is computed and not stored; on the meta device it has no numbers.
+    llama.model.rotary_emb = type(llama.model.rotary_emb)(config=config)
+    source = f"model.llama_model={folder}"
+    tensors, own = open_folder(folder, "model.llama_model"), llama.state_dict()
+    if config.tie_word_embeddings and "lm_head.weight" not in tensors and "model.embed_tokens.weight" in tensors:
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    missing = [name for name in own if name not in tensors]
+    misshapen = [name for name in own if name in tensors and tensors[name].shape != own[name].shape]
+    for what, names in (("lack", missing), ("have other shapes in", misshapen)):
+        if names:
+            raise CheckpointError(
+                f"{source}: its weights {what} {len(names)} tensors of its config.json, such as "
+                f"{', '.join(sorted(names)[:5])}; download the folder again"
+            )
+    for name in own:
+        place, _, leaf = name.rpartition(".")
+        numbers = torch.empty(own[name].shape, dtype=dtype).copy_(tensors[name].read())
+        setattr(llama.get_submodule(place), leaf, nn.Parameter(numbers))
+    llama.tie_weights()
+    return llama.eval()
+
+
+def _load_eight_bit(
+    folder: Path, config: transformers.LlamaConfig, dtype: torch.dtype, device: int
+) -> transformers.LlamaForCausalLM:
+    options = _eight_bit_options(device)
+    try:
+        return transformers.LlamaForCausalLM.from_pretrained(folder, config=config, dtype=dtype, **options)
+    except _LOADING_ERRORS as error:
+        raise ConfigError(f"model.llama_model={folder}: cannot be loaded in 8 bits ({error})") from error
 
 
 def _eight_bit_options(device: int) -> dict:

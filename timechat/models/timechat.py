@@ -38,6 +38,9 @@ class TimeChat(nn.Module):
         cfg: the `model` section of a config, defaults filled in (`timechat/configs/models/timechat.yaml`).
         load_weights: False skips every weight file, also LLaMA's.
 
+    Attributes:
+        load_reports: what became of every key of every weight file.
+
     Raises:
         ConfigError: settings that cannot go together, or a folder that is not there.
     """
@@ -50,8 +53,7 @@ class TimeChat(nn.Module):
         self._build_qformers()
         self._build_llama(load_weights)
         self._freeze()
-        if load_weights:
-            load_configured_weights(self, cfg)
+        self.load_reports = load_configured_weights(self, cfg) if load_weights else []
 
     # Building ---------------------------------------------------------------------------------------------------------
 
@@ -147,9 +149,13 @@ class TimeChat(nn.Module):
         """Training mode for the parts that learn; frozen parts stay in evaluation mode, without dropout."""
         super().train(mode)
         for part in self.children():
-            if not any(p.requires_grad for p in part.parameters()):
+            if not any(p.requires_grad for p in part.parameters()) and not self._recomputes(part):
                 part.eval()
         return self
+
+    def _recomputes(self, part: nn.Module) -> bool:
+        """Hugging Face recomputes activations in training mode alone; without LoRA, LLaMA does the same in both."""
+        return part is self.llama_model and self.cfg.use_grad_checkpoint and not self.cfg.lora
 
     # Encoding ---------------------------------------------------------------------------------------------------------
 

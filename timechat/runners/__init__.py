@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from omegaconf import DictConfig
 
 from timechat import distributed
@@ -15,14 +14,9 @@ __all__ = ["Runner", "build_runner"]
 
 
 def build_runner(cfg: DictConfig) -> Runner:
-    """Build everything that a config names, ready for `train()`. Raises the errors of each part.
-
-    The seed is set first, so that weights which no file gives are the same in every run.
-    """
+    """Build everything that a config names, ready for `train()`. Raises the errors of each part."""
     device = resolve_device(cfg.run.device)
     runner_class = registry.get_runner_class(cfg.run.runner)
     task = build_task(cfg.run.task)
     distributed.init_process_group(device)
-    datasets = task.build_datasets(cfg)
-    torch.manual_seed(cfg.run.seed)
-    return runner_class(cfg, task, task.build_model(cfg), datasets, device)
+    return runner_class(cfg, task, task.build_datasets(cfg), device)

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 from torch.utils.data import DataLoader
 
 from timechat import distributed
@@ -25,7 +24,8 @@ from timechat.batch import VideoBatch
 from timechat.datasets import RankBatches, SampleStream, StreamDataset, collate
 from timechat.datasets.instruction import InstructionDataset
 from timechat.errors import CheckpointError, ConfigError, TimeChatError, TrainingError
-from timechat.models.checkpoints import load_weights, read_file, save_file, state_dict_of, trainable_state_dict
+from timechat.models.checkpoints import load_weights, save_file, trainable_state_dict
+from timechat.models.weight_files import read_file, state_dict_of
 from timechat.registry import registry
 from timechat.runners.engines import DDPEngine, resolve_precision
 from timechat.runners.guards import SkipGuard
@@ -49,20 +49,18 @@ class Runner:
 
     Args:
         cfg: the whole config.
-        task: says what a step is.
-        model: with its weights loaded.
+        task: says what a step is, and builds the model.
         datasets: in the config's order.
         device: of this process.
 
     Raises:
-        ConfigError: settings that cannot go together.
+        ConfigError: settings that cannot go together; all are checked before the model's weights are loaded.
     """
 
     def __init__(
         self,
         cfg: DictConfig,
         task: InstructionTask,
-        model: nn.Module,
         datasets: list[InstructionDataset],
         device: torch.device,
     ):
@@ -72,10 +70,13 @@ class Runner:
         self.plan = make_plan(cfg.run, distributed.world_size(), sum(map(len, datasets)))
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
         self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
+        precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
+        # Weights that no file gives are the same in every run, whatever was drawn before.
+        torch.manual_seed(cfg.run.seed)
+        model = task.build_model(cfg)
         optimizer, self.optimized = build_optimizer(
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
-        precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
         self.engine = DDPEngine(device, precision, self._may_leave_parameters_out())
         self.engine.prepare(model, optimizer)
         self.start_epoch = self._resume() if cfg.run.resume_ckpt_path else 0
@@ -193,14 +194,14 @@ class Runner:
         """Log the stretch since the last report. Raises TrainingError, on all processes, if the loss is no number."""
         averages = self.meter.reduce(self.engine.device)
         number = epoch * self.plan.updates_per_epoch + update + 1
-        self.log.step(
-            {"epoch": epoch, "update": number, "lr": learning_rate, "skipped": self.guard.total_skipped, **averages}
-        )
         if not math.isfinite(averages["loss"]):
             raise TrainingError(
                 f"the loss is {averages['loss']} at update {number}; nothing was saved since the last epoch. "
                 "Lower run.init_lr, set run.clip_grad_norm, or use run.precision=fp32"
             )
+        self.log.step(
+            {"epoch": epoch, "update": number, "lr": learning_rate, "skipped": self.guard.total_skipped, **averages}
+        )
         self.meter.reset()
 
     def save_checkpoint(self, epoch: int) -> None:
@@ -234,4 +235,12 @@ class Runner:
             )  # fmt: skip
         else:
             self.engine.load_state_dict(content)
+            self._keep_settings()
         return content["epoch"] + 1
+
+    def _keep_settings(self) -> None:
+        """A loaded optimizer brings the settings of its run; those of this config count."""
+        run = self.cfg.run
+        for group, weight_decay in zip(self.engine.optimizer.param_groups, (run.weight_decay, 0.0), strict=True):
+            group["weight_decay"] = weight_decay
+            group["betas"] = (group["betas"][0], run.beta2)

@@ -1,0 +1,229 @@
+"""Weight files on disk: read safely, and one tensor at a time.
+
+`open_weights` looks at names and shapes alone; each tensor's numbers are read when they are copied into the model. So
+loading takes the memory of the model and of one tensor, whatever the file's size and precision. No code in a file is
+ever run: .pth files are read with `weights_only`, .safetensors hold nothing but numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from timechat.errors import CheckpointError
+
+# What torch's and safetensors' readers raise on damaged files, found by damaging them.
+_DAMAGE_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
+    *(TypeError, ValueError, struct.error, zipfile.BadZipFile, safetensors.SafetensorError),
+)
+_CHUNK = 1 << 20  # bytes read at a time, so that reading a tensor takes no second copy of it
+_NOTHING = torch.empty(0, dtype=torch.uint8)
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor that is still in its file.
+
+    Attributes:
+        shape: its shape.
+        load: reads the numbers; the result may be backed by the file and is meant to be copied.
+    """
+
+    shape: torch.Size
+    load: Callable[[], Tensor]
+
+    def read(self) -> Tensor:
+        """The numbers, on the CPU, in the file's precision."""
+        return self.load()
+
+
+def read_file(path: str | Path, key: str) -> dict[str, Any]:
+    """Read a whole .pth or .safetensors file onto the CPU, for what is no weight in it (optimizer, epoch).
+
+    Args:
+        path: the file.
+        key: the setting that names it, for error messages.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds code instead of numbers.
+    """
+    _must_exist(Path(path), key)
+    with _Refusal(path, key):
+        if Path(path).suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _must_be_dict(content, path, key)
+        return content
+
+
+def open_weights(path: str | Path, key: str) -> dict[str, LazyTensor]:
+    """The tensors of a .pth file (under "model" or bare) or a .safetensors file, by name, not read yet.
+
+    Args:
+        path: the file.
+        key: the setting that names it, for error messages.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds code, or something else than tensors.
+    """
+    path = Path(path)
+    _must_exist(path, key)
+    with _Refusal(path, key):
+        if path.suffix == ".safetensors":
+            return _open_safetensors(path, key)
+        if zipfile.is_zipfile(path):
+            return _open_zip(path, key)
+        # The format of torch before 1.6 cannot be read in parts.
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _must_be_dict(content, path, key)
+        state = state_dict_of(content, f"{key}={path}")
+        return {name: LazyTensor(tensor.shape, lambda t=tensor: t) for name, tensor in state.items()}
+
+
+def open_folder(folder: str | Path, key: str) -> dict[str, LazyTensor]:
+    """The tensors of a Hugging Face folder: .safetensors or .bin, in one file or in shards with an index.
+
+    Raises:
+        CheckpointError: there are no weights, a shard is missing, or see `open_weights`.
+    """
+    folder = Path(folder)
+    for stem, suffix in (("model", "safetensors"), ("pytorch_model", "bin")):
+        index = folder / f"{stem}.{suffix}.index.json"
+        if index.is_file():
+            shards = _shards_of(index, key)
+            return {name: tensor for shard in shards for name, tensor in open_weights(folder / shard, key).items()}
+        if (folder / f"{stem}.{suffix}").is_file():
+            return open_weights(folder / f"{stem}.{suffix}", key)
+    raise CheckpointError(
+        f"{key}={folder}: holds no weights (model.safetensors or pytorch_model.bin, or their .index.json with shards)"
+    )
+
+
+def _shards_of(index: Path, key: str) -> list[str]:
+    try:
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{key}={index}: not an index of shards ({error!r}); download it again") from error
+    outside = [shard for shard in shards if Path(shard).name != shard]
+    if outside:
+        raise CheckpointError(f"{key}={index}: shard {outside[0]!r} is not in the folder of its index; refused")
+    return shards
+
+
+def state_dict_of(content: dict[str, Any], source: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, under "model" or bare. Raises CheckpointError when something else is among them."""
+    state = content.get("model", content)
+    strangers = (
+        [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
+        if isinstance(state, dict)
+        else ["model"]
+    )
+    if strangers or not state:
+        raise CheckpointError(f"{source}: expected tensors by name, found {strangers[:3] or 'nothing'}")
+    return state
+
+
+# Reading one tensor ---------------------------------------------------------------------------------------------------
+
+
+def _open_safetensors(path: Path, key: str) -> dict[str, LazyTensor]:
+    def load(name: str) -> Tensor:
+        # Opened for each tensor: an open file stays mapped, and what was read from it stays in memory.
+        with _Refusal(path, key), safetensors.safe_open(path, "pt") as file:
+            return file.get_tensor(name)
+
+    with safetensors.safe_open(path, "pt") as file:
+        shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return {name: LazyTensor(shape, lambda n=name: load(n)) for name, shape in shapes.items()}
+
+
+def _open_zip(path: Path, key: str) -> dict[str, LazyTensor]:
+    """torch's own format is a zip whose entries are the storages of its tensors."""
+    with FakeTensorMode():  # reads the pickled part alone, under the same rules
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    _must_be_dict(content, path, key)
+    state = state_dict_of(content, f"{key}={path}")
+    entries = _entries_by_offset(path)
+
+    def load(fake: Tensor) -> Tensor:
+        storage = fake.untyped_storage()
+        with _Refusal(path, key):
+            entry = entries.get(storage._checkpoint_offset)
+            if entry is None or entry.file_size != storage.nbytes():
+                raise CheckpointError(
+                    f"{key}={path}: a tensor's numbers are not where the file says; download it again"
+                )
+            numbers = _read_entry(path, entry).view(fake.dtype)
+        return numbers.as_strided(fake.shape, fake.stride(), fake.storage_offset())
+
+    return {name: LazyTensor(fake.shape, lambda f=fake: load(f)) for name, fake in state.items()}
+
+
+def _entries_by_offset(path: Path) -> dict[int, zipfile.ZipInfo]:
+    """Where the content of each entry begins: behind its local header, whose length is not in the index."""
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        entries = {}
+        for entry in archive.infolist():
+            file.seek(entry.header_offset + 26)
+            name_length, extra_length = struct.unpack("<HH", file.read(4))
+            entries[entry.header_offset + 30 + name_length + extra_length] = entry
+        return entries
+
+
+def _read_entry(path: Path, entry: zipfile.ZipInfo) -> Tensor:
+    """The bytes of an entry as uint8; its checksum is verified at the end."""
+    # A mapping of its own: the allocator would keep the freed memory of hundreds of large tensors.
+    buffer = mmap.mmap(-1, max(entry.file_size, 1))
+    with zipfile.ZipFile(path) as archive, archive.open(entry) as file:
+        while chunk := file.read(_CHUNK):
+            buffer.write(chunk)
+    return torch.frombuffer(buffer, dtype=torch.uint8, count=entry.file_size) if entry.file_size else _NOTHING
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+def _must_exist(path: Path, key: str) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"{key}={path}: no such file; correct the path or set {key} to an empty string")
+
+
+def _must_be_dict(content: Any, path: str | Path, key: str) -> None:
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{key}={path}: holds a {type(content).__name__}, not a dict of tensors")
+
+
+class _Refusal:
+    """Around reading: whatever a damaged or hostile file makes the readers raise becomes a CheckpointError."""
+
+    def __init__(self, path: str | Path, key: str):
+        self.source = f"{key}={path}"
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, pickle.UnpicklingError):
+            raise CheckpointError(
+                f"{self.source}: refused, it is damaged or holds code and not only tensors ({_first_line(error)})"
+            ) from error
+        if isinstance(error, _DAMAGE_ERRORS):
+            raise CheckpointError(f"{self.source}: not a readable checkpoint ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
