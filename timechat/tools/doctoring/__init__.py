@@ -1,0 +1,1 @@
+"""The examinations of `python -m timechat.tools.doctor`, one file for each subject."""

@@ -1,0 +1,113 @@
+"""What the doctor says: sections of plain text as they are examined, each ending in its findings in words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+OK, WARNING, ERROR = "OK", "WARNING", "ERROR"
+
+
+def to_stdout(text: str) -> None:
+    """Write at once: a section may take minutes, and its reader should see the ones before it."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of judgement.
+
+    Attributes:
+        section: title of the section that it belongs to.
+        level: OK, WARNING or ERROR.
+        text: what was found and, if it is no good, what to do.
+    """
+
+    section: str
+    level: str
+    text: str
+
+
+class Section:
+    """An examination under way; lines are written at once, findings at its end."""
+
+    def __init__(self, title: str, write: Callable[[str], None]):
+        self.title, self._write = title, write
+        self.findings: list[Finding] = []
+
+    def say(self, line: str) -> None:
+        """A line of plain facts."""
+        self._write(f"  {line}\n")
+
+    def table(self, rows: list[list[str]]) -> None:
+        """Rows of equal length, the first one the head; the first column is text, the others stand to the right."""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+            self.say("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
+
+    def ok(self, text: str) -> None:
+        """Something is as it should be."""
+        self.findings.append(Finding(self.title, OK, text))
+
+    def warning(self, text: str) -> None:
+        """Something looks wrong, or will surprise."""
+        self.findings.append(Finding(self.title, WARNING, text))
+
+    def error(self, text: str) -> None:
+        """Something is wrong and must be mended."""
+        self.findings.append(Finding(self.title, ERROR, text))
+
+
+class Report:
+    """All sections in order.
+
+    Args:
+        write: gets every piece of text.
+    """
+
+    def __init__(self, write: Callable[[str], None] = to_stdout):
+        self._write = write
+        self.findings: list[Finding] = []
+
+    @contextmanager
+    def section(self, title: str) -> Iterator[Section]:
+        """Examine one subject; its findings are written when the block ends."""
+        self._write(f"\n== {title} ==\n")
+        section = Section(title, self._write)
+        try:
+            yield section
+        finally:  # what was found before something broke is worth knowing
+            for finding in section.findings:
+                self._write(f"  {finding.level + ':':<9}{finding.text}\n")
+            self.findings += section.findings
+
+    def summary(self) -> None:
+        """Repeat every finding, and count them."""
+        self._write("\n== All findings ==\n")
+        for finding in self.findings:
+            self._write(f"  {finding.level + ':':<9}[{finding.section}] {finding.text}\n")
+        errors, warnings = (sum(f.level == level for f in self.findings) for level in (ERROR, WARNING))
+        verdict = "this set-up does not work as it is" if errors else "nothing that stops this set-up was found"
+        self._write(f"\n{errors} errors, {warnings} warnings: {verdict}.\n")
+
+    @property
+    def exit_status(self) -> int:
+        """1 when there is an ERROR among the findings, else 0."""
+        return int(any(finding.level == ERROR for finding in self.findings))
+
+
+def size_text(num_bytes: float) -> str:
+    """Bytes for people: 1.5 GB, 23.4 MB, 512 bytes."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes:.0f} bytes"
+
+
+def some(names: list[str], limit: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
