@@ -152,18 +152,19 @@ def add_lora(
     return peft.get_peft_model(llama, config)
 
 
-def _causal_lm(llama: nn.Module) -> transformers.LlamaForCausalLM:
+def causal_lm(llama: nn.Module) -> transformers.LlamaForCausalLM:
+    """The decoder itself, with LoRA's layers in place, from under peft's wrapper."""
     return llama.get_base_model() if isinstance(llama, peft.PeftModel) else llama
 
 
 def hidden_size(llama: nn.Module) -> int:
     """Width of the embeddings that the decoder takes."""
-    return _causal_lm(llama).config.hidden_size
+    return causal_lm(llama).config.hidden_size
 
 
 def vocab_size(llama: nn.Module) -> int:
     """Number of rows of the embedding table."""
-    return _causal_lm(llama).config.vocab_size
+    return causal_lm(llama).config.vocab_size
 
 
 def embed_with_video(llama: nn.Module, input_ids: Tensor, is_video: Tensor, videos: Sequence[Tensor]) -> Tensor:
@@ -183,19 +184,19 @@ def embed_with_video(llama: nn.Module, input_ids: Tensor, is_video: Tensor, vide
     places, sizes = is_video.sum(dim=1).tolist(), [len(video) for video in videos]
     if places != sizes:
         raise ConfigError(f"rows have {places} video tokens, but their videos became {sizes} embeddings")
-    embeds = _causal_lm(llama).model.embed_tokens(input_ids.masked_fill(is_video, 0))
+    embeds = causal_lm(llama).model.embed_tokens(input_ids.masked_fill(is_video, 0))
     return embeds.masked_scatter(is_video[..., None], torch.cat(list(videos)).to(embeds.dtype))
 
 
 def decode(llama: nn.Module, embeds: Tensor, attention_mask: Tensor) -> Tensor:
     """Embeddings [B, S, D] -> last hidden states [B, S, D]."""
-    out = _causal_lm(llama).model(inputs_embeds=embeds, attention_mask=attention_mask.long(), use_cache=False)
+    out = causal_lm(llama).model(inputs_embeds=embeds, attention_mask=attention_mask.long(), use_cache=False)
     return out.last_hidden_state
 
 
 def logits(llama: nn.Module, hidden: Tensor) -> Tensor:
     """Hidden states [..., D] -> scores of the next token [..., V]."""
-    return _causal_lm(llama).lm_head(hidden)
+    return causal_lm(llama).lm_head(hidden)
 
 
 def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -207,9 +208,9 @@ def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 def generate(llama: nn.Module, embeds: Tensor, attention_mask: Tensor, **options: object) -> Tensor:
     """Continue left-padded embeddings [B, S, D]: ids of the new tokens alone, [B, at most max_new_tokens]."""
-    return _causal_lm(llama).generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
+    return causal_lm(llama).generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
 
 
 def enable_grad_checkpointing(llama: nn.Module) -> None:
     """Trade compute for memory in training: activations are recomputed in the backward pass."""
-    _causal_lm(llama).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    causal_lm(llama).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -121,6 +121,11 @@ class QFormerTokenizer:
         ids = self._tokenizer.encode(text).ids
         return ids if len(ids) <= MAX_TIMESTAMP_TOKENS else [*ids[: MAX_TIMESTAMP_TOKENS - 1], ids[-1]]
 
+    def save(self, folder: str | Path) -> None:
+        """Write `vocab.txt` into a folder, which is made if need be."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._tokenizer.save_model(str(folder))
+
 
 _load_qformer = functools.lru_cache(maxsize=8)(QFormerTokenizer)
 

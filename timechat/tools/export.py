@@ -21,7 +21,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import peft
 import torch
 import transformers
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -36,7 +35,7 @@ from timechat.config import load_config
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models import TimeChat, build_model
 from timechat.models.checkpoints import canonical_name, part_of
-from timechat.models.llama import PRECISIONS, TRAINED_CONTEXT
+from timechat.models.llama import PRECISIONS, TRAINED_CONTEXT, causal_lm
 from timechat.models.weight_files import open_folder
 
 logger = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def export_llama(model: TimeChat, folder: str | Path, *, overwrite: bool = False
         CheckpointError: the folder cannot be written.
     """
     with _new_folder(model.cfg, "llama", folder, overwrite) as new:
-        llama = _causal_lm(model)
+        llama = causal_lm(model.llama_model)
         layers = {f"{name}.weight": layer for name, layer in llama.named_modules() if isinstance(layer, LoraLayer)}
         _write_llama(llama, llama.config, Path(model.cfg.llama_model), new, layers)
 
@@ -85,15 +84,14 @@ def export_safetensors(model: TimeChat, folder: str | Path, *, overwrite: bool =
     Args, Raises: as for `export_llama`, but a model without LoRA will do.
     """
     with _new_folder(model.cfg, "safetensors", folder, overwrite) as new:
-        llama, source = _causal_lm(model), Path(model.cfg.llama_model)
+        llama, source = causal_lm(model.llama_model), Path(model.cfg.llama_model)
         # The folder's own config: this one's RoPE scaling follows from max_txt_len in config.yaml.
         _write_llama(llama, transformers.AutoConfig.from_pretrained(source), source, new / "llama", {})
         state = {canonical_name(name): tensor for name, tensor in model.state_dict().items()}
         rest = {name: tensor.contiguous() for name, tensor in state.items() if part_of(name) != "llama_model"}
         save_file(rest, new / "model.safetensors", metadata={"format": "pt"})
         if model.timestamp_tokenizer:
-            (new / "qformer_tokenizer").mkdir()
-            model.timestamp_tokenizer._tokenizer.save_model(str(new / "qformer_tokenizer"))
+            model.timestamp_tokenizer.save(new / "qformer_tokenizer")
         _write_config(model, Path(folder), new / "config.yaml")
 
 
@@ -104,12 +102,12 @@ def export_peft(model: TimeChat, folder: str | Path, *, overwrite: bool = False)
         `model.llama_model`.
     """
     with _new_folder(model.cfg, "peft", folder, overwrite) as new:
-        _check_base(_causal_lm(model), Path(model.cfg.llama_model))
+        _check_base(causal_lm(model.llama_model), Path(model.cfg.llama_model))
         if model.cfg.max_txt_len > TRAINED_CONTEXT:
             logger.warning(
                 "model.max_txt_len=%d scales the positions of LLaMA, and an adapter cannot say so: give the base model "
                 "rope_parameters=%s, or export with --format llama",
-                model.cfg.max_txt_len, _causal_lm(model).config.rope_parameters,
+                model.cfg.max_txt_len, causal_lm(model.llama_model).config.rope_parameters,
             )  # fmt: skip
         # "auto" would look on the hub for whether the vocabulary has grown; LoRA here never touches embeddings.
         model.llama_model.save_pretrained(str(new), save_embedding_layers=False)
@@ -120,11 +118,6 @@ EXPORTERS = {"llama": export_llama, "safetensors": export_safetensors, "peft": e
 
 
 # LLaMA folders --------------------------------------------------------------------------------------------------------
-
-
-def _causal_lm(model: TimeChat) -> transformers.LlamaForCausalLM:
-    llama = model.llama_model
-    return llama.get_base_model() if isinstance(llama, peft.PeftModel) else llama
 
 
 def _base_state(llama: transformers.LlamaForCausalLM) -> dict[str, Tensor]:
@@ -196,7 +189,7 @@ def _write_config(model: TimeChat, folder: Path, file: Path) -> None:
         {
             "llama_model": str(folder / "llama"),
             "ckpt": str(folder / "model.safetensors"),
-            "llama_precision": _precision_name(_causal_lm(model).dtype),
+            "llama_precision": _precision_name(causal_lm(model.llama_model).dtype),
             "vit_precision": _precision_name(next(model.visual_encoder.parameters()).dtype),
         },
     )
