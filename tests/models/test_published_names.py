@@ -13,7 +13,7 @@ from helpers.tiny import BERT, build_tiny, llama_folder, tiny_config
 
 from timechat.config import load_config
 from timechat.models import TimeChat, build_model
-from timechat.models.checkpoints import canonical_name, part_of
+from timechat.models.checkpoints import canonical_name, part_of, trainable_state_dict
 
 NAMES = Path(__file__).parents[1] / "golden" / "published_names.json.gz"
 LLAMA_2_7B = {
@@ -74,6 +74,17 @@ def test_buffers_are_those_of_published_checkpoints(full_size: TimeChat) -> None
         "Qformer.bert.embeddings.position_ids",
         "video_Qformer.bert.embeddings.position_ids",
     }
+
+
+def test_what_is_saved_has_the_names_shapes_and_precisions_that_the_published_code_loads(full_size: TimeChat) -> None:
+    """All of its trained parameters, its buffers, nothing else."""
+    published = json.loads(gzip.decompress(NAMES.read_bytes()))["trainable"]
+    buffers = {"Qformer.bert.embeddings.position_ids": [1, 512], "video_Qformer.bert.embeddings.position_ids": [1, 512]}
+    saved = trainable_state_dict(full_size)
+    assert {name: list(tensor.shape) for name, tensor in saved.items()} == published | buffers
+    kinds = {name: tensor.dtype for name, tensor in saved.items()}
+    assert {kinds.pop(name) for name in buffers} == {torch.int64}
+    assert set(kinds.values()) == {torch.float32}
 
 
 def parts(model: TimeChat, trainable: bool) -> set[str | None]:

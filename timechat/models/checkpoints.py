@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ TAKES = {
 
 # Buffers that published files carry along and every model makes for itself.
 _BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_index)$")
+_UNNAMED_LORA = re.compile(r"\.lora_([AB])\.weight$")
 # BLIP-2 cuts the ViT before its last block; file and config agree on where.
 _VIT_TAIL = re.compile(r"visual_encoder\.(head|norm|fc_norm)\.")
 _VIT_BLOCK = re.compile(r"visual_encoder\.blocks\.(\d+)\.")
@@ -51,8 +53,12 @@ _TEXT_PATH = re.compile(
 
 
 def canonical_name(name: str) -> str:
-    """The published name of a parameter: newer peft puts `base_layer` into the names of the layers that LoRA wraps."""
-    return name.replace(".base_layer.", ".")
+    """The published name of a parameter, whichever version of peft wrote it.
+
+    Newer ones put `base_layer` into the names of the layers that LoRA wraps; the first ones, and adapter folders of all
+    of them, leave the adapter's name `default` out.
+    """
+    return _UNNAMED_LORA.sub(r".lora_\1.default.weight", name.replace(".base_layer.", "."))
 
 
 def part_of(name: str) -> str | None:
@@ -117,8 +123,9 @@ def load_weights(
         CheckpointError: listing every key that is missing, unexpected or misshapen.
     """
     own = {canonical_name(name): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
+    twice = [name for name, count in Counter(map(canonical_name, state)).items() if count > 1]
     state = {canonical_name(name): tensor for name, tensor in state.items()}
-    report, problems = LoadReport(source), []
+    report, problems = LoadReport(source), [f"twice, under old and new names: {_some(twice)}"] if twice else []
     for name in state:
         _sort_key(model, own, name, parts, report)
     for name in report.loaded:
@@ -217,16 +224,17 @@ def _some(names: Iterable[str], limit: int = 10) -> str:
 
 
 def load_configured_weights(model: nn.Module, cfg: DictConfig) -> list[LoadReport]:
-    """Load every file that the `model` section names, in the published order; later files win.
+    """Load every file that the `model` section names; later files win.
 
-    `vit_model` (bare ViT names), `q_former_model` (gives the Q-Former, its queries and ln_vision), `llama_proj_model`,
-    `ckpt`, `ckpt_2`. What no file gave stays at its initial value and is named in a warning.
+    `vit_model` (bare ViT names), `q_former_model` (gives the Q-Former, its queries and ln_vision), `ckpt`, `ckpt_2`,
+    `llama_proj_model` (gives the projection alone). What no file gave stays at its initial value and is named in a
+    warning.
 
     Raises:
         CheckpointError: see `open_weights` and `load_weights`.
     """
     reports = []
-    for key in ("vit_model", "q_former_model", "llama_proj_model", "ckpt", "ckpt_2"):
+    for key in ("vit_model", "q_former_model", "ckpt", "ckpt_2", "llama_proj_model"):
         path = EVA_CLIP_G_PATH if cfg[key] == EVA_CLIP_G else cfg[key]
         if not path:
             continue
