@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,21 @@ def test_success_is_status_0(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_users_mistake_is_one_message(kind: type[Exception], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(_raiser(kind("x.yaml: mend this"))) == 1
     assert capsys.readouterr().err == f"{kind.__name__}: x.yaml: mend this\n"
+
+
+def test_what_the_system_refuses_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder where a file is wanted, no permission, a full disk."""
+    (tmp_path / "file").touch()
+    assert run_main(lambda: (tmp_path / "file" / "folder").mkdir()) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("NotADirectoryError: ")
+    assert str(tmp_path / "file" / "folder") in message
+    assert message.count("\n") == 1
+
+
+def test_an_interrupted_program_leaves_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(_raiser(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_other_processes_name_themselves(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

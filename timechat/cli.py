@@ -14,6 +14,8 @@ from timechat.errors import TimeChatError
 
 logger = logging.getLogger(__name__)
 
+INTERRUPTED = 130
+
 
 def config_parser(description: str) -> argparse.ArgumentParser:
     """A parser with `--cfg-path` and `--options`."""
@@ -26,19 +28,26 @@ def config_parser(description: str) -> argparse.ArgumentParser:
 
 
 def run_main(main: Callable[[], None]) -> int:
-    """Run an entry point; a mistake that the user can mend becomes one message, without a traceback. Exit status."""
+    """Run an entry point; what the user can mend becomes one message, without a traceback. Exit status.
+
+    That is: our own typed errors, files that the system does not let us read or write (a full disk, no permission),
+    and Ctrl-C, whose status is 130 by custom.
+    """
     distributed.setup_logging()
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     try:
         main()
-    except TimeChatError as error:
+    except (TimeChatError, OSError) as error:
         # Every process stops; when all met the same error, once is enough.
         if distributed.is_main_process():
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
         else:
             logger.error("stopped by %s: %s", type(error).__name__, error)
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
     finally:
         distributed.destroy_process_group()
     return 0

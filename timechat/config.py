@@ -291,34 +291,60 @@ def _model_conflicts(model: DictConfig) -> Iterator[str]:
     for key in ("vit_precision", "llama_precision"):
         if model[key] not in ("auto", "fp32", "fp16", "bf16"):
             yield f"model.{key}={model[key]}: choose auto, fp32, fp16 or bf16"
-    yield from _out_of_range(model)
+    yield from _out_of_range("model", model, _MODEL_LIMITS)
     if model.low_resource and not model.freeze_llama:
         yield "model.low_resource=true holds LLaMA in 8 bits, which cannot be trained: set model.freeze_llama=true"
 
 
-_COUNTS = (
-    *(f"vit.{key}" for key in ("embed_dim", "depth", "num_heads")),
-    *(f"qformer.{key}" for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")),
-    *("image_size", "num_query_token", "num_video_query_token", "fusion_head_layers", "max_frame_pos", "num_frm"),
-    *("stride", "lora_r", "max_txt_len"),
-)
-_PROBABILITIES = (
-    *("drop_path_rate", "lora_dropout"),
-    *("qformer.hidden_dropout_prob", "qformer.attention_probs_dropout_prob"),
-)
+_Limits = dict[str, tuple[tuple[str, ...], Callable[[float], bool]]]
+
+_MODEL_LIMITS: _Limits = {
+    "must be 1 or more": (
+        (
+            *(f"vit.{key}" for key in ("embed_dim", "depth", "num_heads")),
+            *(f"qformer.{key}" for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")),
+            "qformer.intermediate_size",
+            *("image_size", "num_query_token", "num_video_query_token", "fusion_head_layers", "max_frame_pos"),
+            *("num_frm", "stride", "lora_r", "max_txt_len"),
+        ),
+        lambda value: value >= 1,
+    ),
+    "must be 0 or more": (("window_size", "device_8bit"), lambda value: value >= 0),
+    "must be at least 0 and below 1": (
+        (
+            *("drop_path_rate", "lora_dropout"),
+            *("qformer.hidden_dropout_prob", "qformer.attention_probs_dropout_prob"),
+        ),
+        lambda value: 0 <= value < 1,
+    ),
+}
+
+_RUN_LIMITS: _Limits = {
+    "must be 1 or more": (
+        (
+            *("max_epoch", "iters_per_epoch", "batch_size_train", "batch_size_eval", "accum_grad_iters", "log_freq"),
+            "reference_world_size",
+        ),
+        lambda value: value >= 1,
+    ),
+    "must be 0 or more": (
+        (
+            *("num_workers", "seed", "warmup_steps", "init_lr", "min_lr", "lr_decay_rate", "weight_decay"),
+            "clip_grad_norm",
+        ),
+        lambda value: value >= 0,
+    ),
+    "must be at least 0 and below 1": (("beta2",), lambda value: 0 <= value < 1),
+    "must be from 0 to 1": (("max_skip_ratio",), lambda value: 0 <= value <= 1),
+}
 
 
-def _out_of_range(model: DictConfig) -> Iterator[str]:
-    limits: dict[str, tuple[tuple[str, ...], Callable[[float], bool]]] = {
-        "must be 1 or more": (_COUNTS, lambda value: value >= 1),
-        "must be 0 or more": (("window_size", "device_8bit"), lambda value: value >= 0),
-        "must be at least 0 and below 1": (_PROBABILITIES, lambda value: 0 <= value < 1),
-    }
+def _out_of_range(section: str, cfg: DictConfig, limits: _Limits) -> Iterator[str]:
     for limit, (keys, holds) in limits.items():
         for key in keys:
-            value = OmegaConf.select(model, key)
+            value = OmegaConf.select(cfg, key)
             if value is not None and not holds(value):
-                yield f"model.{key}={value}: {limit}"
+                yield f"{section}.{key}={value}: {limit}"
 
 
 def _dataset_conflicts(where: str, entry: DictConfig, model: DictConfig) -> Iterator[str]:
@@ -351,9 +377,9 @@ def _dataset_conflicts(where: str, entry: DictConfig, model: DictConfig) -> Iter
 
 
 def _run_conflicts(run: DictConfig) -> Iterator[str]:
-    for key in ("max_epoch", "iters_per_epoch", "batch_size_train", "batch_size_eval", "accum_grad_iters", "log_freq"):
-        if run[key] is not None and run[key] < 1:
-            yield f"run.{key}={run[key]}: must be 1 or more"
+    yield from _out_of_range("run", run, _RUN_LIMITS)
+    if not run.output_dir:
+        yield "run.output_dir is empty: name the folder that gets checkpoints and logs"
     if run.precision not in (None, "fp32", "fp16", "bf16"):
         yield f"run.precision={run.precision}: choose fp32, fp16 or bf16"
     if list(run.train_splits) != ["train"]:

@@ -216,7 +216,11 @@ class Runner:
             "epoch": epoch,
             "config": OmegaConf.to_container(self.cfg),
         }
-        save_file(content, path)
+        try:
+            save_file(content, path)
+        except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when the disk is full
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{path}: cannot be written ({reason}); is the disk full or read-only?") from error
         self.log.event(event="checkpoint", epoch=epoch, path=path.name)
         logger.info("saved %s", path)
 
