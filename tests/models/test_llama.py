@@ -51,6 +51,20 @@ def test_rope_is_stretched_by_two_above_2048_tokens(
     assert same == (factor == 1)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("max_txt_len", "factor"), [(2048, 1), (4096, 2)])
+def test_rotary_angles_are_those_of_the_formula(max_txt_len: int, factor: int) -> None:
+    """cos and sin of p / factor x 10000^(-2i/d), the first half of the width repeated; d is 16."""
+    rotary = lm.build_llama(LLAMA, precision="fp32", max_txt_len=max_txt_len).model.rotary_emb
+    frequencies = 10000.0 ** (-torch.arange(0, 16, 2, dtype=torch.float64) / 16)
+    positions = torch.tensor([0, 1, 7, 2047, 4095])
+    angles = (positions.double()[:, None] / factor * frequencies).repeat(1, 2)
+    cos, sin = rotary(torch.zeros(1, 1, 64), positions[None])
+    assert_close(cos[0].double(), angles.cos(), rtol=0, atol=5e-4)  # fp32 angles up to 4095
+    assert_close(sin[0].double(), angles.sin(), rtol=0, atol=5e-4)
+    assert_close(cos[0, :3].double(), angles[:3].cos(), rtol=0, atol=1e-6)
+
+
 def test_scaling_keeps_the_base_of_the_folder(tmp_path: Path) -> None:
     folder = llama_folder(tmp_path / "llama", rope_theta=5000.0)
     scaled = lm.build_llama(folder, precision="fp32", max_txt_len=4096)

@@ -223,6 +223,20 @@ def test_sampling_takes_no_settings_from_the_llama_folder(opinionated: TimeChat,
     assert answers[0] == answers[1]
 
 
+def test_scaled_positions_change_the_answer_and_nothing_before_the_decoder(tiny_model: TimeChat) -> None:
+    """max_txt_len above 2048, through the whole model; below it, its value plays no part in answering."""
+    args = (random_videos(5), [SECONDS[0]])
+    short, scaled = build_tiny(["model.max_txt_len=512"]), build_tiny(["model.max_txt_len=2049"])
+    frequencies = [m.llama_model.get_base_model().model.rotary_emb.inv_freq for m in (tiny_model, short, scaled)]
+    assert torch.equal(frequencies[1], frequencies[0])
+    assert_close(frequencies[2], frequencies[0] / 2)
+    with torch.no_grad():
+        assert torch.equal(scaled.encode_video(*args)[0], tiny_model.encode_video(*args)[0])
+    ask = {"max_new_tokens": 12}
+    answers = [model.generate(*args, ["When?"], **ask) for model in (tiny_model, short, scaled)]
+    assert answers[0] == answers[1] != answers[2]
+
+
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ prints one joint table of finished evaluations, one row each.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,6 +97,7 @@ def _settings_rows(record: Mapping[str, Any]) -> dict[str, Any]:
         "prompt file": record["prompt"]["file"],
         "prompt sha256": record["prompt"]["sha256"],
         "system prompt": record["system_prompt"],
+        "system prompt sha256": hashlib.sha256(record["system_prompt"].encode()).hexdigest(),
         "clip of time": record["clip_of_time"] or "as published",
         "processes": record["processes"],
         "seconds per video": "all answers were there already" if speed is None else f"{speed:.2f}",

@@ -1,0 +1,282 @@
+"""Where this code differs from the published one on purpose: one test for each row of the table in docs/FAQ.md.
+
+Rows whose tests stand elsewhere are named in HELD, and looked for there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS, Golden, build_tiny, golden_batch
+from helpers.training import NO_DROPOUT, ROOT, STEADY, make_videos, train, trainable_names, weights_of
+from helpers.videos import write_video
+from torch import Tensor
+from torch.testing import assert_close
+
+import evaluate
+from timechat.datasets.video import load_video
+from timechat.evaluation.benchmarks import Question
+from timechat.evaluation.predict import PredictSettings, predict
+from timechat.models import TimeChat
+from timechat.models.checkpoints import canonical_name
+from timechat.models.timechat import SYSTEM_PROMPT
+from timechat.text.timestamps import frame_sentence, video_sentence
+
+# Row of the table in docs/FAQ.md, by the words that it begins with -> the tests that hold it.
+HERE = "tests/test_deviations.py"
+HELD = {
+    "keeps the timestamp sentence's output tokens": [f"{HERE}::test_without_timestamp_tokens_it_trains"],
+    "pads timestamp sentences over all videos": [
+        "tests/models/test_parity.py::test_sentences_of_two_lengths_in_one_batch_equal_each_video_alone",
+        "tests/models/test_mutations.py::padding_of_the_batch_seen",
+    ],
+    "prints seconds as index / average frame rate": [
+        f"{HERE}::test_a_variable_frame_rate_is_told_as_it_is",
+        "tests/datasets/test_video.py::test_uniform_sampling_is_the_published_one",
+    ],
+    "loss is the token mean": [
+        "tests/models/test_parity.py::test_sample_losses_are_token_means_that_make_up_the_loss",
+        "tests/runners/test_distributed_training.py::test_two_processes_train_as_one_does",
+    ],
+    "does not divide the loss": ["tests/runners/test_runner.py::test_accumulation_equals_the_larger_batch"],
+    "tokenizes timestamps with BERT": [f"{HERE}::test_training_and_answering_read_the_same_timestamp_ids"],
+    "its own instruction prompts": [f"{HERE}::test_prompts_of_ones_own_and_their_hash"],
+    "samples at temperature 1": [f"{HERE}::test_evaluation_is_greedy_unless_told_otherwise"],
+    "parses answers with gaps": ["tests/evaluation/test_parsing.py::test_grounding"],
+    "maps a highlight at t": [f"{HERE}::test_the_clip_of_a_time"],
+    "drops videos that it cannot read": [
+        "tests/evaluation/test_evaluate_cli.py::test_scores_and_report",
+        "tests/evaluation/metrics/test_metrics_grounding.py::test_missing_and_unparsed_answers_are_misses",
+    ],
+    "unknown config keys": ["tests/test_train_cli.py::test_every_unknown_key_is_named_at_once"],
+    "`torch.load` runs": ["tests/models/test_published_files.py::test_a_checkpoint_with_code_is_refused"],
+}
+
+
+def test_every_row_of_the_faq_is_held_by_tests() -> None:
+    lines = (ROOT / "docs" / "FAQ.md").read_text().splitlines()
+    start = lines.index("| published code | here | to get the published behaviour |")
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("| "):
+            break
+        rows.append(line.removeprefix("| "))
+    held = {row: [words for words in HELD if row.startswith(words)] for row in rows}
+    assert {len(words) for words in held.values()} == {1}, held
+    assert len(rows) == len(HELD)
+    for test in (test for tests in HELD.values() for test in tests):
+        file, name = test.split("::")
+        assert f"def {name}(" in (ROOT / file).read_text(), test
+
+
+# keep_timestamp_tokens: false -----------------------------------------------------------------------------------------
+
+WITHOUT = "model.keep_timestamp_tokens=false"
+
+
+def test_without_timestamp_tokens_it_trains(tmp_path: Path) -> None:
+    """Through the runner: losses are numbers, and everything but the idle block moves."""
+    entry = make_videos(tmp_path / "videos")
+    steps = ("run.iters_per_epoch=6", "run.accum_grad_iters=2", *NO_DROPOUT, *STEADY)
+    run = train(tmp_path / "run", {"tv": entry}, WITHOUT, *steps)
+    assert len(run.losses) == 3
+    assert all(map(math.isfinite, run.losses))
+    start = {canonical_name(name): p for name, p in build_tiny().named_parameters()}
+    now = weights_of(run.runner)
+    still = {name for name in trainable_names(run.runner) if torch.equal(now[name], start[name])}
+    last = "Qformer.bert.encoder.layer.3"  # whose outputs at the sentence nobody reads
+    # Biases, norms: without weight decay and without a gradient they do not move at all.
+    assert still <= {f"{last}.intermediate.dense.bias", f"{last}.output.dense.bias"} | {
+        f"{last}.output.LayerNorm.{kind}" for kind in ("weight", "bias")
+    } | {f"{last}.{part}.dense.weight" for part in ("intermediate", "output")}
+
+
+def test_without_timestamp_tokens_every_parameter_that_is_read_learns(golden: Golden) -> None:
+    """All but the feed-forward block of the sentence in the last layer; with them, all."""
+    idle = {}
+    for options in ((), (WITHOUT,)):
+        model = build_tiny(options)
+        model(golden_batch(golden, model.tokenizer))["loss"].backward()
+        named = [(canonical_name(name), p) for name, p in model.named_parameters() if p.requires_grad]
+        idle[options] = {name for name, p in named if not p.grad.any()}
+        assert all(torch.isfinite(p.grad).all() for _, p in named)
+    assert not idle[()]
+    parts = ("intermediate.dense", "output.dense", "output.LayerNorm")
+    assert idle[(WITHOUT,)] == {
+        f"Qformer.bert.encoder.layer.3.{part}.{kind}" for part in parts for kind in ("weight", "bias")
+    }
+
+
+@torch.no_grad()
+def test_without_timestamp_tokens_the_video_q_former_sees_queries_alone(
+    golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 tokens a frame: the frame Q-Former's first outputs, which have read the sentence, and the frame's position."""
+    seen: dict[str, Tensor] = {}
+    for options in ((), (WITHOUT,)):
+        model = build_tiny(options)
+        model.Qformer.register_forward_hook(lambda _, args, out: seen.update(frames=out))
+        model.video_Qformer.register_forward_pre_hook(lambda _, args: seen.update(windows=args[1]))
+        times = [[0.7, 4.0, 7.3, 10.6]]
+        model.encode_video([golden.videos()[0][:4]], times)
+        count = 8 if options else 8 + 13
+        frames = seen["frames"][:, :count] + model.video_frame_position_embedding.weight[:4, None]
+        assert_close(seen["windows"], frames.flatten(0, 1)[None])
+    others = [[1.7, 5.0, 8.3, 11.6]]
+    before = seen["windows"]
+    model.encode_video([golden.videos()[0][:4]], others)
+    assert not torch.allclose(before, seen["windows"], atol=1e-3)
+
+
+def test_without_timestamp_tokens_it_answers(tmp_path: Path) -> None:
+    """Questions about two videos, answered as in evaluation, each as it is alone."""
+    for name, frames in (("a.mp4", 20), ("b.mp4", 5)):
+        write_video(tmp_path / name, frames=frames)
+    questions = [Question("1", "a.mp4", "", "When?"), Question("2", "b.mp4", "", "What happens in it?")]
+    model, kept = build_tiny([WITHOUT]), build_tiny()
+    settings = PredictSettings(num_frames=12, image_size=56, max_new_tokens=12)
+    answers = predict(model, questions, tmp_path, tmp_path / "out", settings).answers
+    assert set(answers) == {"1", "2"}
+    assert predict(model, questions[1:], tmp_path, tmp_path / "alone", settings).answers["2"] == answers["2"]
+    assert predict(kept, questions, tmp_path, tmp_path / "kept", settings).answers != answers
+
+
+# Times ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_variable_frame_rate_is_told_as_it_is(tmp_path: Path) -> None:
+    """Both sentences print the decoder's times; index / average rate would be seconds off."""
+    times = [0.0, 0.1, 0.2, 1.0, 2.0, 4.0]
+    video = load_video(write_video(tmp_path / "variable.mp4", frames=6, times=times), n_frms=6, image_size=56)
+    assert (
+        video_sentence(video.seconds) == "The video contains 6 frames sampled at 0.0, 0.1, 0.2, 1.0, 2.0, 4.0 seconds. "
+    )
+    assert frame_sentence(video.seconds[3]) == "This frame is sampled at 1.0 second."
+    published = [round(index / video.fps, 1) for index in range(6)]
+    assert max(abs(a - b) for a, b in zip(published, times, strict=True)) > 0.5
+
+
+def test_a_constant_frame_rate_is_told_as_published(tmp_path: Path) -> None:
+    video = load_video(write_video(tmp_path / "even.mp4", frames=40, fps=12.5), n_frms=7, image_size=56)
+    assert video.seconds == [index / 12.5 for index in (0, 5, 11, 17, 22, 28, 34)]
+
+
+@torch.no_grad()
+def test_training_and_answering_read_the_same_timestamp_ids(golden: Golden) -> None:
+    """BERT's ids in both, as at inference of the published code; another vocabulary gives others."""
+    model = build_tiny()
+    seen: list[Tensor] = []
+    model.Qformer.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
+    model(golden_batch(golden, model.tokenizer))
+    model.generate(golden.videos(), golden.expected["timestamps"], ["q", "q"], max_new_tokens=1)
+    assert len(seen) == 2
+    assert all(torch.equal(ids, golden.tensors["q_input_ids"]) for ids in seen)
+
+
+def test_the_vocabulary_of_timestamps_may_be_a_folder_or_a_file(tmp_path: Path) -> None:
+    words = (BERT / "vocab.txt").read_text().split()
+    other = tmp_path / "vocab.txt"
+    other.write_text("\n".join([*words[:5], *reversed(words[5:])]) + "\n")
+    encoded = [
+        build_tiny([f"model.qformer_tokenizer={path}"]).timestamp_tokenizer.encode(frame_sentence(2.0))
+        for path in (BERT, BERT / "vocab.txt", other)
+    ]
+    assert encoded[0] == encoded[1] != encoded[2]
+
+
+# Evaluation -----------------------------------------------------------------------------------------------------------
+
+
+class Asked:
+    """Stands in for `TimeChat.answer`: gives one answer, keeps what it was asked."""
+
+    def __init__(self, answer: str):
+        self.answer, self.prompts, self.options, self.systems = answer, [], [], []
+
+    def __call__(self, model: TimeChat, videos: Any, seconds: Any, prompts: list[str], **options: Any) -> list[str]:
+        self.prompts += prompts
+        self.options.append(options)
+        self.systems.append(model.cfg.system_prompt)
+        return [self.answer] * len(prompts)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One video, a query to ground in it and a query for its highlights."""
+    folder = tmp_path_factory.mktemp("data")
+    write_video(folder / "a.mp4", frames=20)
+    (folder / "grounding.txt").write_text("a 0.0 1.0##a person opens a door.\n")
+    row = {"qid": 1, "query": "a door", "duration": 10, "vid": "a", "relevant_clip_ids": [2]}
+    row |= {"saliency_scores": [[4, 4, 4]], "relevant_windows": [[4, 6]]}
+    (folder / "highlights.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def run_evaluation(
+    data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *more: str, highlights: bool = False, option: str = ""
+) -> tuple[dict[str, Any], Asked]:
+    """evaluate.py with answers that are given; its record, and what was asked."""
+    said = "There are 1 highlight moments in the 4 second. Their saliency scores are 3.0."
+    asked = Asked(said if highlights else "The given query happens in 0.0 - 1.0 seconds.")
+    monkeypatch.setattr(TimeChat, "answer", lambda *args, **options: asked(*args, **options))
+    name, anno = ("qvhighlights", "highlights.jsonl") if highlights else ("charades_sta", "grounding.txt")
+    paths = [f"model.llama_model={LLAMA}", f"model.qformer_tokenizer={BERT}", f"model.ckpt={WEIGHTS}"]
+    arguments = ["--cfg-path", str(TINY / "config.yaml"), "--benchmark", name, "--anno-path", str(data / anno)]
+    arguments += ["--videos-dir", str(data), "--output-dir", str(out), *more]
+    options = [*paths, "run.device=cpu", "run.num_workers=0", *([option] if option else [])]
+    assert evaluate.main([*arguments, "--options", *options]) == 0
+    return json.loads((out / "scores.json").read_text()), asked
+
+
+def test_evaluation_is_greedy_unless_told_otherwise(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, asked = run_evaluation(data, tmp_path / "greedy", monkeypatch)
+    assert asked.options == [{"max_new_tokens": 512}]  # and `answer` does not sample by default
+    assert record["settings"]["temperature"] == 0
+    published = ("--temperature", "1.0", "--top-p", "0.9", "--seed", "3")
+    record, asked = run_evaluation(data, tmp_path / "drawn", monkeypatch, *published)
+    assert asked.options == [{"max_new_tokens": 512, "do_sample": True, "temperature": 1.0, "top_p": 0.9}]
+    assert (record["settings"]["temperature"], record["settings"]["seed"]) == (1.0, 3)
+
+
+def test_prompts_of_ones_own_and_their_hash(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published form of a place for the query; the system sentence from the config."""
+    file = tmp_path / "prompt.txt"
+    file.write_text("Localize '<query_placeholder>' in the video.\n")
+    record, asked = run_evaluation(data, tmp_path / "own", monkeypatch)
+    assert asked.prompts[0].startswith("When does 'a person opens a door.' happen")
+    assert record["system_prompt"] == SYSTEM_PROMPT
+    more = ("--prompt-file", str(file))
+    record, asked = run_evaluation(data, tmp_path / "theirs", monkeypatch, *more, option="model.system_prompt=Watch.")
+    assert asked.prompts == ["Localize 'a person opens a door.' in the video."]
+    assert asked.systems == ["Watch."]
+    digest = hashlib.sha256(b"Localize '<query_placeholder>' in the video.").hexdigest()
+    assert record["prompt"] == {
+        "file": str(file),
+        "text": "Localize '<query_placeholder>' in the video.",
+        "sha256": digest,
+    }
+    report = (tmp_path / "theirs" / "report.md").read_text()
+    assert f"| prompt sha256 | {digest} |" in report
+    assert "| system prompt | Watch. |" in report
+    assert f"| system prompt sha256 | {hashlib.sha256(b'Watch.').hexdigest()} |" in report
+
+
+@pytest.mark.parametrize(
+    ("rule", "clip"), [((), 1), (("--clip-of-time", "published"), 1), (("--clip-of-time", "start"), 2)]
+)
+def test_the_clip_of_a_time(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: tuple[str, ...], clip: int
+) -> None:
+    """4 seconds are clip int((4 - 1) / 2) = 1 by the published rule, and clip 2 by where clips begin."""
+    record, _ = run_evaluation(data, tmp_path, monkeypatch, *rule, highlights=True)
+    (row,) = json.loads((tmp_path / "qvhighlights_predictions.json").read_text())
+    assert row["pred_saliency_scores"].index(3.0) == clip
+    assert record["percent"]["HIT@1@VeryGood/expected"] == (100.0 if clip == 2 else 0.0)
