@@ -26,13 +26,14 @@ from timechat.evaluation.plots import draw_plots
 from timechat.evaluation.predict import Predictions, PredictSettings, check_earlier_answers, predict
 from timechat.evaluation.report import REPORT, SCORES, markdown_report
 from timechat.models import build_model
+from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
 
 logger = logging.getLogger(__name__)
 
 # Processes meet after all answers, and shares of long videos are never quite even.
 PATIENCE = timedelta(hours=6)
-WEIGHT_KEYS = ("vit_model", "q_former_model", "llama_proj_model", "llama_model", "ckpt", "ckpt_2")
+WEIGHT_KEYS = ("llama_model", *WEIGHT_FILES)
 
 
 @dataclass(frozen=True)

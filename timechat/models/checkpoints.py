@@ -34,6 +34,9 @@ EVA_CLIP_G_PATH = "ckpt/blip2/eva_vit_g.pth"
 POS_EMBED = "visual_encoder.pos_embed"
 FRAME_POSITIONS = "video_frame_position_embedding.weight"
 
+# Config keys that name weight files besides LLaMA's folder, in the order in which they are loaded; later ones win.
+WEIGHT_FILES = ("vit_model", "q_former_model", "ckpt", "ckpt_2", "llama_proj_model")
+
 # Files that are read for some parts alone; whatever else of ours is in them counts as unused.
 TAKES = {
     "vit_model": {"visual_encoder"},
@@ -234,7 +237,7 @@ def load_configured_weights(model: nn.Module, cfg: DictConfig) -> list[LoadRepor
         CheckpointError: see `open_weights` and `load_weights`.
     """
     reports = []
-    for key in ("vit_model", "q_former_model", "ckpt", "ckpt_2", "llama_proj_model"):
+    for key in WEIGHT_FILES:
         path = EVA_CLIP_G_PATH if cfg[key] == EVA_CLIP_G else cfg[key]
         if not path:
             continue

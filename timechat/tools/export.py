@@ -34,7 +34,7 @@ from timechat.cli import config_parser, run_main
 from timechat.config import load_config
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models import TimeChat, build_model
-from timechat.models.checkpoints import canonical_name, part_of
+from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of
 from timechat.models.llama import PRECISIONS, TRAINED_CONTEXT, causal_lm
 from timechat.models.weight_files import open_folder
 
@@ -47,7 +47,7 @@ _COMPANIONS = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "generation_config.json"),
     *("LICENSE*", "USE_POLICY*"),
 )
-_WEIGHT_KEYS = ("llama_model", "vit_model", "q_former_model", "llama_proj_model", "ckpt", "ckpt_2")
+_WEIGHT_KEYS = ("llama_model", *WEIGHT_FILES)
 
 
 # Formats --------------------------------------------------------------------------------------------------------------

@@ -15,12 +15,11 @@ from omegaconf import DictConfig
 
 from timechat.datasets.builders import DatasetBuilder
 from timechat.errors import TimeChatError
-from timechat.models.checkpoints import EVA_CLIP_G, EVA_CLIP_G_PATH
+from timechat.models.checkpoints import EVA_CLIP_G, EVA_CLIP_G_PATH, WEIGHT_FILES
 from timechat.registry import registry
 from timechat.text.tokenizers import load_tokenizer
 from timechat.tools.doctoring.report import Report, Section, size_text, some
 
-WEIGHT_FILES = ("vit_model", "q_former_model", "llama_proj_model", "ckpt", "ckpt_2")
 VIDEOS_LOOKED_FOR = 20  # of each annotation file
 
 _LFS = b"version https://git-lfs.github.com/spec"
