@@ -160,6 +160,7 @@ def _open_zip(path: Path, key: str) -> dict[str, LazyTensor]:
     entries = _entries_by_offset(path)
 
     def load(fake: Tensor) -> Tensor:
+        """The numbers of a tensor of which the pickle gave shape, strides and storage."""
         storage = fake.untyped_storage()
         with _Refusal(path, key):
             entry = entries.get(storage._checkpoint_offset)
