@@ -67,6 +67,18 @@ def test_a_good_file(tmp_path: Path) -> None:
         ({"video": "a.mp4", "QA": [{"q": 3, "a": "x"}]}, r"QA\[0\]\.q is empty"),
         ({"video": "a.mp4", "QA": ["x"]}, r"QA\[0\]\.q is empty"),
         ({"video": "a.mp4", "QA": [{"q": "x", "a": "\ud83c"}]}, r"QA\[0\].a holds half of a surrogate pair"),
+        (
+            {"video": "a.mp4", "QA": [*QA, {"q": "<ImageHere> x", "a": "y"}]},
+            r"QA\[1\].q holds <ImageHere>, which stands",
+        ),
+        (
+            {"video": "a.mp4", "conversations": [{"from": "gpt", "value": "x"}, {"from": "human", "value": "y"}]},
+            r"conversations\[0\].from is 'gpt': turns must alternate, human first; 'human' is due",
+        ),
+        (
+            {"video": "a.mp4", "conversations": [{"from": "human", "value": "x"}] * 2},
+            r"conversations\[1\].from is 'human': .*; 'gpt' is due",
+        ),
         ({"video": "a.mp4", "conversations": [{"from": "human", "value": "x"}]}, r"QA\[0\]\.a is empty"),
         ("text", "expected an object with video and QA, found 'text'"),
         (None, "expected an object with video and QA"),

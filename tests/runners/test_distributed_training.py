@@ -157,7 +157,7 @@ def test_unreadable_videos_of_one_process_stop_both(folder: Path) -> None:
     OmegaConf.save(cfg, folder / "stopped.yaml")
     status, output = torchrun(ROOT / "train.py", "--cfg-path", str(folder / "stopped.yaml"))
     assert status == 1
-    message = "6 of the last 18 samples could not be read, more than run.max_skip_ratio=0.1"
+    message = "6 of the last 18 samples could not be used, more than run.max_skip_ratio=0.1"
     assert output.count(f"\nTrainingError: {message}") == 1
     assert output.count(f"stopped by TrainingError: {message}") == 1
     assert "Traceback" not in output.split("TrainingError")[0]

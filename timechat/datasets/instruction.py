@@ -22,7 +22,7 @@ from timechat.batch import num_video_tokens
 from timechat.datasets.video import Video
 from timechat.errors import AnnotationError, EmptySupervisionError
 from timechat.text.conversation import encode_conversation
-from timechat.text.tokenizers import LlamaTokenizer
+from timechat.text.tokenizers import IMAGE_TOKEN, LlamaTokenizer
 
 MAX_LISTED = 10
 CAPTION_QUESTION = "Describe what happens in this video."
@@ -225,6 +225,8 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
     if "QA" not in entry and "conversations" not in entry:
         yield "QA is missing: it must be a list of {q, a}"
         return
+    if "QA" not in entry:
+        yield from _wrong_speakers(entry["conversations"])
     turns = list(_turns(entry))
     if not turns:
         yield "QA is empty: it must hold at least one {q, a}"
@@ -232,8 +234,18 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         for field in ("q", "a"):
             if not isinstance(turn.get(field), str) or not turn[field].strip():
                 yield f"QA[{i}].{field} is empty: it must be a text"
+            elif IMAGE_TOKEN in turn[field]:
+                yield f"QA[{i}].{field} holds {IMAGE_TOKEN}, which stands for video tokens: remove it"
             elif not _is_unicode(turn[field]):
                 yield f"QA[{i}].{field} holds half of a surrogate pair, which is no character: write the text again"
+
+
+def _wrong_speakers(conversation: Any) -> Iterator[str]:
+    """LLaVA's turns must alternate: with the speakers mixed up, the model would learn to ask instead of to answer."""
+    for i, turn in enumerate(conversation if isinstance(conversation, list) else []):
+        speaker, wanted = turn.get("from") if isinstance(turn, Mapping) else None, ("human", "gpt")[i % 2]
+        if speaker != wanted:
+            yield f"conversations[{i}].from is {str(speaker)[:20]!r}: turns must alternate, human first; {wanted!r} is due"
 
 
 def _is_unicode(text: str) -> bool:

@@ -40,7 +40,7 @@ class SkipGuard:
         recent, bad = (sum(column) for column in zip(*self._recent, strict=True))
         if irreplaceable or bad > self.max_skip_ratio * max(recent, MINIMUM):
             raise TrainingError(
-                f"{bad} of the last {recent} samples could not be read, more than run.max_skip_ratio="
+                f"{bad} of the last {recent} samples could not be used, more than run.max_skip_ratio="
                 f"{self.max_skip_ratio} allows; skipped.jsonl in run.output_dir names them and says why. "
                 "Repair the data, or raise run.max_skip_ratio"
             )
