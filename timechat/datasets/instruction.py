@@ -245,7 +245,8 @@ def _wrong_speakers(conversation: Any) -> Iterator[str]:
     for i, turn in enumerate(conversation if isinstance(conversation, list) else []):
         speaker, wanted = turn.get("from") if isinstance(turn, Mapping) else None, ("human", "gpt")[i % 2]
         if speaker != wanted:
-            yield f"conversations[{i}].from is {str(speaker)[:20]!r}: turns must alternate, human first; {wanted!r} is due"
+            found = repr(str(speaker)[:20])
+            yield f"conversations[{i}].from is {found}: turns must alternate, human first; {wanted!r} is due"
 
 
 def _is_unicode(text: str) -> bool:
