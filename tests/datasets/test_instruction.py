@@ -128,6 +128,13 @@ def test_files_that_are_no_list(tmp_path: Path, content: bytes, message: str) ->
         read_instructions(path, tmp_path)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "anno.json").write_text(json.dumps([{"video": "a.mp4", "QA": QA}]), encoding="utf-8-sig")
+    assert [item.path for item in read_instructions(tmp_path / "anno.json", tmp_path)] == ["a.mp4"]
+    (tmp_path / "anno.csv").write_text("videoid,page_dir,name\n1,x,a cat\n", encoding="utf-8-sig")
+    assert [item.path for item in read_captions(tmp_path / "anno.csv", tmp_path)] == ["x/1.mp4"]
+
+
 def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
     for reader in (read_instructions, read_captions):
         with pytest.raises(AnnotationError, match=r"gone: no such annotation file; correct build_info\.anno_dir"):

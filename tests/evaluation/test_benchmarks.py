@@ -282,6 +282,10 @@ BROKEN = [
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[1, 5])), "from 0 to 4"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2, 3]])), "give as many"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=None)), "labelled split"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[], saliency_scores=[])), "is empty"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[1, 1])), "stands there twice"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[True, 2])), "from 0 to 4"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2], [3]])), "equally many"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, qid=2)), "line 2: id '2' stands in line 1 too"),
 ]
 
@@ -306,3 +310,9 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         load_prompt(tmp_path / "nowhere.txt")
     with pytest.raises(ConfigError, match="is empty"):
         load_prompt(write(tmp_path / "empty.txt", " \n"))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("AO8RW 0.0 6.9##a person puts a book.\n", encoding="utf-8-sig")
+    (row,) = get_benchmark("charades_sta").read(tmp_path / "x.txt")
+    assert row["image_id"] == "AO8RW.mp4"

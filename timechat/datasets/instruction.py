@@ -179,7 +179,7 @@ def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
 def _read_rows(path: Path) -> list[dict[str, str | None]]:
     _must_exist(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = {"videoid", "page_dir", "name"} - set(reader.fieldnames or [])
             rows = list(reader)
@@ -198,7 +198,7 @@ def _must_exist(path: Path) -> None:
 def _read_json_list(path: Path) -> list[Any]:
     _must_exist(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, numbers of thousands of digits
         raise AnnotationError(f"{path}: not valid JSON ({error}); download or write the file again") from error
     if not isinstance(content, list):

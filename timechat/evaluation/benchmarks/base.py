@@ -243,7 +243,7 @@ def read_annotation_text(path: str | Path) -> str:
     if not Path(path).is_file():
         raise AnnotationError(f"{path}: no such annotation file; correct --anno-path")
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")  # some editors put a mark at the front, which is no text
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path}: is no text in UTF-8 ({error}); download it again") from error
 

@@ -142,9 +142,15 @@ def _problems(row: Row) -> Iterable[str]:
         yield "relevant_clip_ids or saliency_scores is missing; evaluate a labelled split such as val"
         return
     last = int(duration / CLIP_SECONDS) - 1
-    if not all(isinstance(clip, int) and 0 <= clip <= last for clip in clips):
+    if not clips:
+        yield "relevant_clip_ids is empty: a query without highlights cannot be scored"
+    if len(set(map(str, clips))) < len(clips):
+        yield f"relevant_clip_ids is {str(clips)[:60]}: a clip stands there twice"
+    if not all(isinstance(clip, int) and not isinstance(clip, bool) and 0 <= clip <= last for clip in clips):
         yield f"relevant_clip_ids is {str(clips)[:60]}: it must hold clip numbers from 0 to {last}"
     if len(clips) != len(scores):
         yield f"{len(scores)} saliency_scores, but {len(clips)} relevant_clip_ids; give as many"
     if not all(isinstance(ratings, list) and ratings and all(map(is_number, ratings)) for ratings in scores):
         yield "saliency_scores must be one list of numbers, one an annotator, for each clip"
+    elif len(set(map(len, scores))) > 1:
+        yield "saliency_scores must hold equally many numbers for each clip, one an annotator"
