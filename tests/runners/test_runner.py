@@ -240,6 +240,21 @@ def test_a_published_checkpoint_starts_the_optimizer_anew(
     assert all(torch.equal(weights[name], content["model"][name]) for name in trainable_names(runner))
 
 
+def test_a_resumed_run_has_the_optimizer_settings_of_its_own_config(
+    base: Path, full: Run, datasets: dict[str, Any]
+) -> None:
+    resume = f"run.resume_ckpt_path={full.output / 'checkpoint_0.pth'}"
+    runner = build(base / "settings", datasets, *LONG, resume, "run.weight_decay=0.25", "run.beta2=0.5")
+    groups = runner.engine.optimizer.param_groups
+    assert [(group["weight_decay"], group["betas"][1]) for group in groups] == [(0.25, 0.5), (0.0, 0.5)]
+    assert runner.engine.optimizer.state
+
+
+def test_the_end_of_an_epoch_is_logged_whatever_log_freq(base: Path, datasets: dict[str, Any]) -> None:
+    run = train(base / "log_freq", datasets, "run.max_epoch=2", "run.iters_per_epoch=3", "run.log_freq=2")
+    assert [record["update"] for record in run.steps] == [2, 3, 5, 6]
+
+
 def test_a_checkpoint_of_other_trainable_parameters_starts_the_optimizer_anew(
     base: Path, full: Run, datasets: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
