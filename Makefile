@@ -50,8 +50,11 @@ quickstart-data: $(VENV)/.installed
 	$(BIN)/python -m timechat.tools.make_quickstart_data --output $(QUICKSTART_DATA)
 
 $(QUICKSTART_LAST): $(QUICKSTART_CFG) | quickstart-data
-	rm -rf $(QUICKSTART_RUN)
-	$(BIN)/torchrun --standalone --nproc_per_node=$(NPROC) train.py --cfg-path $(QUICKSTART_CFG)
+	@# A run of other settings is of no use; one of these goes on after its last epoch.
+	@cmp --silent $< $(QUICKSTART_RUN)/train.yaml || { rm -rf $(QUICKSTART_RUN); mkdir -p $(QUICKSTART_RUN); cp $< $(QUICKSTART_RUN)/train.yaml; }
+	@last=$$(find $(QUICKSTART_RUN) -maxdepth 1 -name 'checkpoint_*.pth' | sort -V | tail -n 1); \
+	set -x; $(BIN)/torchrun --standalone --nproc_per_node=$(NPROC) train.py --cfg-path $< \
+		--options run.output_dir=$(QUICKSTART_RUN) $${last:+run.resume_ckpt_path=$$last}
 	@touch $@
 
 # Development ----------------------------------------------------------------------------------------------------------

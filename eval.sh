@@ -93,6 +93,10 @@ if [[ ${#MISSING[@]} -gt 0 ]]; then
   printf '  %s\n' "${MISSING[@]}" >&2
   exit 1
 fi
+if ! "$PYTHON" -c "import timechat" 2>/dev/null; then
+  echo "eval.sh: $PYTHON cannot import timechat; activate its environment (source .venv/bin/activate) or set PYTHON" >&2
+  exit 1
+fi
 CHECKING=no
 "$WHAT" ${OPTIONS[@]+"${OPTIONS[@]}"}
 case $WHAT in

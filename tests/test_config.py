@@ -354,3 +354,14 @@ def test_frames_per_video(load: Load) -> None:
 
 def test_the_golden_config_loads() -> None:
     assert load_config(TINY / "config.yaml").model.vit.depth == 3
+
+
+def test_a_stride_beyond_the_window_is_said(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """The published code takes it too, but nobody wants frames that are never seen."""
+    with caplog.at_level("WARNING"):
+        load({}, "model.window_size=2", "model.stride=4")
+    assert "model.stride=4 is more than model.window_size=2" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        load({}, "model.window_size=0", "model.stride=4")
+    assert not caplog.text

@@ -94,6 +94,11 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _wrong_types(cfg, defaults, ""))
     _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _conflicts(cfg))
     _mention_no_ops([cfg for _, cfg in written])
+    if 0 < cfg.model.window_size < cfg.model.stride:
+        logger.warning(
+            "model.stride=%d is more than model.window_size=%d: the frames between two windows are never seen",
+            cfg.model.stride, cfg.model.window_size,
+        )  # fmt: skip
     return cfg
 
 

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RECORDER = """#!/usr/bin/env bash
+[[ $1 == -c ]] && exit 0  # whether timechat can be imported
 printf '%s\\n' "$*" >> calls.txt
 """
 FILES = (
@@ -119,6 +120,13 @@ def test_a_failing_evaluation_stops_the_rest(place: Path) -> None:
     done = run(place, "all", "runs/quickstart/checkpoint_9.pth")
     assert done.returncode == 3
     assert len(calls(place)) == 1
+
+
+def test_an_interpreter_without_timechat_is_named(place: Path) -> None:
+    (place / "recorder").write_text("#!/bin/sh\nexit 1\n")
+    done = run(place, "charades", "runs/quickstart/checkpoint_9.pth")
+    assert done.returncode == 1
+    assert "cannot import timechat; activate its environment" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("charades",), ("mvbench", "x.pth"), ("--help",)])

@@ -213,6 +213,14 @@ def test_eight_bits_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         lm.build_llama(LLAMA, low_resource=True)
 
 
+def test_eight_bits_name_the_package_that_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install timechat\[low-resource\]"):
+        lm.build_llama(LLAMA, low_resource=True)
+
+
 def test_eight_bits_go_to_the_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU here: what is asked of transformers is looked at."""
     asked = SimpleNamespace(options={})
@@ -223,6 +231,7 @@ def test_eight_bits_go_to_the_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", from_pretrained)
     with pytest.raises(ConfigError, match="stop here"):
         lm.build_llama(LLAMA, low_resource=True, device_8bit=3)

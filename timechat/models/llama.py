@@ -6,6 +6,7 @@ width, V vocabulary.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import pickle
 from collections.abc import Sequence
@@ -131,6 +132,8 @@ def _load_eight_bit(
 def _eight_bit_options(device: int) -> dict:
     if not torch.cuda.is_available():
         raise ConfigError("model.low_resource=true loads LLaMA in 8 bits, which needs a CUDA GPU; set it to false")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError("model.low_resource=true needs bitsandbytes: pip install timechat[low-resource]")
     return {
         "quantization_config": transformers.BitsAndBytesConfig(load_in_8bit=True),
         "device_map": {"": device},

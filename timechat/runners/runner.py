@@ -71,6 +71,9 @@ class Runner:
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
         self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
+        self.output_dir = Path(cfg.run.output_dir)
+        self._check_output_dir()
+        self.log = RunLog(self.output_dir)
         # Weights that no file gives are the same in every run, whatever was drawn before.
         torch.manual_seed(cfg.run.seed)
         model = task.build_model(cfg)
@@ -80,10 +83,17 @@ class Runner:
         self.engine = DDPEngine(device, precision, self._may_leave_parameters_out())
         self.engine.prepare(model, optimizer)
         self.start_epoch = self._resume() if cfg.run.resume_ckpt_path else 0
-        self.output_dir = Path(cfg.run.output_dir)
-        self.log = RunLog(self.output_dir)
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
+
+    def _check_output_dir(self) -> None:
+        """Two runs in one folder would overwrite some of each other's checkpoints and keep others."""
+        earlier = sorted((path.name for path in self.output_dir.glob("checkpoint_*.pth")), key=lambda n: (len(n), n))
+        if earlier and not self.cfg.run.resume_ckpt_path:
+            raise ConfigError(
+                f"run.output_dir={self.output_dir} holds {earlier[-1]} of an earlier run: give another folder, or go "
+                f"on with run.resume_ckpt_path={self.output_dir / earlier[-1]}"
+            )
 
     def _may_leave_parameters_out(self) -> bool:
         """Images have no timestamp sentence, and without its outputs the sentence's last layers are idle."""
