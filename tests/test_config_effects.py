@@ -145,6 +145,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def from_pretrained(folder: Path, **options: Any) -> None:
         raise ValueError(f"would go to {options['device_map']}")
 
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", from_pretrained)
