@@ -22,6 +22,7 @@ from timechat.text.tokenizers import load_qformer_tokenizer, load_tokenizer
 from timechat.tools import make_quickstart_data as tool
 from timechat.tools.quickstart import scenes as scenes_module
 from timechat.tools.quickstart.annotations import saliency
+from timechat.tools.quickstart.render import to_yuv420p
 from timechat.tools.quickstart.scenes import COLOURS, SHAPES, generator, plan_scenes
 
 TINY = {"seed": 3, "train_videos": 5, "test_videos": 3}
@@ -375,3 +376,13 @@ def test_manifest_counts_what_is_there(made: Path):
     assert {key: manifest[key] for key in TINY} == TINY
     assert manifest["events"]["test"] == len(read(made / "test/grounding.json")["annotations"])
     assert set(manifest["versions"]) >= {"av", "sentencepiece", "numpy"}
+
+
+def test_colours_survive_the_conversion_to_planes() -> None:
+    """White, black and pure red in BT.601's video range, by its formula."""
+    picture = np.zeros((2, 6, 3), dtype=np.uint8)
+    picture[:, 0:2], picture[:, 4:6] = 255, (255, 0, 0)
+    planes = to_yuv420p(picture)
+    assert planes.shape == (3, 6)
+    assert planes[:2].tolist() == [[235, 235, 16, 16, 82, 82]] * 2
+    assert planes[2].tolist() == [128, 128, 90, 128, 128, 240]

@@ -25,15 +25,33 @@ def render_video(scene: Scene, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     background = _background(scene)
+    still = to_yuv420p(background)
     with av.open(str(partial), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=scene.fps, options=_ENCODER)
         stream.width, stream.height, stream.pix_fmt = scene.width, scene.height, "yuv420p"
         stream.codec_context.thread_count = 1
         for index in range(scene.num_frames):
             pixels = draw_frame(scene, index / scene.fps, background)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            planes = still if pixels is background else to_yuv420p(pixels)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode())
     os.replace(partial, path)
+
+
+def to_yuv420p(pixels: np.ndarray) -> np.ndarray:
+    """RGB uint8 [H,W,3], H and W even -> planes uint8 [H*3/2,W] (BT.601, video range), in whole numbers.
+
+    FFmpeg's converter rounds one way or another with the alignment of its buffers, which no two processes share.
+    """
+    height, width, _ = pixels.shape
+    r, g, b = np.moveaxis(pixels.astype(np.int32), 2, 0)
+    luma = ((66 * r + 129 * g + 25 * b + 128) >> 8) + 16
+    quads = pixels.astype(np.int32).reshape(height // 2, 2, width // 2, 2, 3).sum(axis=(1, 3))
+    r, g, b = np.moveaxis((quads + 2) >> 2, 2, 0)
+    blue = ((-38 * r - 74 * g + 112 * b + 128) >> 8) + 128
+    red = ((112 * r - 94 * g - 18 * b + 128) >> 8) + 128
+    planes = [luma.reshape(-1), blue.reshape(-1), red.reshape(-1)]
+    return np.concatenate(planes).astype(np.uint8).reshape(height * 3 // 2, width)
 
 
 def draw_frame(scene: Scene, second: Fraction, background: np.ndarray) -> np.ndarray:
