@@ -29,12 +29,17 @@ class Question:
         video: path relative to the folder of videos.
         query: what is looked for; empty where the whole video is asked about.
         prompt: the text that the model gets.
+        start, end: the part of the video that is asked about, in seconds; None for all of it.
+        frame_rate: where `video` is a folder of pictures: how many of them make a second.
     """
 
     id: str
     video: str
     query: str
     prompt: str
+    start: float | None = None
+    end: float | None = None
+    frame_rate: float | None = None
 
 
 @dataclass(frozen=True)
