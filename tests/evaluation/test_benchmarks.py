@@ -215,7 +215,7 @@ def test_own_prompts_fit_and_their_example_parses(name: str) -> None:
     prompt = load_prompt(PROMPTS / benchmark.prompt_file)
     benchmark._check_prompt(prompt)
     example = prompt.rpartition("in the form: ")[2]
-    assert len(benchmark.parse(example)) == {"charades_sta": 1, "youcook2": 2, "qvhighlights": 3}[name]
+    assert len(benchmark.parse(example, {})) == {"charades_sta": 1, "youcook2": 2, "qvhighlights": 3}[name]
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ class Result:
         unanswered: ids of questions without an answer.
         examples: every question, for plots.
         controls: scores that tell whether the model listens to the question, in the same units.
+        files: more files for the output folder (a submission, a judge's input): name -> text.
+        notes: what a reader of the scores has to know, one sentence each.
     """
 
     scores: dict[str, float]
@@ -93,6 +95,8 @@ class Result:
     unanswered: list[str]
     examples: list[Example]
     controls: dict[str, float] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Benchmark(ABC):
@@ -105,6 +109,8 @@ class Benchmark(ABC):
         main_scores: those that papers report.
         takes_query: whether a prompt has a place for the query.
         percent: factor from a score to percent; counts are left as they are.
+        model_defaults: keys of `model` that the published protocol sets; what the user says wins.
+        max_new_tokens: how long an answer may get, unless the user says otherwise.
     """
 
     name: ClassVar[str]
@@ -113,6 +119,8 @@ class Benchmark(ABC):
     main_scores: ClassVar[tuple[str, ...]]
     takes_query: ClassVar[bool] = True
     percent: ClassVar[float] = 1.0
+    model_defaults: ClassVar[Mapping[str, Any]] = {}
+    max_new_tokens: ClassVar[int] = 512
 
     @abstractmethod
     def read(self, anno_path: str | Path) -> list[Row]:
@@ -131,8 +139,8 @@ class Benchmark(ABC):
         """What the row looks for."""
 
     @abstractmethod
-    def parse(self, answer: str) -> Any:
-        """What an answer says. Raises ParseFailure."""
+    def parse(self, answer: str, row: Row) -> Any:
+        """What an answer to the row's question says. Raises ParseFailure."""
 
     @abstractmethod
     def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
@@ -145,6 +153,18 @@ class Benchmark(ABC):
     def controls(self, rows: list[Row], parsed: Mapping[str, Any]) -> dict[str, float]:
         """Scores that tell whether the model listens to the question; none by default."""
         return {}
+
+    def clip_of(self, row: Row, video: str) -> tuple[float | None, float | None, float | None]:
+        """The part of `video` that the row asks about: `start`, `end` and `frame_rate` of its question."""
+        return None, None, None
+
+    def extra_files(self, rows: list[Row], parsed: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, str]:
+        """More files for the output folder, such as a submission: name -> text; none by default."""
+        return {}
+
+    def notes(self, rows: list[Row], parsed: Mapping[str, Any]) -> list[str]:
+        """What a reader of the scores has to know, one sentence each; nothing by default."""
+        return []
 
     def questions(
         self, anno_path: str | Path, prompt: str, *, videos_dir: str | Path | None = None, limit: int | None = None
@@ -166,8 +186,10 @@ class Benchmark(ABC):
         for row in self.read(anno_path)[:limit]:
             query = self.query_of(row)
             names = self.videos_of(row)
-            there = (name for name in names if videos_dir is not None and (Path(videos_dir) / name).is_file())
-            questions.append(Question(self.row_id(row), next(there, names[0]), query, fill_prompt(prompt, query)))
+            there = (name for name in names if videos_dir is not None and (Path(videos_dir) / name).exists())
+            video = next(there, names[0])
+            text = fill_prompt(prompt, query)
+            questions.append(Question(self.row_id(row), video, query, text, *self.clip_of(row, video)))
         return questions
 
     def score(self, answers: Mapping[str, str], anno_path: str | Path, *, limit: int | None = None) -> Result:
@@ -191,7 +213,7 @@ class Benchmark(ABC):
         parsed, failures = {}, []
         for key, answer in answers.items():
             try:
-                parsed[key] = self.parse(answer)
+                parsed[key] = self.parse(answer, rows[key])
             except ParseFailure as failure:
                 failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, answer))
         scores, predictions = self.evaluate(list(rows.values()), parsed, set(answers))
@@ -202,6 +224,8 @@ class Benchmark(ABC):
             unanswered=[key for key in rows if key not in answers],
             examples=[self.example(row, parsed.get(key)) for key, row in rows.items()],
             controls=self.controls(list(rows.values()), parsed),
+            files=self.extra_files(list(rows.values()), parsed, answers),
+            notes=self.notes(list(rows.values()), parsed),
         )
 
     def in_percent(self, scores: Mapping[str, float]) -> dict[str, float]:

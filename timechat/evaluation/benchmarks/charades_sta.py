@@ -63,7 +63,7 @@ class CharadesSTA(Benchmark):
         """The field caption."""
         return row["caption"].strip()
 
-    def parse(self, answer: str) -> list[Interval]:
+    def parse(self, answer: str, row: Row) -> list[Interval]:
         """All intervals of an answer; the first one counts."""
         return parse_grounding(answer)
 

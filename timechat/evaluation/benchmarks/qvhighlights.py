@@ -75,7 +75,7 @@ class QVHighlights(Benchmark):
         """The field query."""
         return row["query"].strip()
 
-    def parse(self, answer: str) -> list[tuple[float, float]]:
+    def parse(self, answer: str, row: Row) -> list[tuple[float, float]]:
         """(second, saliency) pairs."""
         return parse_highlights(answer)
 

@@ -62,7 +62,7 @@ class YouCook2(Benchmark):
         """Nothing: the whole video is asked about."""
         return ""
 
-    def parse(self, answer: str) -> list[dict[str, Any]]:
+    def parse(self, answer: str, row: Row) -> list[dict[str, Any]]:
         """Events as {"timestamp": [start, end], "caption"}."""
         return parse_dense_captions(answer)
 
