@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from timechat.datasets.video import (
     _needs_order,
     frame_seconds,
+    load_frame_folder,
     load_image,
     load_video,
     random_indices,
@@ -392,3 +393,90 @@ def test_images_that_cannot_be_read(tmp_path):
             load_image(tmp_path / name, 16)
     with pytest.raises(ConfigError):
         load_image(tmp_path / "good.png", 0)
+
+
+def _frame_folder(folder: Path, count: int = 12, size: tuple[int, int] = (64, 48)) -> Path:
+    """A folder as TVQA has them: 00001.jpg, ..., from dark to bright."""
+    folder.mkdir()
+    for number, pixels in enumerate(gray_frames(count, size), 1):
+        Image.fromarray(pixels).save(folder / f"{number:05d}.jpg")
+    return folder
+
+
+def test_a_folder_of_frames_is_a_video(tmp_path):
+    folder = _frame_folder(tmp_path / "clip")
+    (folder / "list.txt").write_text("no frame")
+    (folder / "._00001.jpg").write_text("what some systems leave")
+    video = load_frame_folder(folder, frame_rate=3, n_frms=4, image_size=16)
+    assert video.frames.shape == (4, 16, 16, 3)
+    assert video.frames.dtype == torch.uint8
+    assert video.seconds == pytest.approx([0.0, 1.0, 2.0, 3.0])
+    assert (video.fps, video.duration) == (3.0, 4.0)
+    levels = [load_image(folder / f"{number:05d}.jpg", 16).frames[0] for number in (1, 4, 7, 10)]
+    assert torch.equal(video.frames, torch.stack(levels))
+    assert load_frame_folder(folder, frame_rate=3, image_size=None).frames.shape == (12, 48, 64, 3)
+
+
+def test_frames_are_ordered_by_number_and_cut_like_a_video(tmp_path):
+    folder = _frame_folder(tmp_path / "clip")
+    for number in range(1, 13):  # 1.jpg, 10.jpg, 11.jpg, ... in the order of the alphabet
+        (folder / f"{number:05d}.jpg").rename(folder / f"{number}.jpg")
+    video = load_frame_folder(folder, frame_rate=3, n_frms=96, image_size=16, start=1.0, end=2.0)
+    assert video.seconds == pytest.approx([0.0, 1 / 3, 2 / 3])
+    assert video.duration == pytest.approx(1.0)
+    wanted = [load_image(folder / f"{number}.jpg", 16).frames[0] for number in (4, 5, 6)]
+    assert torch.equal(video.frames, torch.stack(wanted))
+    late = load_frame_folder(folder, frame_rate=3, image_size=16, start=3.5, end=100.0)
+    assert (len(late.seconds), late.duration) == (1, pytest.approx(0.5))
+
+
+def _break_folder(folder: Path, kind: str) -> None:
+    if kind == "gap":
+        (folder / "00002.jpg").unlink()
+    elif kind == "no first":
+        (folder / "00001.jpg").unlink()
+    elif kind == "twice":
+        (folder / "1.jpg").write_bytes((folder / "00001.jpg").read_bytes())
+    elif kind == "named":
+        (folder / "poster.png").write_bytes(b"")
+    elif kind == "damaged":
+        (folder / "00003.jpg").write_bytes(b"no picture")
+    elif kind == "empty":
+        for picture in folder.iterdir():
+            picture.unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("gap", "clip: frame 2 of 4 is missing"),
+        ("no first", "clip: frame 1 of 4 is missing"),
+        ("twice", r"'00001.jpg' and '1.jpg' are the same frame"),
+        ("named", "'poster.png' is no numbered frame"),
+        ("damaged", r"00003\.jpg: cannot be read as an image"),
+        ("empty", "holds no frames"),
+    ],
+)
+def test_a_broken_folder_of_frames_is_a_typed_error(tmp_path, kind, message):
+    folder = _frame_folder(tmp_path / "clip", count=4)
+    _break_folder(folder, kind)
+    with pytest.raises(VideoError, match=message):
+        load_frame_folder(folder, frame_rate=3, image_size=16)
+
+
+def test_a_folder_of_frames_that_is_none(tmp_path):
+    folder = _frame_folder(tmp_path / "clip", count=4)
+    Image.new("RGB", (10, 10)).save(folder / "00002.jpg")
+    with pytest.raises(VideoError, match="differ in size"):
+        load_frame_folder(folder, frame_rate=3, image_size=None)
+    with pytest.raises(VideoError, match="cannot be cut"):
+        load_frame_folder(folder, frame_rate=3, start=5.0, end=6.0)
+    with pytest.raises(VideoError, match="no such folder"):
+        load_frame_folder(tmp_path / "nowhere", frame_rate=3)
+    with pytest.raises(VideoError, match="is a file"):
+        load_frame_folder(folder / "00001.jpg", frame_rate=3)
+    for rate in (0, -3, float("nan")):
+        with pytest.raises(ConfigError, match="frame_rate"):
+            load_frame_folder(folder, frame_rate=rate)
+    with pytest.raises(ConfigError, match="n_frms is 0"):
+        load_frame_folder(folder, frame_rate=3, n_frms=0)

@@ -1,8 +1,8 @@
 """From a file to frames: decode a video or an image into uint8 frames and the seconds they stand at.
 
-Which frames are taken is decided by pure functions (`uniform_indices`, `random_indices`, `frame_seconds`); `load_video`
-and `load_image` do the reading. Readers are opened where they are used, because a decord reader that crosses a fork
-hangs.
+Which frames are taken is decided by pure functions (`uniform_indices`, `random_indices`, `frame_seconds`);
+`load_video`, `load_frame_folder` and `load_image` do the reading. Readers are opened where they are used, because a
+decord reader that crosses a fork hangs.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ CUT_TOLERANCE = 1e-6
 
 # No frame takes fewer: its entry in the index alone takes this much.
 MIN_FRAME_BYTES = 4
+
+# What `load_frame_folder` takes for a frame; other files of the folder (lists, thumbnails) are none.
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 _MEND = "Download it again, re-encode it as H.264 or remove its entry."
 
@@ -223,8 +226,82 @@ def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Vi
         VideoError: the file is missing, empty, damaged or no image.
         ConfigError: image_size is below 1.
     """
+    _check_image_size(image_size)
+    frame = _read_picture(os.fspath(path), image_size)
+    return Video(frames=frame.unsqueeze(0), seconds=[0.0], fps=0.0, duration=0.0)
+
+
+def load_frame_folder(
+    path: str | os.PathLike[str],
+    frame_rate: float,
+    n_frms: int = 96,
+    image_size: int | None = 224,
+    start: float | None = None,
+    end: float | None = None,
+) -> Video:
+    """Read evenly spaced frames of a video that is kept as a folder of numbered pictures (00001.jpg, 00002.jpg, ...).
+
+    Picture number k is on display from (k - 1) / frame_rate seconds on; the pictures are numbered from 1 without gaps.
+    Only the sampled ones are opened.
+
+    Args:
+        path: the folder.
+        frame_rate: pictures per second (3 in TVQA).
+        n_frms, image_size: as for `load_video`.
+        start, end: cut the video here, as for `load_video`: seconds, and the returned seconds count from `start`.
+
+    Returns:
+        The sampled frames [T, H, W, 3] with T <= n_frms and their seconds.
+
+    Raises:
+        VideoError: there is no such folder, it holds no pictures, their numbers have gaps, a sampled one is damaged,
+            with image_size None they differ in size, or the cut lies outside.
+        ConfigError: frame_rate is not above 0, or n_frms or image_size is below 1.
+    """
     name = os.fspath(path)
     _check_image_size(image_size)
+    if not (np.isfinite(frame_rate) and frame_rate > 0):
+        raise ConfigError(f"frame_rate is {frame_rate}; give the pictures per second, above 0.")
+    pictures = _numbered_pictures(name)
+    times = np.arange(len(pictures), dtype=np.float64) / frame_rate
+    duration = len(pictures) / frame_rate
+    first, stop = _cut(name, times, duration, start, end)
+    indices = [first + index for index in uniform_indices(stop - first, n_frms)]
+    frames = [_read_picture(pictures[index], image_size) for index in indices]
+    if len({frame.shape for frame in frames}) > 1:
+        raise VideoError(name, "its pictures differ in size. Give an image_size, or make them equal.")
+    origin = 0.0 if start is None else float(start)
+    seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
+    cut_end = duration if end is None else min(float(end), duration)
+    return Video(frames=torch.stack(frames), seconds=seconds, fps=float(frame_rate), duration=cut_end - origin)
+
+
+def _numbered_pictures(folder: str) -> list[str]:
+    """The pictures of a folder in the order of their numbers, which must be 1, 2, 3, ..."""
+    if not os.path.isdir(folder):
+        what = "is a file, no folder of frames" if os.path.exists(folder) else "no such folder of frames"
+        raise VideoError(folder, f"{what}. Check videos_dir and the path in the annotation.")
+    names = [name for name in os.listdir(folder) if name.lower().endswith(FRAME_SUFFIXES) and name[0] != "."]
+    if not names:
+        raise VideoError(folder, f"holds no frames ({', '.join(FRAME_SUFFIXES)}). Unpack it again.")
+    numbered: dict[int, str] = {}
+    for name in sorted(names):
+        stem = os.path.splitext(name)[0]
+        if not (stem.isascii() and stem.isdigit()):
+            raise VideoError(folder, f"{name!r} is no numbered frame such as 00001.jpg. Remove or rename it.")
+        other = numbered.setdefault(int(stem), name)
+        if other != name:
+            raise VideoError(folder, f"{other!r} and {name!r} are the same frame. Remove one of them.")
+    missing = next((number for number in range(1, len(names) + 1) if number not in numbered), None)
+    if missing is not None:
+        raise VideoError(
+            folder, f"frame {missing} of {max(numbered)} is missing, so times would be wrong. Unpack it again."
+        )
+    return [os.path.join(folder, numbered[number]) for number in sorted(numbered)]
+
+
+def _read_picture(name: str, image_size: int | None) -> torch.Tensor:
+    """A picture uint8 [H, W, 3], squashed to a square (bicubic) unless image_size is None."""
     _check_file(name, "image")
     try:
         with Image.open(name) as image:
@@ -235,8 +312,7 @@ def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Vi
         ) from error
     if image_size is not None:
         picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    frame = torch.from_numpy(np.array(picture, dtype=np.uint8))
-    return Video(frames=frame.unsqueeze(0), seconds=[0.0], fps=0.0, duration=0.0)
+    return torch.from_numpy(np.array(picture, dtype=np.uint8))
 
 
 def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
