@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from timechat.errors import AnnotationError, ConfigError, PredictionError
-from timechat.evaluation.benchmarks import BENCHMARKS, get_benchmark
+from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.metrics import dense_captioning
 from timechat.tools.quickstart.annotations import INSTRUCTIONS
@@ -108,21 +108,6 @@ def test_charades_scores(tmp_path: Path, form: str) -> None:
     assert [example.quality for example in result.examples] == pytest.approx([1, 0.8, 6 / 14, 0, 0])
 
 
-def test_charades_controls_tell_what_ignoring_the_query_earns(tmp_path: Path) -> None:
-    anno = write(tmp_path / "anno.txt", CHARADES)
-    result = get_benchmark("charades_sta").score(CHARADES_ANSWERS, anno)
-    assert result.controls == pytest.approx(
-        {
-            "R@1 IoU=0.5, best interval of a video whatever the query": 80.0,
-            "R@1 IoU=0.5, answers swapped within a video": 0.0,
-            "R@1 IoU=0.5, videos with 1 query": 0.0,
-            "R@1 IoU=0.5, videos with 2 queries": 100.0,
-        }
-    )
-    same = get_benchmark("charades_sta").score({"0": said(0, 10), "1": said(0, 10)}, anno)
-    assert same.controls["R@1 IoU=0.5, answers swapped within a video"] == 50.0
-
-
 def test_qvhighlights_scores(tmp_path: Path) -> None:
     """Query 1: clip 1 leads, 100. Query 2: four clips tie behind the wrong one, 1/5. Query 3 says nothing: flat
     scores earn 1/5 and, by accident, a hit in the published numbers; nothing in the strict ones. Query 4: no answer."""
@@ -208,14 +193,14 @@ def test_youcook2_reads_the_raw_download(tmp_path: Path) -> None:
     assert rows == [{"image_id": "abc.mp4", "segments": [[1, 2]], "captions": ["cut the bread"]}]
 
 
-@pytest.mark.parametrize("name", sorted(BENCHMARKS))
-def test_own_prompts_fit_and_their_example_parses(name: str) -> None:
-    """The answer format that a prompt shows is one that the parser reads."""
+@pytest.mark.parametrize(("name", "count"), [("charades_sta", 1), ("youcook2", 2), ("qvhighlights", 3)])
+def test_own_prompts_fit_and_answers_in_their_form_parse(name: str, count: int) -> None:
+    """The answer format that a prompt shows is one that the parser reads; with other times, since an echo is none."""
     benchmark = get_benchmark(name)
     prompt = load_prompt(PROMPTS / benchmark.prompt_file)
     benchmark._check_prompt(prompt)
-    example = prompt.rpartition("in the form: ")[2]
-    assert len(benchmark.parse(example, {})) == {"charades_sta": 1, "youcook2": 2, "qvhighlights": 3}[name]
+    answer = prompt.rpartition("in the form: ")[2].translate(str.maketrans("08", "19"))
+    assert len(benchmark.parse(answer, {})) == count
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from timechat.errors import AnnotationError, ConfigError, ParseFailure, PredictionError
+from timechat.evaluation.controls import Controls
 
 PROMPTS = Path(__file__).resolve().parents[3] / "prompts"
 QUERY_MARKS = ("{query}", "<query_placeholder>")  # this project's, and the one of published prompt files
@@ -84,7 +86,7 @@ class Result:
         failures: the answers that could not be parsed.
         unanswered: ids of questions without an answer.
         examples: every question, for plots.
-        controls: scores that tell whether the model listens to the question, in the same units.
+        controls: what answers that do not listen would score, in percent.
         files: more files for the output folder (a submission, a judge's input): name -> text.
         notes: what a reader of the scores has to know, one sentence each.
     """
@@ -94,7 +96,7 @@ class Result:
     failures: list[Failure]
     unanswered: list[str]
     examples: list[Example]
-    controls: dict[str, float] = field(default_factory=dict)
+    controls: Controls = field(default_factory=Controls)
     files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -109,6 +111,7 @@ class Benchmark(ABC):
         main_scores: those that papers report.
         takes_query: whether a prompt has a place for the query.
         percent: factor from a score to percent; counts are left as they are.
+        uses_durations: whether controls need durations that the annotations do not hold.
         model_defaults: keys of `model` that the published protocol sets; what the user says wins.
         max_new_tokens: how long an answer may get, unless the user says otherwise.
     """
@@ -119,6 +122,7 @@ class Benchmark(ABC):
     main_scores: ClassVar[tuple[str, ...]]
     takes_query: ClassVar[bool] = True
     percent: ClassVar[float] = 1.0
+    uses_durations: ClassVar[bool] = False
     model_defaults: ClassVar[Mapping[str, Any]] = {}
     max_new_tokens: ClassVar[int] = 512
 
@@ -150,9 +154,36 @@ class Benchmark(ABC):
     def example(self, row: Row, parsed: Any | None) -> Example:
         """One question for plots; `parsed` is None for a miss."""
 
-    def controls(self, rows: list[Row], parsed: Mapping[str, Any]) -> dict[str, float]:
-        """Scores that tell whether the model listens to the question; none by default."""
-        return {}
+    def read_train(self, path: str | Path) -> list[Row]:
+        """Annotations of the train split, for the best constant answer. Raises AnnotationError."""
+        return self.read(path)
+
+    def controls(
+        self,
+        rows: list[Row],
+        parsed: Mapping[str, Any],
+        answered: set[str],
+        train: list[Row] | None,
+        durations: Mapping[str, float],
+    ) -> Controls:
+        """What answers that do not listen would score, see `controls.py`; nothing by default.
+
+        Args:
+            rows, parsed, answered: as for `evaluate`.
+            train: rows of the train split.
+            durations: of videos, in seconds; some or all may be missing.
+        """
+        return Controls()
+
+    def scoring(self) -> AbstractContextManager[None]:
+        """Held open while scores and controls are computed; for helpers that are slow to start."""
+        return nullcontext()
+
+    def duration_of(self, row: Row, durations: Mapping[str, float]) -> float | None:
+        """Seconds of the row's video, as the row says or as they were measured; None where neither is so."""
+        if is_number(row.get("duration")) and row["duration"] > 0:
+            return float(row["duration"])
+        return next((durations[name] for name in self.videos_of(row) if name in durations), None)
 
     def clip_of(self, row: Row, video: str) -> tuple[float | None, float | None, float | None]:
         """The part of `video` that the row asks about: `start`, `end` and `frame_rate` of its question."""
@@ -167,7 +198,13 @@ class Benchmark(ABC):
         return []
 
     def questions(
-        self, anno_path: str | Path, prompt: str, *, videos_dir: str | Path | None = None, limit: int | None = None
+        self,
+        anno_path: str | Path,
+        prompt: str,
+        *,
+        videos_dir: str | Path | None = None,
+        limit: int | None = None,
+        ids: Collection[str] | None = None,
     ) -> list[Question]:
         """The questions of an annotation file, in its order.
 
@@ -176,14 +213,15 @@ class Benchmark(ABC):
             prompt: with `{query}` in it, where the benchmark has queries.
             videos_dir: decides between the names that a video file may have, by which one is there.
             limit: take the first N alone.
+            ids: take these questions alone; `limit` counts what is left of them.
 
         Raises:
             AnnotationError: naming the file, the item, the field and the fix.
-            ConfigError: a prompt without a place for the query, or with one that nothing fills.
+            ConfigError: a prompt without a place for the query, or with one that nothing fills; an unknown id.
         """
         self._check_prompt(prompt)
         questions = []
-        for row in self.read(anno_path)[:limit]:
+        for row in self._chosen(anno_path, limit, ids):
             query = self.query_of(row)
             names = self.videos_of(row)
             there = (name for name in names if videos_dir is not None and (Path(videos_dir) / name).exists())
@@ -192,18 +230,49 @@ class Benchmark(ABC):
             questions.append(Question(self.row_id(row), video, query, text, *self.clip_of(row, video)))
         return questions
 
-    def score(self, answers: Mapping[str, str], anno_path: str | Path, *, limit: int | None = None) -> Result:
+    def score(
+        self,
+        answers: Mapping[str, str],
+        anno_path: str | Path,
+        *,
+        limit: int | None = None,
+        ids: Collection[str] | None = None,
+        train_anno_path: str | Path | None = None,
+        durations: Mapping[str, float] | None = None,
+    ) -> Result:
         """Parse and score answers; those that are missing or cannot be parsed count as misses.
 
         Args:
             answers: id -> text.
-            anno_path, limit: as for `questions`.
+            anno_path, limit, ids: as for `questions`.
+            train_anno_path: the benchmark's annotations of its train split; the best constant answer is fitted to it.
+            durations: video file -> seconds, for the controls where the annotations do not say.
 
         Raises:
-            AnnotationError: as for `questions`.
+            AnnotationError, ConfigError: as for `questions`.
             PredictionError: an answer to a question that was not asked.
         """
-        rows = {self.row_id(row): row for row in self.read(anno_path)[:limit]}
+        rows = self._chosen(anno_path, limit, ids)
+        train = None if train_anno_path is None else self.read_train(train_anno_path)
+        parsed, failures = self._parse_all(answers, {self.row_id(row): row for row in rows}, anno_path)
+        answered = set(answers)
+        with self.scoring():
+            scores, predictions = self.evaluate(rows, parsed, answered)
+            controls = self.controls(rows, parsed, answered, train, durations or {})
+        return Result(
+            scores=scores,
+            predictions=predictions,
+            failures=failures,
+            unanswered=[key for key in map(self.row_id, rows) if key not in answers],
+            examples=[self.example(row, parsed.get(self.row_id(row))) for row in rows],
+            controls=controls,
+            files=self.extra_files(rows, parsed, answers),
+            notes=self.notes(rows, parsed),
+        )
+
+    def _parse_all(
+        self, answers: Mapping[str, str], rows: Mapping[str, Row], anno_path: str | Path
+    ) -> tuple[dict[str, Any], list[Failure]]:
         unknown = [key for key in answers if key not in rows]
         if unknown:
             raise PredictionError(
@@ -216,17 +285,18 @@ class Benchmark(ABC):
                 parsed[key] = self.parse(answer, rows[key])
             except ParseFailure as failure:
                 failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, answer))
-        scores, predictions = self.evaluate(list(rows.values()), parsed, set(answers))
-        return Result(
-            scores=scores,
-            predictions=predictions,
-            failures=failures,
-            unanswered=[key for key in rows if key not in answers],
-            examples=[self.example(row, parsed.get(key)) for key, row in rows.items()],
-            controls=self.controls(list(rows.values()), parsed),
-            files=self.extra_files(list(rows.values()), parsed, answers),
-            notes=self.notes(list(rows.values()), parsed),
-        )
+        return parsed, failures
+
+    def _chosen(self, anno_path: str | Path, limit: int | None, ids: Collection[str] | None) -> list[Row]:
+        rows = self.read(anno_path)
+        if ids is None:
+            return rows[:limit]
+        wanted = set(ids)
+        unknown = sorted(wanted - set(map(self.row_id, rows)))
+        if unknown or not wanted:
+            told = f"{len(unknown)} of the ids are not there ({', '.join(unknown[:5])})" if unknown else "no ids"
+            raise ConfigError(f"{anno_path}: {told}; correct --ids")
+        return [row for row in rows if self.row_id(row) in wanted][:limit]
 
     def in_percent(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores as papers print them; counts stay counts."""

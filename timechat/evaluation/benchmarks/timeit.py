@@ -1,0 +1,51 @@
+"""TimeIT's form for training, as far as the controls of benchmarks read it: what is said about which video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from timechat.errors import AnnotationError, ParseFailure
+from timechat.evaluation.benchmarks.base import read_annotation_json
+
+Parsed = TypeVar("Parsed")
+
+
+def read_timeit(path: str | Path, parse: Callable[[str], Parsed]) -> list[tuple[str, str, Parsed]] | None:
+    """Every turn of a TimeIT file (`[{"video", "QA": [{"q", "a"}, ...]}, ...]`) as (video, question, parsed answer).
+
+    Args:
+        path: a file in any form.
+        parse: reads an answer.
+
+    Returns:
+        None for a file that is not in this form: not called *.json, or no JSON list.
+
+    Raises:
+        AnnotationError: an item without video or QA, or an answer to another kind of question.
+    """
+    content = read_annotation_json(path) if Path(path).suffix == ".json" else None
+    if not isinstance(content, list):
+        return None
+    turns = [turn for index, item in enumerate(content) for turn in _turns(f"{path}: item {index}", item, parse)]
+    if not turns:
+        raise AnnotationError(f"{path}: holds no items; give the annotations of the train split")
+    return turns
+
+
+def _turns(where: str, item: Any, parse: Callable[[str], Parsed]) -> list[tuple[str, str, Parsed]]:
+    pairs = item.get("QA") if isinstance(item, dict) and isinstance(item.get("video"), str) else None
+    if not isinstance(pairs, list):
+        raise AnnotationError(f'{where}: needs "video" and "QA", as TimeIT has them; found {str(item)[:60]!r}')
+    turns = []
+    for number, pair in enumerate(pairs):
+        if not isinstance(pair, dict) or not all(isinstance(pair.get(key), str) for key in ("q", "a")):
+            raise AnnotationError(f'{where}, QA {number}: needs the texts "q" and "a"; found {str(pair)[:60]!r}')
+        try:
+            turns.append((item["video"], pair["q"], parse(pair["a"])))
+        except ParseFailure as failure:
+            raise AnnotationError(
+                f"{where}, QA {number}: {failure}; give the train split of this task alone"
+            ) from failure
+    return turns
