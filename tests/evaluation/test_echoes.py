@@ -1,0 +1,99 @@
+"""Answers that repeat the prompt, and the prompts themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from timechat.errors import ParseFailure
+from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
+from timechat.evaluation.echoes import DENSE_CAPTIONING_EXAMPLE, GROUNDING_EXAMPLE, HIGHLIGHTS_EXAMPLE, without_echo
+from timechat.evaluation.parsing import parse_dense_captions, parse_grounding, parse_highlights
+
+TASKS = {
+    "grounding.txt": (parse_grounding, GROUNDING_EXAMPLE, "It happens in 3.0 - 5.0 seconds."),
+    "dense_captioning.txt": (parse_dense_captions, DENSE_CAPTIONING_EXAMPLE, "3.0 - 5.0 seconds, stir."),
+    "highlights.txt": (
+        parse_highlights,
+        HIGHLIGHTS_EXAMPLE,
+        "There is 1 highlight moment in the 4 second. Its saliency score is 2.7.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_example_of_a_prompt_is_no_answer(name: str) -> None:
+    parse, example, answer = TASKS[name]
+    assert example in load_prompt(PROMPTS / name)
+    for echo in (example, example.upper().rstrip("."), f"'{example}'", example.replace(" - ", " – ")):
+        with pytest.raises(ParseFailure, match="only the example") as failure:
+            parse(echo)
+        assert failure.value.answer == echo
+        assert parse(f"{echo} {answer}") == parse(f"{answer}\n{echo}") == parse(answer)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_whole_prompt_said_back_is_no_answer(name: str) -> None:
+    parse, _, answer = TASKS[name]
+    prompt = load_prompt(PROMPTS / name).replace("{query}", "wait 5 seconds")
+    assert without_echo(prompt, prompt) == ""
+    for text in (f"{answer}\n{prompt}", f"{prompt} {answer}"):
+        assert parse(without_echo(text, prompt)) == parse(answer)
+
+
+@pytest.mark.parametrize(
+    ("parse", "answer"),
+    [
+        (parse_grounding, GROUNDING_EXAMPLE.replace("12.0", "12.1")),
+        (parse_dense_captions, DENSE_CAPTIONING_EXAMPLE.replace("butter", "jam").replace("127", "126")),
+        (parse_highlights, HIGHLIGHTS_EXAMPLE.replace("86", "88")),
+    ],
+)
+def test_answers_in_the_form_of_the_example_stay(parse: Callable[[str], list[Any]], answer: str) -> None:
+    assert without_echo(answer, GROUNDING_EXAMPLE + DENSE_CAPTIONING_EXAMPLE + HIGHLIGHTS_EXAMPLE) == answer
+    assert parse(answer)
+
+
+PUBLISHED_FORM = "Find '{query}'. The format is 'start - end seconds'. A specific example is : 20.8 - 30.0 seconds"
+
+
+def test_the_example_of_any_prompt_is_taken_out() -> None:
+    assert without_echo("20.8 - 30.0 seconds.", PUBLISHED_FORM) == ""
+    assert without_echo("20.8  –  30.0 SECONDS. No, 5 - 6 seconds", PUBLISHED_FORM) == "No, 5 - 6 seconds"
+    assert without_echo("120.8 - 30.0 seconds", PUBLISHED_FORM) == "120.8 - 30.0 seconds"
+    assert without_echo("20.8 - 30.0 seconds.5", PUBLISHED_FORM) == "20.8 - 30.0 seconds.5"
+    assert without_echo("20.8  - 31.0 seconds", PUBLISHED_FORM) == "20.8  - 31.0 seconds"  # left as it was
+    assert without_echo("Find it. Its scores are 1, 2.", "Say where. Its scores are 1, 2.") == (
+        "Find it. Its scores are 1, 2."  # bare numbers alone are no example
+    )
+
+
+def test_a_query_with_numbers_is_no_example() -> None:
+    prompt = "When does 'cook 5 to 9 seconds' happen in the video?"
+    assert without_echo("cook 5 to 9 seconds", prompt) == "cook 5 to 9 seconds"
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("For example: 'It happens in 5 - 9 seconds'. From 2 to 3 seconds", "From 2 to 3 seconds"),
+        ('A specific example is: "5.0 - 9.0 seconds, pour" 2 - 3 seconds, stir', "A specific 2 - 3 seconds, stir"),
+        ("5 - 9 seconds, fruit, for example: 'apples'", "5 - 9 seconds, fruit, for example: 'apples'"),
+        ("The video contains 3 frames sampled at 0.0, 2.1, 4.2 seconds. 5 - 9 s", "The 5 - 9 s"),
+        ("This frame is sampled at 2.0 second.", "This"),
+    ],
+)
+def test_examples_and_frame_times_without_a_prompt(text: str, rest: str) -> None:
+    assert " ".join(without_echo(text).split()) == rest
+
+
+def test_prompts_are_those_that_reports_name() -> None:
+    """A changed word changes scores; `sha256sum $(find . -name "*.txt" | sort)` in prompts/ writes the list anew."""
+    lines = (Path(__file__).parents[1] / "golden" / "prompts.sha256").read_text().splitlines()
+    known = {name.removeprefix("./"): sha for sha, name in (line.split() for line in lines)}
+    found = {path.relative_to(PROMPTS).as_posix(): path.read_bytes() for path in PROMPTS.rglob("*.txt")}
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in found.items()} == known

@@ -1,0 +1,188 @@
+"""Finding times and intervals of time in a text; `parsing.py` makes answers of them.
+
+Times are read in one way for all tasks: `12`, `12.5`, `12s`, `12.5 seconds`, `1:09`, `00:00:18`, `2 minutes`,
+`1 min 20 s`, `the 12th second`. Other ordinals ("the 2nd step"), percentages and numbers inside words are no times.
+Every pattern is bounded in length, so the time taken is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+CONTEXT = 40  # characters around a time that say what it means
+_MAX_GAP = 60  # characters between the two times of an interval
+
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹘﹣－", "-"))
+
+_NUMBER = r"[0-9]{1,7}(?:\.[0-9]{1,20})?"
+_SECONDS_UNIT = r"(?:seconds?|secs?|s)"
+_MINUTES_UNIT = r"(?:minutes?|mins?|m)"
+_ORDINAL = r"[0-9]{1,5}(?:st|nd|rd|th)\b"
+_TIME = re.compile(
+    r"(?<!\w)(?<![^a-zA-Z.)\]]\.)(?<!\A\.)(?<![0-9]:)"  # "end.5 s" is a time, ".5" and "2.5.1" are none
+    r"(?:(?:(?P<hours>[0-9]{1,2}):)?(?P<minutes>[0-9]{1,3}):(?P<rest>[0-9]{2}(?:\.[0-9]{1,20})?)"
+    rf"|(?P<min>{_NUMBER}) ?-?{_MINUTES_UNIT}(?:,? (?:and )?|)(?P<sec>{_NUMBER}) ?{_SECONDS_UNIT}"
+    rf"|(?P<onlymin>{_NUMBER}) ?(?:minutes?|mins?)"
+    rf"|(?P<number>{_NUMBER})(?P<unit>[ -]?{_SECONDS_UNIT}(?!\w))?)"
+    r"(?![\w%]| %|\.[0-9]|:[0-9])"
+    rf"|(?<!\w)(?P<ordinal>[0-9]{{1,5}})(?:st|nd|rd|th)(?=(?:(?: ?[,-] ?| )(?:(?:and|to|until) )?(?:the )?{_ORDINAL})"
+    r"{0,20} seconds?\b)(?: seconds?)?",
+    re.IGNORECASE,
+)
+
+_LIST_NUMBER = re.compile(r"(?:^|\n)[0-9]{1,3}[.)] ")
+_FILLER = r"(?:(?:the|about|around|approximately|roughly|at|second|seconds|timestamp|time|t ?=|=|~) ?){0,4}"
+_UNIT_ENDS = r"(?:\.(?= ?[a-z-])|-?(?: second)? (?:mark|point))?"  # "5 sec. to 9 sec.", "the 5 second mark"
+_RANGE_GAP = re.compile(
+    rf"{_UNIT_ENDS}[>\])*]{{0,2}} {{0,2}}(?:-{{1,2}}>?|[~→…]|\.{{2,3}}|to|until|till|through|up to|and until) {{0,2}}"
+    rf"{_FILLER}[<\[(*]{{0,2}}",
+    re.IGNORECASE,
+)
+_AND_GAP = re.compile(rf"{_UNIT_ENDS} ?,? ?(?:and|&) {_FILLER}", re.IGNORECASE)
+_COMMA_GAP = re.compile(r" ?[,;] ?")
+_BETWEEN = re.compile(rf"\b(?:between|from) {_FILLER}$", re.IGNORECASE)
+_OPEN_BRACKET = re.compile(r"[\[(<] ?$")
+
+# Intervals that a sentence tells. An underscore may follow: "start_time".
+_START = r"(?<![a-z])(?:start(?:s|ed|ing)?|begin(?:s|ning)?|began|onset)(?![a-z])"
+_END = r"(?<![a-z])(?:(?:end|finish|stop|conclud|terminat)(?:e?s?|ed|p?ing|ped))(?![a-z])"
+_SAYS_START = re.compile(rf"{_START}|\bfrom\b", re.IGNORECASE)
+_SAYS_END = re.compile(rf"{_END}|\b(?:until|to)\b", re.IGNORECASE)
+_STARTS = re.compile(_START, re.IGNORECASE)  # for "ends at 10 s and begins at 4 s"
+_ENDS = re.compile(_END, re.IGNORECASE)
+_IS_AT = rf"(?:[ _]?(?:time|timestamp|second))?[\"']?(?: is)?(?: at| from| by| in| on|:|=)? ?[\"']?{_FILLER}"
+_STARTS_AT = re.compile(rf"{_START}{_IS_AT}$", re.IGNORECASE)
+_AND_ENDS_AT = re.compile(
+    rf"{_UNIT_ENDS}[\"',;.]{{0,2}}[ \n]{{0,2}}(?:and )?(?:it |the )?[\"']?{_END}{_IS_AT}", re.IGNORECASE
+)
+
+_SINGLE_LEAD = re.compile(
+    r"(?:^|\b(?:at|in|on|around|about|near|is|second|seconds|timestamp|time|after|from)[: ]) ?$", re.IGNORECASE
+)
+_THINGS = re.compile(r" (?!(?:and|as|during|for|in|is|of|on|or|then|when|where|while|with)\b)[a-z]{2}", re.IGNORECASE)
+
+
+class Time(NamedTuple):
+    """A number that can be a time, and where it stands in the cleaned text."""
+
+    seconds: float
+    start: int
+    end: int
+    unit: str  # "clock", "minutes", "seconds" or "" for a bare number
+    text: str
+
+
+class Mark(NamedTuple):
+    """One interval in the text, `start_s` <= `end_s` in seconds; `single` when only one time was said."""
+
+    start_s: float
+    end_s: float
+    start: int
+    end: int
+    first: Time
+    last: Time
+    single: bool
+
+
+def clean(text: str) -> str:
+    """Runs of white space become one newline, two spaces or one space; dashes of all kinds become '-'."""
+    shorter = re.sub(
+        r"\s{2,}|[^\S ]", lambda m: "\n" if "\n" in m[0] or "\r" in m[0] else " " * min(len(m[0]), 2), text
+    )
+    return shorter.strip().translate(_DASHES)
+
+
+def has_words(text: str) -> bool:
+    """Whether two letters stand side by side."""
+    return re.search(r"[^\W\d_]{2}", text) is not None
+
+
+def find_times(cleaned: str) -> list[Time]:
+    """Every number that can be a time, in order; "1-2 minutes" gives both numbers in minutes."""
+    times: list[Time] = []
+    for match in _TIME.finditer(cleaned):
+        seconds, unit = _seconds_of(match)
+        if not unit and _LIST_NUMBER.match(cleaned, max(0, match.start() - 1)):
+            continue
+        if unit == "minutes" and times and not times[-1].unit:
+            gap = cleaned[times[-1].end : match.start()]
+            if len(gap) <= _MAX_GAP and _RANGE_GAP.fullmatch(gap):
+                times[-1] = times[-1]._replace(seconds=times[-1].seconds * 60, unit="minutes")
+        times.append(Time(seconds, match.start(), match.end(), unit, match[0]))
+    return times
+
+
+def _seconds_of(match: re.Match[str]) -> tuple[float, str]:
+    if match.lastgroup == "number":
+        return float(match[0]), ""
+    if match["rest"]:
+        return 3600 * int(match["hours"] or 0) + 60 * int(match["minutes"]) + float(match["rest"]), "clock"
+    if match["min"]:
+        return 60 * float(match["min"]) + float(match["sec"]), "clock"
+    if match["onlymin"]:
+        return 60 * float(match["onlymin"]), "minutes"
+    return float(match["number"] or match["ordinal"]), "seconds"
+
+
+def find_marks(cleaned: str, times: list[Time], spoken: bool) -> list[Mark]:
+    """Join neighbouring times that the words between them make an interval, from left to right; others stay single.
+
+    `spoken` joins over any words that fit ("starts at 5 s, and I think that it ends at 9 s"); without it, for
+    captions, which are full of such words, the two times must say nothing else ("starting at 5 s and ending at 9 s").
+    """
+    marks: list[Mark] = []
+    index = 0
+    while index < len(times):
+        left = times[index]
+        right = times[index + 1] if index + 1 < len(times) else None
+        joined = right is not None and _is_range(cleaned, left, right, times[index - 1].end if index else 0, spoken)
+        last = right if right is not None and joined else left
+        low, high = min(left.seconds, last.seconds), max(left.seconds, last.seconds)
+        marks.append(Mark(low, high, left.start, last.end, left, last, not joined))
+        index += 2 if joined else 1
+    return marks
+
+
+def _is_range(cleaned: str, left: Time, right: Time, previous_end: int, spoken: bool) -> bool:
+    gap = cleaned[left.end : right.start]
+    if len(gap) > _MAX_GAP or not gap.strip():
+        return False
+    if _RANGE_GAP.fullmatch(gap):
+        return True
+    before = cleaned[max(previous_end, left.start - _MAX_GAP) : left.start]
+    if _AND_GAP.fullmatch(gap):
+        return bool(_BETWEEN.search(before))
+    if _COMMA_GAP.fullmatch(gap):
+        return bool(_OPEN_BRACKET.search(before)) and cleaned[right.end : right.end + 2].lstrip()[:1] in {"]", ")", ">"}
+    if _AND_ENDS_AT.fullmatch(gap) and (spoken or _STARTS_AT.search(before)):
+        return True
+    return spoken and _tells_a_range(before, gap)
+
+
+def _tells_a_range(before: str, gap: str) -> bool:
+    if _SAYS_END.search(gap) and not _SAYS_START.search(gap):
+        return bool(_SAYS_START.search(before))
+    return bool(
+        _STARTS.search(gap) and not _SAYS_END.search(gap) and _ENDS.search(before) and not _SAYS_START.search(before)
+    )
+
+
+def reads_as_time(cleaned: str, time: Time) -> bool:
+    """Whether a bare number among words is meant as a time: a decimal, or behind "at", "in", ..."""
+    before = cleaned[max(0, time.start - CONTEXT) : time.start]
+    after = cleaned[time.end : time.end + 2].lstrip(" ")
+    closed = after[:1] in {"", ".", ",", ";", ")", "]", "\n"}
+    return closed and ("." in time.text or bool(_SINGLE_LEAD.search(before)))
+
+
+def shares_unit(cleaned: str, left: Time, right: Time) -> bool:
+    """Whether `left`, a bare number, has the unit of `right`: "at 12 and 19 seconds"."""
+    gap = cleaned[left.end : right.start]
+    return bool(right.unit) and len(gap) <= _MAX_GAP and bool(_AND_GAP.fullmatch(gap) or _COMMA_GAP.fullmatch(gap))
+
+
+def counts_things(cleaned: str, mark: Mark) -> bool:
+    """Whether an interval without unit counts something else than seconds ("2 to 3 people")."""
+    bare = not (mark.first.unit or mark.last.unit) and "." not in mark.first.text + mark.last.text
+    return bare and bool(_THINGS.match(cleaned[mark.end : mark.end + CONTEXT]))
