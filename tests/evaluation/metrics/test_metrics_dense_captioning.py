@@ -41,74 +41,77 @@ def meteor():
         yield process
 
 
-@pytest.fixture
-def shared_meteor(meteor: captions.Meteor, monkeypatch: pytest.MonkeyPatch) -> captions.Meteor:
-    """Let `score_dense_captions` use the running process instead of starting its own."""
-
-    class Borrowed:
-        def __enter__(self) -> captions.Meteor:
-            return meteor
-
-        def __exit__(self, *_: object) -> None:
-            return None
-
-    monkeypatch.setattr(dense_captioning, "Meteor", Borrowed)
-    return meteor
-
-
-def test_published_numbers(shared_meteor: captions.Meteor) -> None:
-    scores = score_dense_captions(*golden())
+def test_published_numbers(meteor: captions.Meteor) -> None:
+    scores = score_dense_captions(*golden(), meteor)
     published = json.loads((GOLDEN / "dvc_metrics.json").read_text())
-    for name in set(scores) - {"found", "parsed", "expected", "SODA_c_aligned"}:
+    own = {name for name in scores if name.startswith(("F1@", "Paragraph_"))}
+    for name in set(scores) - own - {"found", "parsed", "expected", "SODA_c_aligned"}:
         assert scores[name] == pytest.approx(published[PUBLISHED_NAMES.get(name, name)], abs=1e-4), name
     assert (scores["found"], scores["parsed"], scores["expected"]) == (104.0, 104.0, 104.0)
 
 
-def test_order_of_videos_and_predictions_does_not_matter(shared_meteor: captions.Meteor) -> None:
+def test_order_of_videos_and_predictions_does_not_matter(meteor: captions.Meteor) -> None:
     predictions, ground_truth = golden()
-    before = score_dense_captions(predictions, ground_truth)
+    before = score_dense_captions(predictions, ground_truth, meteor)
     rng = random.Random(0)
     items = list(predictions.items())
     rng.shuffle(items)
     rng.shuffle(ground_truth["annotations"])
     for _, events in items:
         rng.shuffle(events)
-    assert score_dense_captions(dict(items), ground_truth) == pytest.approx(before, abs=1e-9)
+    assert score_dense_captions(dict(items), ground_truth, meteor) == before
 
 
-def test_perfect_predictions(shared_meteor: captions.Meteor) -> None:
+def test_perfect_predictions(meteor: captions.Meteor) -> None:
     perfect = {"v": [event(0, 10, CAPTIONS[0] + "."), event(10, 30, CAPTIONS[1].upper())]}
-    scores = score_dense_captions(perfect, {"annotations": [video()]})
+    scores = score_dense_captions(perfect, {"annotations": [video()]}, meteor)
     assert scores["F1"] == scores["Precision@0.9"] == scores["Recall@0.3"] == 1.0
     assert scores["METEOR"] == pytest.approx(1.0)
     assert scores["SODA_c"] == scores["SODA_c_aligned"] == pytest.approx(1.0)
     assert scores["CIDEr"] == pytest.approx(10.0)
+    assert scores["F1@0.9"] == 1.0
+    assert scores["Paragraph_METEOR"] == pytest.approx(1.0)
 
 
-def test_by_hand(shared_meteor: captions.Meteor) -> None:
+def test_by_hand(meteor: captions.Meteor) -> None:
     """IoU of the first is exactly 0.5 (no match at 0.5), the second is disjoint; SODA_c = 2 x 0.5 x 1 / (2 + 2)."""
     scores = score_dense_captions(
-        {"v": [event(0, 5, CAPTIONS[0]), event(40, 50, CAPTIONS[1])]}, {"annotations": [video()]}
+        {"v": [event(0, 5, CAPTIONS[0]), event(40, 50, CAPTIONS[1])]}, {"annotations": [video()]}, meteor
     )
     assert (scores["Precision@0.3"], scores["Precision@0.5"]) == (0.5, 0.0)
     assert scores["F1"] == pytest.approx(0.125)
     assert scores["SODA_c"] == pytest.approx(0.25)
+    assert (scores["F1@0.3"], scores["F1@0.5"]) == (0.5, 0.0)
 
 
-def test_videos_without_predictions_score_zero(shared_meteor: captions.Meteor) -> None:
+def test_paragraphs_ignore_times_and_keep_their_order(meteor: captions.Meteor) -> None:
+    """All captions are right and in order, no time is; of two videos the other one says nothing."""
+    late = {"v": [event(70, 80, CAPTIONS[1]), event(50, 60, CAPTIONS[0])]}
+    other = video("w", captions=["one red box here", "two blue boxes there"])
+    scores = score_dense_captions(late, {"annotations": [video(), other]}, meteor)
+    assert scores["Paragraph_CIDEr"] == pytest.approx(5.0)
+    alone = score_dense_captions(late, {"annotations": [video()]}, meteor)["Paragraph_METEOR"]
+    assert alone == pytest.approx(1.0)
+    assert 0.1 < scores["Paragraph_METEOR"] < 0.9
+    assert scores["METEOR"] == scores["CIDEr"] == 0.0
+    swapped = {"v": [event(50, 60, CAPTIONS[1]), event(70, 80, CAPTIONS[0])]}
+    assert score_dense_captions(swapped, {"annotations": [video()]}, meteor)["Paragraph_METEOR"] < 1.0
+
+
+def test_videos_without_predictions_score_zero(meteor: captions.Meteor) -> None:
     """Of four videos one is perfect, one has an empty list, two have no entry: everything is divided by four."""
     perfect = {"a": [event(0, 10, CAPTIONS[0]), event(10, 30, CAPTIONS[1])], "b": []}
-    scores = score_dense_captions(perfect, {"annotations": [video(name) for name in "abcd"]})
+    scores = score_dense_captions(perfect, {"annotations": [video(name) for name in "abcd"]}, meteor)
     assert scores["F1"] == scores["Recall"] == 0.25
     assert scores["SODA_c"] == pytest.approx(0.25)
     assert scores["predictions_per_video"] == 0.5
     assert (scores["found"], scores["parsed"], scores["expected"]) == (2.0, 1.0, 4.0)
 
 
-def test_strange_captions_do_not_stop_meteor(shared_meteor: captions.Meteor) -> None:
+def test_strange_captions_do_not_stop_meteor(meteor: captions.Meteor) -> None:
     strange = ["", "...", "|||", "SCORE ||| a", "a\nb\u2028c", "\ud800", "\u200b", "中文 éà", "a\x00b"]
     events = [event(0, 10, caption) for caption in strange]
-    scores = score_dense_captions({"v": events}, {"annotations": [video()]})
+    scores = score_dense_captions({"v": events}, {"annotations": [video()]}, meteor)
     assert 0 <= scores["METEOR"] < 0.1
     assert scores["predictions_per_video"] == len(strange)
 
@@ -160,10 +163,18 @@ def test_process_ends_on_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_dead_process_is_an_error() -> None:
-    process = captions.Meteor()
-    process.__exit__(None, None, None)
-    with pytest.raises((TimeChatError, ValueError)):
+    with captions.Meteor() as process:
+        process.start()
+    with pytest.raises(TimeChatError, match="was ended"):
         process.segment_scores([("a", "b")])
+
+
+def test_killed_process_is_an_error() -> None:
+    with captions.Meteor() as process:
+        process.start()
+        process._process.kill()
+        with pytest.raises(TimeChatError, match=r"gave no score|ended early"):
+            process.segment_scores([("a", "b")])
 
 
 @pytest.mark.parametrize(
@@ -178,6 +189,20 @@ def test_dead_process_is_an_error() -> None:
 )
 def test_alignment_by_hand(weights: list[list[float]], expected: float) -> None:
     assert dense_captioning.align_in_order(np.array(weights, dtype=float)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("joined", "count", "captions"),
+    [
+        ("cut the bread. add 2.5 cups.", 2, ["cut the bread.", "add 2.5 cups."]),
+        ("he runs.  he falls.", 2, ["he runs.", "he falls."]),
+        ("he runs fast.he falls down.", 2, ["he runs fast.", "he falls down."]),
+        ("he runs fast. . . he falls down.", 2, ["he runs fast.", "he falls down."]),
+        ("one. two", 3, ["one.", "two."]),  # the caller says that they are too few
+    ],
+)
+def test_captions_that_were_joined(joined: str, count: int, captions: list[str]) -> None:
+    assert dense_captioning.split_captions(joined, count) == captions
 
 
 def test_pure_cap_is_split_at_full_stops() -> None:

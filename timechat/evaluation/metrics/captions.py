@@ -22,7 +22,7 @@ from timechat.errors import TimeChatError
 CaptionPair = tuple[str, str]  # (hypothesis, reference), both tokenized
 
 UNMATCHED = "qxzvkjwqpzxvqkjz"  # a reference that no caption can match
-_EMPTY = "zqjxkvwzzqpxjvkq"  # stands for a caption without words: METEOR cannot read an empty field
+NO_WORDS = "zqjxkvwzzqpxjvkq"  # stands for a caption without words: METEOR cannot read an empty field
 _WRITE_BYTES = 8192  # less than a pipe holds, so that neither side waits for the other
 _EVAL_SEGMENTS = 500
 
@@ -71,17 +71,36 @@ def tokenize(captions: Sequence[str]) -> list[str]:
         raise TimeChatError(f"PTB tokenizer: {len(lines)} lines for {len(captions)} captions; Java says: {detail}")
     punctuation = set(_ptb_package.PUNCTUATIONS)
     words = ([word for word in line.split() if word not in punctuation] for line in lines)
-    return [" ".join(line).replace("|||", "") or _EMPTY for line in words]
+    return [" ".join(line).replace("|||", "") or NO_WORDS for line in words]
 
 
 class Meteor:
     """One METEOR process, to be used in a `with` block; it ends with the block, also on an error.
 
-    Statistics of a pair are computed once, so asking for the same pair again costs nothing.
+    The process starts when it is first needed, and loads its tables for ten seconds and more; `start` begins that
+    early. Statistics of a pair are computed once, so asking for the same pair again costs nothing.
     """
 
     def __init__(self) -> None:
         self._stats: dict[CaptionPair, str] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = False
+
+    def __enter__(self) -> Meteor:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended = True
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def start(self) -> None:
+        """Start the process, unless it runs; returns at once. Raises TimeChatError: no Java, or the block is over."""
+        if self._ended:
+            raise TimeChatError("METEOR: its process was ended; use it inside of its with block")
+        if self._process is not None:
+            return
         jar = _jar(_meteor_package.__file__, _meteor_package.METEOR_JAR)
         command = [java_executable(), "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Xmx2G", "-jar", jar]
         self._process = subprocess.Popen(
@@ -92,26 +111,18 @@ class Meteor:
             stderr=subprocess.DEVNULL,
         )
 
-    def __enter__(self) -> Meteor:
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.communicate()
-
     def segment_scores(self, pairs: Iterable[CaptionPair]) -> dict[CaptionPair, float]:
         """METEOR (a fraction) of each distinct pair on its own."""
         pairs = list(dict.fromkeys(pairs))
         self._prepare(pairs)
-        scores: list[float] = []
-        for start in range(0, len(pairs), _EVAL_SEGMENTS):
-            scores += self._evaluate(pairs[start : start + _EVAL_SEGMENTS])[:-1]
+        parts = [pairs[start : start + _EVAL_SEGMENTS] for start in range(0, len(pairs), _EVAL_SEGMENTS)]
+        scores = [score for part in self._evaluate(parts) for score in part[:-1]]
         return dict(zip(pairs, scores, strict=True))
 
     def corpus_scores(self, corpora: Sequence[Sequence[CaptionPair]]) -> list[float]:
         """METEOR of each corpus (a list of pairs) as a whole: statistics are summed before the score is taken."""
         self._prepare(list(dict.fromkeys(pair for pairs in corpora for pair in pairs)))
-        return [self._evaluate(pairs)[-1] for pairs in corpora]
+        return [scores[-1] for scores in self._evaluate(corpora)]
 
     def _prepare(self, pairs: Sequence[CaptionPair]) -> None:
         new = [pair for pair in pairs if pair not in self._stats]
@@ -121,11 +132,17 @@ class Meteor:
             for pair in new[start:end]:
                 self._stats[pair] = self._read()
 
-    def _evaluate(self, pairs: Sequence[CaptionPair]) -> list[float]:
-        self._write(("EVAL ||| " + " ||| ".join(self._stats[pair] for pair in pairs) + "\n").encode())
-        return [float(self._read()) for _ in range(len(pairs) + 1)]
+    def _evaluate(self, corpora: Sequence[Sequence[CaptionPair]]) -> list[list[float]]:
+        """Of each corpus the scores of its pairs, and that of the whole."""
+        lines = [("EVAL ||| " + " ||| ".join(self._stats[pair] for pair in pairs) + "\n").encode() for pairs in corpora]
+        scores: list[list[float]] = []
+        for start, end in _chunks(lines):
+            self._write(b"".join(lines[start:end]))
+            scores += [[float(self._read()) for _ in range(len(pairs) + 1)] for pairs in corpora[start:end]]
+        return scores
 
     def _write(self, data: bytes) -> None:
+        self.start()
         try:
             self._process.stdin.write(data)  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]

@@ -1,11 +1,11 @@
 """Dense video captioning (YouCook2, ActivityNet): SODA_c, CIDEr, METEOR, precision, recall and F1, as fractions.
 
-Every score is computed per video and averaged over *all* videos of the ground truth. The rules are those of the
-published scorer (checked to 1e-4):
+But for the paragraph scores, every score is computed per video and averaged over *all* videos of the ground truth. The
+rules are those of the published scorer (checked to 1e-4):
 
 - A prediction and a true event match when their IoU is *greater* than 0.3, 0.5, 0.7, 0.9. Precision is the share of
   predictions with a match, recall the share of events with one. F1 is taken per video from the precision and recall
-  averaged over the four thresholds.
+  averaged over the four thresholds; "F1@0.3" ... from those at one threshold.
 - CIDEr and METEOR of a video at a threshold are corpus scores over all matched pairs; a prediction without a match
   counts as a pair whose reference nothing can match. They are averaged over thresholds.
 - SODA_c (Fujita et al., ECCV 2020) is the F1 of the best order-preserving one-to-one alignment under IoU x METEOR.
@@ -14,21 +14,27 @@ published scorer (checked to 1e-4):
   "2", ...: from the 11th prediction on, a prediction is weighed with the caption of another. "SODA_c" keeps that, since
   the numbers of the literature have it; "SODA_c_aligned" is the same score without the mix-up. Up to ten predictions
   a video the two are equal. Predictions are ordered by time first, so their order in the file does not matter.
+- "Paragraph_CIDEr" and "Paragraph_METEOR" are corpus scores over videos: all captions of a video, joined in the order
+  of time, against the true ones. Times play no other part. A video without predictions says nothing.
+
+Videos are scored in the order of their names, so the scores are the same bits whatever the order of the files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from timechat.errors import AnnotationError, PredictionError
-from timechat.evaluation.metrics.captions import UNMATCHED, CaptionPair, Meteor, cider, tokenize
+from timechat.evaluation.metrics.captions import NO_WORDS, UNMATCHED, CaptionPair, Meteor, cider, tokenize
 from timechat.evaluation.metrics.intervals import check_known_ids, interval_iou, read_interval
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
+SHORTEST_CAPTION = 5  # characters: what is not longer is no caption, when captions are told apart by full stops
 
 Event = tuple[float, float, str]  # start, end in seconds, caption
 
@@ -65,7 +71,9 @@ class _Video:
 
 
 def score_dense_captions(
-    predictions: Mapping[str, Sequence[Mapping[str, Any]]], ground_truth: Mapping[str, Any]
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]],
+    ground_truth: Mapping[str, Any],
+    meteor: Meteor | None = None,
 ) -> dict[str, float]:
     """Score predicted events and captions of every video. A video without predictions scores 0 everywhere.
 
@@ -73,11 +81,13 @@ def score_dense_captions(
         predictions: {"<image_id>": [{"timestamp": [start, end], "caption": str}, ...]} in seconds.
         ground_truth: {"annotations": [{"image_id", "segments": [[start, end], ...], and either "captions": [str, ...]
             or "pure_cap": all captions, joined by ". "}]}.
+        meteor: a METEOR process to use, for several calls in a row; None starts one and ends it.
 
     Returns:
-        Fractions "SODA_c", "SODA_c_aligned", "CIDEr", "METEOR", "F1", "Precision@0.3" ... "Recall@0.9", their means
-        "Precision", "Recall"; "predictions_per_video"; the counts "found" (videos with an entry), "parsed" (those
-        with at least one event) and "expected".
+        Fractions "SODA_c", "SODA_c_aligned", "CIDEr", "METEOR", "F1", "Precision@0.3" ... "Recall@0.9" ... "F1@0.9",
+        "Precision" and "Recall" (means over thresholds), "Paragraph_CIDEr", "Paragraph_METEOR";
+        "predictions_per_video"; the counts "found" (videos with an entry), "parsed" (those with at least one event)
+        and "expected".
 
     Raises:
         PredictionError: an id that the ground truth does not have, or a broken event.
@@ -86,7 +96,7 @@ def score_dense_captions(
     """
     truth = _read_ground_truth(ground_truth)
     check_known_ids(predictions, truth)
-    events = {key: _read_predictions(key, value) for key, value in predictions.items()}
+    events = {key: _read_predictions(key, predictions[key]) for key in sorted(predictions)}
     parsed = {key: value for key, value in events.items() if value}
     counts = {
         "predictions_per_video": sum(map(len, parsed.values())) / len(truth),
@@ -95,12 +105,15 @@ def score_dense_captions(
         "expected": float(len(truth)),
     }
     if not parsed:
-        return _mean_scores([], [], [], len(truth)) | counts
-    with Meteor() as meteor:  # first of all: it loads its tables while the captions are tokenized
-        videos = _tokenized_videos(parsed, truth)
-        captions = _caption_scores(videos, meteor)
-        soda = _soda_scores(videos, meteor)
-    return _mean_scores([_detection_scores(video.iou) for video in videos], captions, soda, len(truth)) | counts
+        return _mean_scores([], [], [], len(truth)) | {"Paragraph_CIDEr": 0.0, "Paragraph_METEOR": 0.0} | counts
+    with Meteor() if meteor is None else nullcontext(meteor) as running:
+        running.start()  # it loads its tables while the captions are tokenized
+        videos, unseen = _tokenized_videos(parsed, truth)
+        captions = _caption_scores(videos, running)
+        soda = _soda_scores(videos, running)
+        paragraphs = _paragraph_scores(videos, unseen, running)
+    detection = [_detection_scores(video.iou) for video in videos]
+    return _mean_scores(detection, captions, soda, len(truth)) | paragraphs | counts
 
 
 def align_in_order(weights: np.ndarray) -> float:
@@ -117,9 +130,14 @@ def _detection_scores(iou: np.ndarray) -> dict[str, float]:
     precision = {t: float((iou > t).any(axis=1).mean()) for t in IOU_THRESHOLDS}
     recall = {t: float((iou > t).any(axis=0).mean()) for t in IOU_THRESHOLDS}
     p, r = (sum(x.values()) / len(IOU_THRESHOLDS) for x in (precision, recall))
-    scores = {"F1": 2 * p * r / (p + r) if p + r else 0.0, "Precision": p, "Recall": r}
+    scores = {"F1": _f1(p, r), "Precision": p, "Recall": r}
     scores |= {f"Precision@{t}": value for t, value in precision.items()}
-    return scores | {f"Recall@{t}": value for t, value in recall.items()}
+    scores |= {f"Recall@{t}": value for t, value in recall.items()}
+    return scores | {f"F1@{t}": _f1(precision[t], recall[t]) for t in IOU_THRESHOLDS}
+
+
+def _f1(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _caption_scores(videos: Sequence[_Video], meteor: Meteor) -> list[tuple[float, float]]:
@@ -166,11 +184,20 @@ def _mean_scores(
     return {name: float(total) / videos for name, total in totals.items()}
 
 
-def _tokenized_videos(predicted: Mapping[str, list[Event]], truth: Mapping[str, list[Event]]) -> list[_Video]:
-    """Tokenize all captions in one call and lay out the videos that have predictions."""
-    texts = list(dict.fromkeys(e[2] for key in predicted for e in (*predicted[key], *truth[key])))
+def _paragraph_scores(videos: Sequence[_Video], unseen: Sequence[str], meteor: Meteor) -> dict[str, float]:
+    """Corpus scores of whole paragraphs; `unseen`: the true paragraphs of the videos without predictions."""
+    pairs = [(" ".join(video.predicted), " ".join(video.true)) for video in videos]
+    pairs += [(NO_WORDS, paragraph) for paragraph in unseen]
+    return {"Paragraph_CIDEr": cider(pairs), "Paragraph_METEOR": meteor.corpus_scores([pairs])[0]}
+
+
+def _tokenized_videos(
+    predicted: Mapping[str, list[Event]], truth: Mapping[str, list[Event]]
+) -> tuple[list[_Video], list[str]]:
+    """Tokenize all captions in one call; lay out the videos that have predictions, and the others' true paragraphs."""
+    texts = sorted({e[2] for events in (*predicted.values(), *truth.values()) for e in events})
     tokens = dict(zip(texts, tokenize(texts), strict=True))
-    return [
+    videos = [
         _Video(
             predicted=[tokens[e[2]] for e in events],
             true=[tokens[e[2]] for e in truth[key]],
@@ -178,6 +205,24 @@ def _tokenized_videos(predicted: Mapping[str, list[Event]], truth: Mapping[str, 
         )
         for key, events in predicted.items()
     ]
+    unseen = [" ".join(tokens[e[2]] for e in truth[key]) for key in sorted(truth.keys() - predicted.keys())]
+    return videos, unseen
+
+
+def split_captions(joined: str, count: int) -> list[str]:
+    """Captions that were joined by ". ", each with a full stop.
+
+    Where that does not give as many as there should be, every full stop ends a caption, and what has five characters
+    or fewer is none: so the published code reads the captions of ActivityNet.
+
+    Returns:
+        `count` captions, or another number when neither rule gives as many.
+    """
+    captions = [part.strip() for part in joined.split(". ")]
+    if len(captions) != count:
+        published = [part.strip() for part in joined.split(".") if len(part) > SHORTEST_CAPTION]
+        captions = published if len(published) == count else captions
+    return [caption.removesuffix(".") + "." for caption in captions]
 
 
 def _read_predictions(key: str, events: Sequence[Mapping[str, Any]]) -> list[Event]:
@@ -212,7 +257,7 @@ def _events_of_row(row: Mapping[str, Any], where: str) -> list[Event]:
     if row.get("captions") is not None:
         captions = list(row["captions"])
     elif isinstance(row.get("pure_cap"), str):
-        captions = [part.strip().removesuffix(".") + "." for part in row["pure_cap"].split(". ")]
+        captions = split_captions(row["pure_cap"], len(row["segments"]))
     else:
         raise AnnotationError(f'{where}: neither "captions" nor "pure_cap" is there')
     if len(captions) != len(row["segments"]):
