@@ -296,6 +296,8 @@ def _model_conflicts(model: DictConfig) -> Iterator[str]:
     for key in ("vit_precision", "llama_precision"):
         if model[key] not in ("auto", "fp32", "fp16", "bf16"):
             yield f"model.{key}={model[key]}: choose auto, fp32, fp16 or bf16"
+    if model.initialization not in ("published", "fan_in"):
+        yield f"model.initialization={model.initialization}: choose published or fan_in"
     yield from _out_of_range("model", model, _MODEL_LIMITS)
     if model.low_resource and not model.freeze_llama:
         yield "model.low_resource=true holds LLaMA in 8 bits, which cannot be trained: set model.freeze_llama=true"

@@ -45,6 +45,7 @@ class DatasetBuilder:
             stride=model.stride,
             window_size=model.window_size,
             num_video_query_token=model.num_video_query_token,
+            list_seconds=model.list_seconds,
         )
         return InstructionDataset(
             self.name,

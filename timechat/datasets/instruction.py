@@ -65,6 +65,7 @@ class TokenBudget:
     stride: int
     window_size: int
     num_video_query_token: int
+    list_seconds: bool = True
 
     def video_tokens(self, num_frames: int) -> int:
         """LLaMA embeddings of a video of `num_frames` frames."""
@@ -124,6 +125,7 @@ class InstructionDataset(torch.utils.data.Dataset):
             self.budget.tokenizer,
             num_video_tokens=self.budget.video_tokens(len(frames)),
             max_txt_len=self.budget.max_txt_len,
+            list_seconds=self.budget.list_seconds,
         )
         if encoded.num_supervised == 0:
             raise EmptySupervisionError(

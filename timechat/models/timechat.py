@@ -20,6 +20,7 @@ from timechat.errors import ConfigError
 from timechat.models import llama as lm
 from timechat.models.checkpoints import load_configured_weights
 from timechat.models.eva_vit import build_eva_vit, encode_pixels
+from timechat.models.initialization import begin_at_fan_in
 from timechat.models.qformer import QFormer, QFormerConfig
 from timechat.models.video_qformer import encode_windows
 from timechat.registry import registry
@@ -52,6 +53,8 @@ class TimeChat(nn.Module):
         self._build_vision()
         self._build_qformers()
         self._build_llama(load_weights)
+        if cfg.initialization == "fan_in":
+            self._begin_at_fan_in()
         self._freeze()
         self.load_reports = load_configured_weights(self, cfg) if load_weights else []
 
@@ -129,6 +132,13 @@ class TimeChat(nn.Module):
                 llama.requires_grad_(True)
         self.llama_model = llama
         self.llama_proj = nn.Linear(cfg.qformer.hidden_size, lm.hidden_size(llama))
+
+    def _begin_at_fan_in(self) -> None:
+        """Everything but LLaMA, whose weights are in its folder."""
+        for part in (self.visual_encoder, self.Qformer, self.video_Qformer, self.llama_proj):
+            begin_at_fan_in(part)
+        for queries in (self.query_tokens, self.video_query_tokens):
+            nn.init.normal_(queries)
 
     def _freeze(self) -> None:
         """Freeze the parts that the config names; queries and positions belong to their Q-Former."""
@@ -327,7 +337,14 @@ class TimeChat(nn.Module):
         return [self.tokenizer.decode(row) for row in ids.tolist()]
 
     def _prompt_embeds(self, video: Tensor, seconds: Sequence[float] | None, prompt: str, system: str) -> Tensor:
-        ids = encode_prompt(prompt, seconds, self.tokenizer, num_video_tokens=len(video), system=system)
+        ids = encode_prompt(
+            prompt,
+            seconds,
+            self.tokenizer,
+            num_video_tokens=len(video),
+            system=system,
+            list_seconds=self.cfg.list_seconds,
+        )
         input_ids = torch.tensor([ids], device=video.device)
         is_video = input_ids == self.tokenizer.image_token_id
         return lm.embed_with_video(self.llama_model, input_ids, is_video, [video])[0]

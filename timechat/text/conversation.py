@@ -36,12 +36,12 @@ class EncodedConversation:
         return sum(label != IGNORE_INDEX for label in self.labels)
 
 
-def visual_text(seconds: Sequence[float] | None, num_video_tokens: int) -> str:
-    """The placeholder of a video with its sentence about seconds, or of an image (`seconds` is None)."""
+def visual_text(seconds: Sequence[float] | None, num_video_tokens: int, list_seconds: bool = True) -> str:
+    """The placeholder of a video, with the sentence that lists its seconds, or of an image (`seconds` is None)."""
     tokens = IMAGE_TOKEN * num_video_tokens
     if seconds is None:
         return f"<Image>{tokens}</Image> "
-    return f"<Video>{tokens}</Video> {video_sentence(seconds)}"
+    return f"<Video>{tokens}</Video> {video_sentence(seconds) if list_seconds else ''}"
 
 
 def first_turn(question: str, visual: str, system: str) -> str:
@@ -50,14 +50,20 @@ def first_turn(question: str, visual: str, system: str) -> str:
 
 
 def encode_prompt(
-    question: str, seconds: Sequence[float] | None, tokenizer: LlamaTokenizer, *, num_video_tokens: int, system: str
+    question: str,
+    seconds: Sequence[float] | None,
+    tokenizer: LlamaTokenizer,
+    *,
+    num_video_tokens: int,
+    system: str,
+    list_seconds: bool = True,
 ) -> list[int]:
     """Ids of a prompt for generation, `<s>` first, one `<ImageHere>` per video token.
 
     The published chat puts one more space between the sentence about seconds, which ends in one, and the question.
     Released weights were evaluated so: their greedy answers depend on it.
     """
-    text = first_turn(f" {question}", visual_text(seconds, num_video_tokens), system)
+    text = first_turn(f" {question}", visual_text(seconds, num_video_tokens, list_seconds), system)
     return tokenizer.encode(text)
 
 
@@ -69,6 +75,7 @@ def encode_conversation(
     num_video_tokens: int,
     max_txt_len: int,
     system: str = TRAINING_SYSTEM,
+    list_seconds: bool = True,
 ) -> EncodedConversation:
     """Ids and labels of a whole conversation, cut at `max_txt_len` ids; labels are set after the cut.
 
@@ -78,13 +85,14 @@ def encode_conversation(
         qa: turns with "q" and "a".
         seconds: the time of each frame in seconds, None for an image.
         num_video_tokens: how many embeddings the video turns into.
+        list_seconds: whether the prompt lists the frames' times (`model.list_seconds`).
 
     Raises:
         ConversationError: there is no turn, or the cut falls inside the video tokens.
     """
     if not qa:
         raise ConversationError("QA: a conversation needs at least one turn with q and a")
-    visual = visual_text(seconds, num_video_tokens)
+    visual = visual_text(seconds, num_video_tokens, list_seconds)
     text, full, answers = "", [], []
     for i, turn in enumerate(qa):
         text += first_turn(turn["q"], visual, system) if i == 0 else f"<s>[INST] {turn['q']} {_INST_END}"

@@ -32,17 +32,26 @@ def check_prompt(report: Report, model: DictConfig, seconds: Sequence[float], qu
         system = model.system_prompt or SYSTEM_PROMPT
         tokens = num_video_tokens(len(seconds), model.stride, model.num_video_query_token, model.window_size)
         section.say("the prompt as text:")
-        for line in abbreviated_prompt(question, seconds, tokens, system).splitlines():
+        for line in abbreviated_prompt(question, seconds, tokens, system, model.list_seconds).splitlines():
             section.say(f"    {line}")
-        ids = encode_prompt(question, seconds, tokenizer, num_video_tokens=tokens, system=system)
+        ids = encode_prompt(
+            question,
+            seconds,
+            tokenizer,
+            num_video_tokens=tokens,
+            system=system,
+            list_seconds=model.list_seconds,
+        )
         _show_ids(section, tokenizer, ids)
         _lengths(section, model, tokenizer, ids)
         _embedding_rows(section, model, tokenizer)
 
 
-def abbreviated_prompt(question: str, seconds: Sequence[float], num_tokens: int, system: str) -> str:
+def abbreviated_prompt(
+    question: str, seconds: Sequence[float], num_tokens: int, system: str, list_seconds: bool = True
+) -> str:
     """What `encode_prompt` encodes, with the run of video tokens told in words."""
-    text = first_turn(f" {question}", visual_text(seconds, num_tokens), system)
+    text = first_turn(f" {question}", visual_text(seconds, num_tokens, list_seconds), system)
     return text.replace(IMAGE_TOKEN * num_tokens, f"{IMAGE_TOKEN} x {num_tokens}")
 
 
