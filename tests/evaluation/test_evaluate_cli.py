@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,40 +12,18 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
-from helpers.videos import write_video
+from helpers.evaluations import ROOT, answers, arguments, error_of, scores, write_data
+from helpers.tiny import TINY, WEIGHTS
 
 import evaluate
-from timechat.evaluation.run import git_commit
-
-ROOT = Path(evaluate.__file__).parent
-ANNO = (
-    "a 0.0 1.0##a person opens a door.\na 1.0 2.0##a person sits down.\nb 0.5 1.5##a cat sleeps.\ngone 0.0 1.0##rain.\n"
-)
+from timechat.evaluation.record import git_commit
+from timechat.models import TimeChat
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two videos and an annotation file that names a third one."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "anno.txt").write_text(ANNO)
-    (folder / "videos").mkdir()
-    for name, frames in (("a", 20), ("b", 14)):
-        write_video(folder / "videos" / f"{name}.mp4", frames=frames)
-    return folder
-
-
-def arguments(data: Path, out: Path, *more: str, options: tuple[str, ...] = ()) -> list[str]:
-    required = ["--cfg-path", str(TINY / "config.yaml"), "--benchmark", "charades_sta"]
-    required += ["--anno-path", str(data / "anno.txt"), "--videos-dir", str(data / "videos"), "--output-dir", str(out)]
-    paths = [f"model.llama_model={LLAMA}", f"model.qformer_tokenizer={BERT}", f"model.ckpt={WEIGHTS}"]
-    machine = ["run.device=cpu", "run.num_workers=0"]
-    return [*required, "--max-new-tokens", "8", *more, "--options", *paths, *machine, *options]
-
-
-def answers(out: Path) -> dict[str, str]:
-    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
-    return {row["id"]: row["answer"] for row in rows}
+    """See `write_data`."""
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +35,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scores_and_report(finished: Path) -> None:
-    record: dict[str, Any] = json.loads((finished / "scores.json").read_text())
+    record: dict[str, Any] = scores(finished)
     assert record["counts"]["expected"] == 4
     assert record["counts"]["found"] == 3
     assert record["counts"]["unreadable_videos"] == 1
@@ -75,10 +54,11 @@ def test_scores_and_report(finished: Path) -> None:
     assert len(failures) == record["counts"]["unparsable"] == sum(record["failure_reasons"].values())
 
 
-def test_second_run_asks_nothing_and_prints_the_table(
+def test_second_run_loads_no_weights_and_prints_the_table(
     data: Path, finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timechat.models.TimeChat.answer", None)
+    """Also where one video cannot be read, and so has no answers."""
+    monkeypatch.setattr("timechat.evaluation.run.build_model", None)
     assert evaluate.main(arguments(data, finished)) == 0
     out = capsys.readouterr().out
     assert out.startswith("charades_sta")
@@ -89,18 +69,61 @@ def test_second_run_asks_nothing_and_prints_the_table(
 def test_two_processes_give_the_same_answers(data: Path, finished: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "evaluate.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    other = ("run.batch_size_eval=3", "run.num_workers=1")
     done = subprocess.run(
-        [*command, *arguments(data, tmp_path)],
+        [*command, *arguments(data, tmp_path, options=other)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert answers(tmp_path) == answers(finished)
     assert done.stdout.count("found / expected") == 1
-    record = json.loads((tmp_path / "scores.json").read_text())
+    record = scores(tmp_path)
     assert record["processes"] == 2
     assert record["videos_of_this_run"] == 2
-    assert record["scores"] == json.loads((finished / "scores.json").read_text())["scores"]
+    assert record["scores"] == scores(finished)["scores"]
     assert record["counts"]["unreadable_videos"] == 1
+
+
+KILLED = """
+import os, signal, sys
+import evaluate
+from timechat.models import TimeChat
+
+answer, asked = TimeChat.answer, []
+
+def dying(self, *arguments, **options):
+    asked.append(1)
+    if len(asked) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer(self, *arguments, **options)
+
+TimeChat.answer = dying
+evaluate.main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_continues(data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed outright at the third question: the same command asks that one alone, and ends as if nothing happened."""
+    command = [sys.executable, "-c", KILLED, *arguments(data, tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=240, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "scores.json").exists()
+    first = (tmp_path / "predictions.rank0.jsonl").read_text()
+    assert first.count("\n") == 2
+    asked: list[str] = []
+    answer = TimeChat.answer
+
+    def recorded(self: TimeChat, videos: Any, seconds: Any, prompts: list[str], **options: Any) -> list[str]:
+        asked.extend(prompts)
+        return answer(self, videos, seconds, prompts, **options)
+
+    monkeypatch.setattr(TimeChat, "answer", recorded)
+    assert evaluate.main(arguments(data, tmp_path)) == 0
+    assert len(asked) == 1
+    assert (tmp_path / "predictions.jsonl").read_text().startswith(first)
+    assert answers(tmp_path) == answers(finished)
+    assert scores(tmp_path)["scores"] == scores(finished)["scores"]
 
 
 def test_ckpt_takes_the_place_of_the_config(data: Path, finished: Path, tmp_path: Path) -> None:
@@ -110,17 +133,8 @@ def test_ckpt_takes_the_place_of_the_config(data: Path, finished: Path, tmp_path
     other = tmp_path / "checkpoint_3.pth"
     torch.save(content, other)
     assert evaluate.main(arguments(data, tmp_path / "out", "--ckpt", str(other))) == 0
-    assert json.loads((tmp_path / "out" / "scores.json").read_text())["checkpoint"]["ckpt"] == str(other)
+    assert scores(tmp_path / "out")["checkpoint"]["ckpt"] == str(other)
     assert answers(tmp_path / "out") != answers(finished)
-
-
-def error_of(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    assert evaluate.main(argv) == 1
-    captured = capsys.readouterr()
-    assert not captured.out
-    assert "Traceback" not in captured.err
-    return captured.err
 
 
 def test_other_settings_are_refused_before_weights_are_loaded(
@@ -145,7 +159,18 @@ def test_other_settings_are_refused_before_weights_are_loaded(
         (["--prompt-file", "nowhere.txt"], "nowhere.txt: cannot be read as a prompt file"),
         (["--top-p", "0.5"], "--top-p 0.5 does nothing without --temperature"),
         (["--temperature", "-1"], "--temperature -1.0"),
+        (["--temperature", "1", "--num-beams", "2"], "--num-beams 2 searches, --temperature 1.0 samples: choose one"),
+        (["--num-beams", "0"], "--num-beams 0: give 1 or more"),
+        (["--seed", "1"], "--seed 1 does nothing without --temperature"),
+        (["--seeds", "3"], "--seeds 3 does nothing without --temperature"),
+        (["--temperature", "1", "--seeds", "1"], "--seeds 1: give 2 or more"),
         (["--limit", "0"], "--limit 0"),
+        (["--ids", "0,9"], "1 of the ids are not there (9); correct --ids"),
+        (["--ids", " , "], "--ids  , : names no question"),
+        (["--asr", "nowhere"], "--asr nowhere: no such folder"),
+        (["--asr", str(TINY)], "holds no transcript of the 3 videos, for example none of a.mp4"),
+        (["--train-anno", "nowhere.txt"], "--train-anno nowhere.txt: no such file"),
+        (["--train-anno", str(TINY / "config.yaml")], "config.yaml: "),
         (["--clip-of-time", "start"], "only qvhighlights has clips"),
         (["--cfg-path", "nowhere.yaml"], "nowhere.yaml: no such config file"),
     ],

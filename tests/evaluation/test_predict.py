@@ -1,70 +1,29 @@
-"""Questions -> answers: one encoding a video, resume, refusal of other settings, unreadable videos."""
+"""Questions -> answers: one encoding a clip, resume, batches by length, unreadable videos, sampling and beams."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.videos import write_video
-from torch import Tensor
+from helpers.scripted import QUESTIONS, READABLE, SETTINGS, Scripted, ask, write_videos
+from helpers.videos import gray_frames, write_video
+from PIL import Image
 
-from timechat.errors import PredictionError
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.predict import PredictSettings, predict
+from timechat.evaluation.predict import WINDOW, LazyModel, predict
 from timechat.models import TimeChat
-
-SETTINGS = PredictSettings(num_frames=6, image_size=56, max_new_tokens=12, fingerprint={"model.ckpt": "a.pth"})
-
-
-class Scripted:
-    """Answers by template; counts what it is asked, and can be killed after some answers."""
-
-    def __init__(self, dies_after: int | None = None):
-        self.encoded, self.batches, self.left = 0, [], dies_after
-
-    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float]]) -> list[Tensor]:
-        self.encoded += len(frames)
-        assert all(f.dtype == torch.uint8 and f.shape[1:] == (3, 56, 56) for f in frames)
-        assert [len(s) for s in seconds] == [len(f) for f in frames]
-        return [torch.full((2, 4), float(len(f))) for f in frames]
-
-    def answer(
-        self, videos: Sequence[Tensor], seconds: Sequence[Sequence[float]], prompts: Sequence[str], **options: Any
-    ) -> list[str]:
-        if self.left is not None:
-            if self.left <= 0:
-                raise KeyboardInterrupt
-            self.left -= len(prompts)
-        self.batches.append(list(prompts))
-        return [f"{p}: {int(v[0, 0])} frames" for p, v in zip(prompts, videos, strict=True)]
-
-    @property
-    def asked(self) -> list[str]:
-        return [prompt for batch in self.batches for prompt in batch]
 
 
 @pytest.fixture(scope="module")
 def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """a.mp4 (20 frames), b.mp4 (4 frames), broken.mp4."""
-    folder = tmp_path_factory.mktemp("videos")
-    write_video(folder / "a.mp4", frames=20)
-    write_video(folder / "b.mp4", frames=4, fps=2)
-    (folder / "broken.mp4").write_text("no video")
-    return folder
-
-
-def ask(id: str, video: str, prompt: str = "") -> Question:
-    return Question(id, video, "", prompt or f"What is {id}")
-
-
-QUESTIONS = [ask("1", "a.mp4"), ask("2", "b.mp4"), ask("3", "a.mp4"), ask("4", "broken.mp4"), ask("5", "gone.mp4")]
-READABLE = {"1": "What is 1: 6 frames", "2": "What is 2: 4 frames", "3": "What is 3: 6 frames"}
+    """See `write_videos`."""
+    return write_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -77,7 +36,8 @@ def test_answers_files_and_unreadable_videos(tmp_path: Path, videos_dir: Path, w
     assert [len(batch) for batch in model.batches] == [2, 1]
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert {row["id"]: row["answer"] for row in rows} == READABLE
-    assert set(rows[0]) == {"id", "video", "query", "prompt", "answer"}
+    assert set(rows[0]) == {"id", "video", "start", "end", "query", "prompt", "prompt_sha256", "answer"}
+    assert rows[0]["prompt_sha256"] == hashlib.sha256(rows[0]["prompt"].encode()).hexdigest()
     assert {row["video"] for row in result.unreadable} == {"broken.mp4", "gone.mp4"}
     written = [json.loads(line) for line in (tmp_path / "unreadable.jsonl").read_text().splitlines()]
     assert written == result.unreadable
@@ -127,62 +87,6 @@ def test_a_repaired_video_is_asked_about_again(tmp_path: Path, videos_dir: Path)
     assert [row["video"] for row in result.unreadable] == ["gone.mp4"]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"max_new_tokens": 13}, "max_new_tokens: 12 there, 13 now"),
-        ({"num_frames": 5}, "num_frames: 6 there, 5 now"),
-        ({"temperature": 0.5}, "temperature: 0.0 there, 0.5 now"),
-        ({"fingerprint": {"model.ckpt": "b.pth"}}, "model.ckpt: 'a.pth' there, 'b.pth' now"),
-    ],
-)
-def test_other_settings_are_refused(tmp_path: Path, videos_dir: Path, change: dict[str, Any], message: str) -> None:
-    predict(Scripted(), QUESTIONS, videos_dir, tmp_path, SETTINGS)
-    other = dataclasses.replace(SETTINGS, **change)
-    with pytest.raises(PredictionError, match=message) as caught:
-        predict(Scripted(), QUESTIONS, videos_dir, tmp_path, other)
-    assert "another --output-dir, or --overwrite" in str(caught.value)
-    model = Scripted()
-    predict(model, QUESTIONS, videos_dir, tmp_path, dataclasses.replace(other, overwrite=True))
-    assert len(model.asked) == 3
-
-
-def test_settings_that_change_no_answer_are_accepted(tmp_path: Path, videos_dir: Path) -> None:
-    predict(Scripted(), QUESTIONS, videos_dir, tmp_path, SETTINGS)
-    other = dataclasses.replace(SETTINGS, batch_size=3, num_workers=1, seed=7, top_p=0.5)
-    assert predict(Scripted(dies_after=0), QUESTIONS, videos_dir, tmp_path, other).answers == READABLE
-
-
-def test_other_questions_of_the_same_id_are_refused(tmp_path: Path, videos_dir: Path) -> None:
-    predict(Scripted(), QUESTIONS, videos_dir, tmp_path, SETTINGS)
-    with pytest.raises(PredictionError, match=r"answer 1 belongs to another question: 'a\.mp4', 'What is 1' there"):
-        predict(Scripted(), [ask("1", "a.mp4", "Who?")], videos_dir, tmp_path, SETTINGS)
-
-
-def test_more_questions_keep_the_answers_and_fewer_get_theirs(tmp_path: Path, videos_dir: Path) -> None:
-    predict(Scripted(), QUESTIONS[:1], videos_dir, tmp_path, SETTINGS)
-    model = Scripted()
-    predict(model, QUESTIONS, videos_dir, tmp_path, SETTINGS)
-    assert model.asked == ["What is 3", "What is 2"] or model.asked == ["What is 2", "What is 3"]
-    result = predict(Scripted(dies_after=0), QUESTIONS[:2], videos_dir, tmp_path, SETTINGS)
-    assert list(result.answers) == ["1", "2"]
-
-
-@pytest.mark.parametrize("line", ["not json", "[1]", '{"id": "1"}'])
-def test_broken_answer_files_name_the_line(tmp_path: Path, videos_dir: Path, line: str) -> None:
-    predict(Scripted(), QUESTIONS, videos_dir, tmp_path, SETTINGS)
-    (tmp_path / "predictions.jsonl").write_text(line + "\n")
-    with pytest.raises(PredictionError, match=r"predictions\.jsonl"):
-        predict(Scripted(), QUESTIONS, videos_dir, tmp_path, SETTINGS)
-
-
-def test_answers_without_settings_are_refused(tmp_path: Path, videos_dir: Path) -> None:
-    predict(Scripted(), QUESTIONS, videos_dir, tmp_path, SETTINGS)
-    (tmp_path / "settings.json").unlink()
-    with pytest.raises(PredictionError, match=r"no settings\.json"):
-        predict(Scripted(), QUESTIONS, videos_dir, tmp_path, SETTINGS)
-
-
 def test_greedy_answers_do_not_depend_on_the_batch(tmp_path: Path, videos_dir: Path, tiny_model: TimeChat) -> None:
     """Prompts of different length about videos of different length, alone and together."""
     questions = [
@@ -209,3 +113,82 @@ def test_drawn_answers_depend_on_seed_and_question_alone(
     twins = [ask("1", "a.mp4", "When?"), ask("2", "a.mp4", "When?")]
     first, second = predict(tiny_model, twins, videos_dir, tmp_path / "4", drawn).answers.values()
     assert first != second
+
+
+def test_each_part_of_a_video_is_encoded_once(tmp_path: Path, videos_dir: Path) -> None:
+    """Two questions about one part, one about another, one about the whole video."""
+    parts = [("1", 0.0, 0.5), ("2", 1.0, 1.3), ("3", 0.0, 0.5), ("4", None, None)]
+    questions = [Question(id, "a.mp4", "", f"What is {id}", start, end) for id, start, end in parts]
+    model = Scripted()
+    result = predict(model, questions, videos_dir, tmp_path, SETTINGS)
+    assert model.encoded == 3
+    assert [result.answers[id] for id in "1234"] == [
+        "What is 1: 5 frames", "What is 2: 3 frames", "What is 3: 5 frames", "What is 4: 6 frames",
+    ]  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert {row["id"]: (row["start"], row["end"]) for row in rows} == {id: (s, e) for id, s, e in parts}
+
+
+def test_a_folder_of_pictures_is_a_video(tmp_path: Path) -> None:
+    folder = tmp_path / "frames" / "scene"
+    folder.mkdir(parents=True)
+    for number, picture in enumerate(gray_frames(9), 1):
+        Image.fromarray(picture).save(folder / f"{number:05d}.jpg")
+    questions = [
+        Question("1", "scene", "", "Who", frame_rate=3.0),
+        Question("2", "scene", "", "Who", 1.0, 2.0, 3.0),
+        Question("3", "scene", "", "Who"),
+    ]
+    result = predict(Scripted(), questions, tmp_path / "frames", tmp_path / "out", SETTINGS)
+    assert result.answers == {"1": "Who: 6 frames", "2": "Who: 3 frames"}
+    assert [(row["video"], row["start"]) for row in result.unreadable] == [("scene", None)]
+
+
+def test_batches_hold_prompts_of_similar_length(tmp_path: Path, videos_dir: Path) -> None:
+    """All of a window, here of all questions, is sorted before it is cut into batches."""
+    lengths = [90, 10, 80, 20, 70, 30]
+    questions = [ask(str(i), "a.mp4", "x" * length) for i, length in enumerate(lengths)]
+    model = Scripted()
+    result = predict(model, questions, videos_dir, tmp_path, dataclasses.replace(SETTINGS, batch_size=2))
+    assert [[len(prompt) for prompt in batch] for batch in model.batches] == [[10, 20], [30, 70], [80, 90]]
+    assert list(result.answers) == list("012345")
+
+
+def test_few_encoded_videos_wait(tmp_path: Path, videos_dir: Path) -> None:
+    """Memory does not grow with the run: a window is answered before the next clip is encoded."""
+    size, ahead = 2, []
+
+    class Watching(Scripted):
+        def answer(self, *batch: Any, **options: Any) -> list[str]:
+            ahead.append(self.encoded - len(self.asked))
+            return super().answer(*batch, **options)
+
+    parts = [(i / 50, i / 50 + 0.5) for i in range(3 * size * WINDOW)]
+    questions = [Question(str(i), "a.mp4", "", "Who", *part) for i, part in enumerate(parts)]
+    predict(Watching(), questions, videos_dir, tmp_path, dataclasses.replace(SETTINGS, batch_size=size))
+    assert max(ahead) == size * WINDOW
+    assert min(ahead) == size
+
+
+def test_a_model_is_built_only_when_something_is_asked(tmp_path: Path, videos_dir: Path) -> None:
+    """A run that has its answers, and only unreadable videos left, loads no weights."""
+    built: list[Scripted] = []
+
+    def build() -> Scripted:
+        built.append(Scripted())
+        return built[-1]
+
+    for _ in range(2):
+        assert predict(LazyModel(build), QUESTIONS, videos_dir, tmp_path, SETTINGS).answers == READABLE
+    assert len(built) == 1
+    assert built[0].encoded == 2
+
+
+def test_beams_find_other_answers_whatever_the_batch(tmp_path: Path, videos_dir: Path, tiny_model: TimeChat) -> None:
+    questions = [ask("1", "a.mp4", "When?"), ask("2", "b.mp4", "What happens " * 9), ask("3", "a.mp4", "Say more.")]
+    greedy = predict(tiny_model, questions, videos_dir, tmp_path / "0", SETTINGS).answers
+    beams = dataclasses.replace(SETTINGS, num_beams=3)
+    alone = predict(tiny_model, questions, videos_dir, tmp_path / "1", beams).answers
+    together = dataclasses.replace(beams, batch_size=3)
+    assert predict(tiny_model, questions, videos_dir, tmp_path / "2", together).answers == alone
+    assert alone != greedy

@@ -1,16 +1,17 @@
 """Questions about videos -> answers: sharded over processes, and able to go on where a killed run stopped.
 
-Every video is decoded and encoded once for all its questions; decoding runs in worker processes beside generation.
-Each answer is appended at once to `predictions.rankR.jsonl`; the main process merges these files into
-`predictions.jsonl`. All processes must see the same output folder.
+Every clip is decoded and encoded once for all its questions. With `num_workers` above 0, worker processes decode while
+this one generates; with 0 it decodes in between. Each answer is appended at once to `predictions.rankR.jsonl`; the
+main process merges these files into `predictions.jsonl`. All processes must see the same output folder.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,18 +22,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from timechat import distributed
-from timechat.datasets.processors import AlproVideoEval
-from timechat.datasets.video import load_video
-from timechat.errors import PredictionError, VideoError
+from timechat.errors import VideoError
+from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folder, rank_file, read_answers
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.files import json_line, read_json, read_json_lines, write_json, write_json_lines
+from timechat.evaluation.decoding import decoded
+from timechat.evaluation.files import json_line, write_json_lines
+from timechat.evaluation.sharding import Clip, clip_cost, clips_of, deal
+from timechat.text.timestamps import video_sentence
 
 logger = logging.getLogger(__name__)
 
-MERGED = "predictions.jsonl"
-UNREADABLE = "unreadable.jsonl"
-SETTINGS = "settings.json"
-_RANK_FILES = "predictions.rank*.jsonl"
+# Batches that are sorted by length together. More would pad less, and keep more encoded videos waiting.
+WINDOW = 8
+
+# About so many characters of a prompt are one token; only for sorting by length.
+CHARACTERS_PER_TOKEN = 3
 
 
 class VideoModel(Protocol):
@@ -47,6 +51,28 @@ class VideoModel(Protocol):
         """One answer for each prompt."""
 
 
+class LazyModel:
+    """A model that is built when the first clip has been decoded: a run that has all its answers loads no weights."""
+
+    def __init__(self, build: Callable[[], VideoModel]):
+        self._build = build
+
+    @functools.cached_property
+    def model(self) -> VideoModel:
+        """The model itself."""
+        return self._build()
+
+    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float]]) -> list[Tensor]:
+        """As of the model."""
+        return self.model.encode_video(frames, seconds)
+
+    def answer(
+        self, videos: Sequence[Tensor], seconds: Sequence[Sequence[float]], prompts: Sequence[str], **options: Any
+    ) -> list[str]:
+        """As of the model."""
+        return self.model.answer(videos, seconds, prompts, **options)
+
+
 @dataclass(frozen=True)
 class PredictSettings:
     """How to predict.
@@ -57,6 +83,7 @@ class PredictSettings:
         temperature: 0 is greedy; above, tokens are drawn, each answer from a generator of its own that `seed` and the
             question's id set, so that it depends on nothing else.
         top_p: draw from the likeliest tokens that together have this probability.
+        num_beams: beams of beam search; 1 is none.
         batch_size: prompts answered together; changes no answer.
         num_workers: processes of each rank that decode videos; 0 decodes in between.
         overwrite: throw away what an earlier run left.
@@ -69,6 +96,7 @@ class PredictSettings:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 42
+    num_beams: int = 1
     batch_size: int = 1
     num_workers: int = 0
     overwrite: bool = False
@@ -80,6 +108,8 @@ class PredictSettings:
         own["temperature"] = self.temperature
         if self.temperature > 0:
             own |= {"top_p": self.top_p, "seed": self.seed}
+        if self.num_beams > 1:
+            own["num_beams"] = self.num_beams
         return own | dict(self.fingerprint)
 
 
@@ -89,9 +119,9 @@ class Predictions:
 
     Attributes:
         answers: id -> text, of all processes.
-        unreadable: {"video", "reason", "questions"} of each video that could not be read; in processes other than
-            the main one their own alone, like `new_videos`.
-        new_videos: videos that this run answered about.
+        unreadable: {"video", "start", "end", "reason", "questions"} of each clip that could not be read; in processes
+            other than the main one their own alone, like `new_videos`.
+        new_videos: clips that this run answered about.
         seconds: how long this run took.
     """
 
@@ -107,11 +137,17 @@ class Predictions:
 
 
 class _Ask(NamedTuple):
-    """A question with its encoded video."""
+    """A question with its encoded clip."""
 
     question: Question
     video: Tensor
     seconds: list[float]
+
+    @property
+    def length(self) -> float:
+        """About how many tokens the prompt has."""
+        text = len(video_sentence(self.seconds)) + len(self.question.prompt)
+        return len(self.video) + text / CHARACTERS_PER_TOKEN
 
 
 def predict(
@@ -135,20 +171,20 @@ def predict(
     Raises:
         PredictionError: the folder holds answers that other settings or other questions gave.
     """
-    output_dir = Path(output_dir)
-    done = _prepare(output_dir, questions, settings)
+    output_dir, videos_dir = Path(output_dir), Path(videos_dir)
+    done = prepare_folder(output_dir, questions, settings.answers_depend_on(), overwrite=settings.overwrite)
     started = time.monotonic()
-    mine = _shard(questions, done)
-    unreadable = _answer_all(model, mine, Path(videos_dir), output_dir, settings)
+    mine = _share([question for question in questions if question.id not in done], videos_dir)
+    unreadable = _answer_all(model, mine, videos_dir, output_dir, settings)
     new_videos = len(mine) - len(unreadable)
     gathered = distributed.gather_objects((unreadable, new_videos))
     if gathered is not None:  # the main process
         unreadable = [row for rows, _ in gathered for row in rows]
         new_videos = sum(count for _, count in gathered)
-        _merge(output_dir)
+        merge_answers(output_dir)
         write_json_lines(output_dir / UNREADABLE, unreadable)
     distributed.barrier()
-    answers = {row["id"]: row["answer"] for row in read_json_lines(output_dir / MERGED)}
+    answers = read_answers(output_dir)
     return Predictions(
         answers={q.id: answers[q.id] for q in questions if q.id in answers},
         unreadable=unreadable,
@@ -157,173 +193,85 @@ def predict(
     )
 
 
-# Going on where a run stopped -----------------------------------------------------------------------------------------
-
-
-def _prepare(output_dir: Path, questions: Sequence[Question], settings: PredictSettings) -> set[str]:
-    """Check and merge what is there; the ids that have been answered.
-
-    Every process checks before the main process writes, so that all of them stop over the same error.
-    """
-    if settings.overwrite and distributed.is_main_process():
-        for path in (*output_dir.glob("predictions*.jsonl"), output_dir / UNREADABLE, output_dir / SETTINGS):
-            path.unlink(missing_ok=True)
-    distributed.barrier()
-    check_earlier_answers(output_dir, questions, settings)
-    distributed.barrier()
-    if distributed.is_main_process():
-        write_json(output_dir / SETTINGS, settings.answers_depend_on())
-        _merge(output_dir)
-    distributed.barrier()
-    done = {row["id"] for row in read_json_lines(output_dir / MERGED)} & {q.id for q in questions}
-    if done:
-        logger.info("%s: %d of %d answers are there already", output_dir, len(done), len(questions))
-    return done
-
-
-def check_earlier_answers(output_dir: str | Path, questions: Sequence[Question], settings: PredictSettings) -> None:
-    """Whether answers that an earlier run left can be kept; `predict` checks this too, but with a model at hand.
-
-    Raises:
-        PredictionError: naming the settings or the question that differ, and how to go on.
-    """
-    _check_settings(Path(output_dir), settings.answers_depend_on())
-    _check_answers(Path(output_dir), questions)
-
-
-def _check_settings(output_dir: Path, asked: Mapping[str, Any]) -> None:
-    path = output_dir / SETTINGS
-    if not path.is_file():
-        if _answer_files(output_dir):
-            raise PredictionError(
-                f"{output_dir}: holds answers but no {SETTINGS}, so nobody knows how they came about; "
-                "give another --output-dir, or --overwrite to throw them away"
-            )
-        return
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise PredictionError(f"{path}: expected an object; give another --output-dir, or --overwrite")
-    keys = [key for key in sorted({*found, *asked}) if found.get(key) != asked.get(key)]
-    if keys:
-        listed = "\n  ".join(f"{key}: {found.get(key)!r} there, {asked.get(key)!r} now" for key in keys)
-        raise PredictionError(
-            f"{path}: the answers there were made with other settings; give another --output-dir, or --overwrite "
-            f"to throw them away:\n  {listed}"
-        )
-
-
-def _check_answers(output_dir: Path, questions: Sequence[Question]) -> None:
-    """Answers there must belong to the same questions: ids alone may be equal by accident."""
-    asked = {question.id: question for question in questions}
-    for path in _answer_files(output_dir):
-        for row in read_json_lines(path):
-            if not isinstance(row, dict) or not {"id", "video", "prompt", "answer"} <= row.keys():
-                raise PredictionError(
-                    f"{path}: {str(row)[:60]!r} needs id, video, prompt and answer; remove the line, or --overwrite"
-                )
-            question = asked.get(row["id"])
-            if question and (row["video"], row["prompt"]) != (question.video, question.prompt):
-                raise PredictionError(
-                    f"{path}: answer {row['id']} belongs to another question: {row['video']!r}, {row['prompt']!r} "
-                    f"there, {question.video!r}, {question.prompt!r} now; give another --output-dir, or --overwrite"
-                )
-
-
-def _answer_files(output_dir: Path) -> list[Path]:
-    merged = output_dir / MERGED
-    return [path for path in (merged, *sorted(output_dir.glob(_RANK_FILES))) if path.is_file()]
-
-
-def _merge(output_dir: Path) -> None:
-    """All answers into one file, each id once; then the files of the ranks go."""
-    files = _answer_files(output_dir)
-    rows = {row["id"]: row for path in files for row in read_json_lines(path)}
-    write_json_lines(output_dir / MERGED, rows.values())
-    for path in files:
-        if path.name != MERGED:
-            path.unlink()
-
-
-# Answering ------------------------------------------------------------------------------------------------------------
-
-
-def _shard(questions: Sequence[Question], done: set[str]) -> list[tuple[str, list[Question]]]:
-    """This process's videos with the questions that are left; the busiest videos are dealt out first."""
-    videos: dict[str, list[Question]] = {}
-    for question in questions:
-        if question.id not in done:
-            videos.setdefault(question.video, []).append(question)
-    ordered = sorted(videos.items(), key=lambda item: -len(item[1]))
-    return ordered[distributed.rank() :: distributed.world_size()]
-
-
-class _Decoding(torch.utils.data.Dataset):
-    """Decodes in a worker: index -> (index, frames uint8 [T, 3, H, W] and seconds, or why not)."""
-
-    def __init__(self, paths: Sequence[Path], settings: PredictSettings):
-        self.paths, self.num_frames, self.image_size = paths, settings.num_frames, settings.image_size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[int, tuple[Tensor, list[float]] | VideoError]:
-        try:
-            video = load_video(self.paths[index], n_frms=self.num_frames, image_size=self.image_size)
-        except VideoError as error:
-            return index, error
-        return index, (AlproVideoEval(self.image_size, self.num_frames)(video.frames), video.seconds)
+def _share(questions: Sequence[Question], videos_dir: Path) -> list[Clip]:
+    """This process's clips."""
+    clips = clips_of(questions)
+    costs = [clip_cost(clip, videos_dir) for clip in clips]
+    return [clips[index] for index in deal(costs, distributed.world_size())[distributed.rank()]]
 
 
 def _answer_all(
-    model: VideoModel,
-    videos: Sequence[tuple[str, list[Question]]],
-    videos_dir: Path,
-    output_dir: Path,
-    settings: PredictSettings,
+    model: VideoModel, clips: Sequence[Clip], videos_dir: Path, output_dir: Path, settings: PredictSettings
 ) -> list[dict[str, Any]]:
-    """Answer this process's questions, writing each answer at once; returns the unreadable videos."""
+    """Answer this process's questions, writing each answer at once; returns the unreadable clips."""
     unreadable: list[dict[str, Any]] = []
-    asks = _encoded(model, videos, videos_dir, settings, unreadable)
+    asks = _encoded(model, clips, videos_dir, settings, unreadable)
     size = settings.batch_size if settings.temperature <= 0 else 1
-    path = output_dir / f"predictions.rank{distributed.rank()}.jsonl"
-    total = sum(len(questions) for _, questions in videos)
+    total = sum(len(clip.questions) for clip in clips)
     hidden = None if distributed.is_main_process() else True  # None: shown on a terminal alone
-    with path.open("a", encoding="utf-8") as file, tqdm(total=total, unit="answer", disable=hidden) as bar:
-        while batch := list(islice(asks, size)):
+    with (
+        rank_file(output_dir).open("a", encoding="utf-8") as file,
+        tqdm(total=total, unit="answer", disable=hidden) as bar,
+    ):
+        for batch in _batches(asks, size):
             for ask, answer in zip(batch, _generate(model, batch, settings), strict=True):
-                q = ask.question
-                row = {"id": q.id, "video": q.video, "query": q.query, "prompt": q.prompt, "answer": answer}
-                file.write(json_line(row))
+                file.write(json_line(_row(ask.question, answer)))
             file.flush()
             bar.update(len(batch))
     return unreadable
 
 
+def _row(question: Question, answer: str) -> dict[str, Any]:
+    """One line of the file of answers."""
+    return {
+        "id": question.id,
+        "video": question.video,
+        "start": question.start,
+        "end": question.end,
+        "query": question.query,
+        "prompt": question.prompt,
+        "prompt_sha256": hashlib.sha256(question.prompt.encode()).hexdigest(),
+        "answer": answer,
+    }
+
+
 def _encoded(
     model: VideoModel,
-    videos: Sequence[tuple[str, list[Question]]],
+    clips: Sequence[Clip],
     videos_dir: Path,
     settings: PredictSettings,
     unreadable: list[dict[str, Any]],
 ) -> Iterator[_Ask]:
-    """Decode and encode one video after the other, and ask all its questions; adds to `unreadable`."""
-    decoding = _Decoding([videos_dir / name for name, _ in videos], settings)
-    workers = min(settings.num_workers, len(videos))
-    for index, result in torch.utils.data.DataLoader(decoding, batch_size=None, num_workers=workers):
-        name, questions = videos[index]
+    """Decode and encode one clip after the other, and ask all its questions; adds to `unreadable`."""
+    sizes = {"num_frames": settings.num_frames, "image_size": settings.image_size}
+    for clip, result in decoded(clips, videos_dir, num_workers=settings.num_workers, **sizes):
         if isinstance(result, VideoError):
-            logger.warning("unreadable, %d questions stay unanswered: %s", len(questions), result)
-            unreadable.append({"video": name, "reason": result.reason, "questions": len(questions)})
+            count = len(clip.questions)
+            logger.warning("unreadable, %d questions stay unanswered: %s", count, result)
+            row = {"video": clip.video, "start": clip.start, "end": clip.end}
+            unreadable.append(row | {"reason": result.reason, "questions": count})
             continue
-        frames, seconds = result
         with torch.no_grad():
-            embeds = model.encode_video([frames], [seconds])[0]
-        for question in questions:
-            yield _Ask(question, embeds, seconds)
+            embeds = model.encode_video([result.frames], [result.seconds])[0]
+        for question in clip.questions:
+            yield _Ask(question, embeds, result.seconds)
+
+
+def _batches(asks: Iterator[_Ask], size: int) -> Iterator[list[_Ask]]:
+    """Batches of prompts of similar length, because the shorter ones are padded to the longest.
+
+    A window of asks is taken, sorted and answered before the next one, so that few encoded clips wait.
+    """
+    window = size * WINDOW if size > 1 else 1
+    while waiting := sorted(islice(asks, window), key=lambda ask: ask.length):
+        for first in range(0, len(waiting), size):
+            yield waiting[first : first + size]
 
 
 def _generate(model: VideoModel, batch: Sequence[_Ask], settings: PredictSettings) -> list[str]:
     options: dict[str, Any] = {"max_new_tokens": settings.max_new_tokens}
+    if settings.num_beams > 1:
+        options["num_beams"] = settings.num_beams
     if settings.temperature > 0:
         key = f"{settings.seed}:{batch[0].question.id}".encode()
         torch.manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:8], "big"))

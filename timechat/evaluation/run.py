@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import logging
-import subprocess
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,25 @@ from omegaconf import DictConfig, OmegaConf
 
 from timechat import distributed
 from timechat.config import frames_per_video
-from timechat.errors import ConfigError, PredictionError
+from timechat.errors import ConfigError
+from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Benchmark, Question, Result, get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
-from timechat.evaluation.benchmarks.qvhighlights import QVHighlights
-from timechat.evaluation.files import write_json, write_json_lines, write_text
+from timechat.evaluation.files import write_json, write_text
 from timechat.evaluation.plots import draw_plots
-from timechat.evaluation.predict import Predictions, PredictSettings, check_earlier_answers, predict
+from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, predict
+from timechat.evaluation.record import (
+    cached_durations,
+    check_joint_scores,
+    check_scores,
+    mean_record,
+    scores_of,
+    sha256_of,
+    write_record,
+)
 from timechat.evaluation.report import REPORT, SCORES, markdown_report
+from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
+from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.models import build_model
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
@@ -34,37 +42,29 @@ logger = logging.getLogger(__name__)
 # Processes meet after all answers, and shares of long videos are never quite even.
 PATIENCE = timedelta(hours=6)
 WEIGHT_KEYS = ("llama_model", *WEIGHT_FILES)
+MAX_NAMED = 20
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate.py` is asked for.
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """An evaluation whose input has been read and checked.
 
     Attributes:
-        benchmark: name, see `timechat.evaluation.benchmarks`.
-        anno_path, videos_dir, output_dir: where things are.
-        ckpt: takes the place of `model.ckpt`.
-        prompt_file: takes the place of the task's prompt under `prompts/`.
-        max_new_tokens: how long an answer may get.
-        temperature, top_p, seed: of sampling; temperature 0 is greedy, seed None is `run.seed`.
-        limit: ask the first N questions alone.
-        clip_of_time: of qvhighlights alone, see there.
-        overwrite: throw away the answers of an earlier run.
+        cfg: with the checkpoint and the benchmark's defaults in it.
+        prompt: the template.
+        ids: of the questions that are asked; None is all.
+        spoken: the transcripts, with `--asr`.
+        runs: output folder and settings of each run, one for each seed.
     """
 
-    benchmark: str
-    anno_path: str
-    videos_dir: str
-    output_dir: str
-    ckpt: str | None = None
-    prompt_file: str | None = None
-    max_new_tokens: int = 512
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    limit: int | None = None
-    clip_of_time: str | None = None
-    overwrite: bool = False
+    request: Evaluation
+    cfg: DictConfig
+    benchmark: Benchmark
+    prompt: str
+    ids: list[str] | None
+    questions: list[Question]
+    spoken: Spoken | None
+    runs: list[tuple[Path, PredictSettings]]
 
 
 def evaluate(cfg: DictConfig, request: Evaluation, device: torch.device) -> dict[str, Any] | None:
@@ -81,105 +81,121 @@ def evaluate(cfg: DictConfig, request: Evaluation, device: torch.device) -> dict
     Raises:
         TimeChatError: anything that the user can mend; everything cheap is checked before weights are loaded.
     """
-    _check_request(request)
-    if request.ckpt is not None:
-        _must_be_file(request.ckpt, "--ckpt")
-        cfg = OmegaConf.merge(cfg, {"model": {"ckpt": request.ckpt}})
-    own_settings = {} if request.clip_of_time is None else {"clip_of_time": request.clip_of_time}
-    benchmark = get_benchmark(request.benchmark, **own_settings)
-    prompt_file = Path(request.prompt_file or PROMPTS / benchmark.prompt_file)
-    prompt = load_prompt(prompt_file)
-    questions = benchmark.questions(request.anno_path, prompt, videos_dir=request.videos_dir, limit=request.limit)
-    _check_videos(questions, Path(request.videos_dir))
-    settings = _settings(request, cfg, prompt, device)
+    plan = _plan(cfg, request, device)
     if not request.overwrite:
-        check_earlier_answers(request.output_dir, questions, settings)
+        _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
-    model = build_model(cfg.model).to(device).eval()
-    predictions = predict(model, questions, request.videos_dir, request.output_dir, settings)
+
+    def build() -> VideoModel:
+        return build_model(plan.cfg.model).to(device).eval()
+
+    model = LazyModel(build)
+    predictions = [predict(model, plan.questions, request.videos_dir, *run) for run in plan.runs]
     if not distributed.is_main_process():
         return None
-    result = benchmark.score(predictions.answers, request.anno_path, limit=request.limit)
-    record = _record(request, benchmark, settings, predictions, result)
-    record["prompt"] = {
-        "file": request.prompt_file or f"prompts/{benchmark.prompt_file}",
-        "text": prompt,
-        "sha256": _sha256(prompt),
-    }
-    record["system_prompt"] = cfg.model.system_prompt or SYSTEM_PROMPT
-    record["checkpoint"] = {key: cfg.model[key] for key in WEIGHT_KEYS if cfg.model[key]}
-    _write(Path(request.output_dir), record, result)
-    answered = [example for example in result.examples if example.id in predictions.answers]
-    files = {question.id: Path(request.videos_dir) / question.video for question in questions}
-    plots = draw_plots(answered, files, request.output_dir)
-    write_text(Path(request.output_dir) / REPORT, markdown_report(record, plots))
-    return record
+    records = [_report(plan, *run, answers) for run, answers in zip(plan.runs, predictions, strict=True)]
+    return records[0] if request.seeds is None else _report_mean(Path(request.output_dir), records)
 
 
 # Checking before the weights are loaded -------------------------------------------------------------------------------
 
 
-def _check_request(request: Evaluation) -> None:
-    wrong = []
-    if request.temperature < 0:
-        wrong.append(f"--temperature {request.temperature}: 0 is greedy, above 0 samples")
-    if not 0 < request.top_p <= 1:
-        wrong.append(f"--top-p {request.top_p}: give a number above 0, up to 1")
-    if request.temperature == 0 and request.top_p != 1:
-        wrong.append(f"--top-p {request.top_p} does nothing without --temperature above 0")
-    for name, value in (("--max-new-tokens", request.max_new_tokens), ("--limit", request.limit)):
-        if value is not None and value < 1:
-            wrong.append(f"{name} {value}: give 1 or more")
-    if request.clip_of_time is not None and request.benchmark != QVHighlights.name:
-        wrong.append(f"--clip-of-time {request.clip_of_time}: only {QVHighlights.name} has clips")
-    if wrong:
-        raise ConfigError("\n".join(wrong))
+def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
+    """Read and check everything that an evaluation needs but the weights and the videos."""
+    check_request(request)
+    own_settings = {} if request.clip_of_time is None else {"clip_of_time": request.clip_of_time}
+    benchmark = get_benchmark(request.benchmark, **own_settings)
+    cfg = _configured(cfg, request, benchmark)
+    prompt, ids = load_prompt(request.prompt_file or PROMPTS / benchmark.prompt_file), asked_ids(request.ids)
+    questions = benchmark.questions(
+        request.anno_path, prompt, videos_dir=request.videos_dir, limit=request.limit, ids=ids
+    )
+    check_videos(questions, Path(request.videos_dir))
+    _check_train_anno(request, benchmark)
+    spoken = None if request.asr is None else _spoken(questions, request.asr)
+    settings = _settings(request, cfg, benchmark, prompt, device)
+    return _Plan(
+        request=request,
+        cfg=cfg,
+        benchmark=benchmark,
+        prompt=prompt,
+        ids=ids,
+        questions=questions if spoken is None else spoken.questions,
+        spoken=spoken,
+        runs=_runs(request, settings),
+    )
 
 
-def _must_be_file(path: str, option: str) -> None:
-    if not Path(path).is_file():
-        raise ConfigError(f"{option} {path}: no such file")
+def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> DictConfig:
+    """The config with the checkpoint, and with the benchmark's defaults for keys that `--options` leaves alone."""
+    given = OmegaConf.from_dotlist(list(request.options)).get("model", {})
+    model = {key: value for key, value in benchmark.model_defaults.items() if key not in given}
+    for key, value in model.items():
+        if cfg.model[key] != value:
+            logger.info(
+                "model.%s=%s: the protocol of %s (the config says %s)", key, value, benchmark.name, cfg.model[key]
+            )
+    if request.ckpt is not None:
+        model["ckpt"] = request.ckpt
+    return OmegaConf.merge(cfg, {"model": model})
 
 
-def _check_videos(questions: Sequence[Question], videos_dir: Path) -> None:
-    """A folder without a single one of the videos is a wrong path, not 1,334 misses."""
-    if not videos_dir.is_dir():
-        raise ConfigError(f"--videos-dir {videos_dir}: no such folder")
-    names = {question.video for question in questions}
-    missing = sorted(name for name in names if not (videos_dir / name).is_file())
-    if len(missing) == len(names):
-        raise PredictionError(
-            f"--videos-dir {videos_dir}: holds none of the {len(names)} videos, for example no {missing[0]}"
+def _check_train_anno(request: Evaluation, benchmark: Benchmark) -> None:
+    if request.train_anno is None:
+        return
+    if type(benchmark).controls is Benchmark.controls:
+        raise ConfigError(f"--train-anno {request.train_anno}: {benchmark.name} has no controls that would read it")
+    benchmark.read_train(request.train_anno)
+
+
+def _spoken(questions: Sequence[Question], folder: str) -> Spoken:
+    spoken = add_transcripts(questions, folder)
+    if len(spoken.without) == spoken.videos:
+        raise ConfigError(
+            f"--asr {folder}: holds no transcript of the {spoken.videos} videos, for example none of "
+            f"{spoken.without[0]}; it needs the video's name with .json, .srt or .vtt"
         )
-    if missing:
-        logger.warning(
-            "%s: %d of %d videos are missing, for example %s", videos_dir, len(missing), len(names), missing[0]
-        )
+    if spoken.without:
+        logger.warning("%s: %d of %d videos have no transcript", folder, len(spoken.without), spoken.videos)
+    return spoken
 
 
-def _settings(request: Evaluation, cfg: DictConfig, prompt: str, device: torch.device) -> PredictSettings:
+def _settings(
+    request: Evaluation, cfg: DictConfig, benchmark: Benchmark, prompt: str, device: torch.device
+) -> PredictSettings:
     model = OmegaConf.to_container(cfg.model)
     fingerprint = {
         "benchmark": request.benchmark,
         "anno_path": request.anno_path,
         "videos_dir": request.videos_dir,
-        "prompt_sha256": _sha256(prompt),
+        "prompt_sha256": sha256_of(prompt),
         "device": device.type,
         **{f"model.{key}": value for key, value in model.items()},
         **{f"files of model.{key}": _file_state(model[key]) for key in WEIGHT_KEYS if model[key]},
     }
+    if request.asr is not None:
+        fingerprint["asr_sha256"] = transcripts_hash(request.asr)
     return PredictSettings(
         num_frames=frames_per_video(cfg.model),
         image_size=cfg.model.image_size,
-        max_new_tokens=request.max_new_tokens,
+        max_new_tokens=request.max_new_tokens or benchmark.max_new_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
         seed=cfg.run.seed if request.seed is None else request.seed,
+        num_beams=request.num_beams,
         batch_size=cfg.run.batch_size_eval,
         num_workers=cfg.run.num_workers,
         overwrite=request.overwrite,
         fingerprint=fingerprint,
     )
+
+
+def _runs(request: Evaluation, settings: PredictSettings) -> list[tuple[Path, PredictSettings]]:
+    output_dir = Path(request.output_dir)
+    if request.seeds is None:
+        return [(output_dir, settings)]
+    seeds = range(settings.seed, settings.seed + request.seeds)
+    return [(output_dir / f"seed_{seed}", dataclasses.replace(settings, seed=seed)) for seed in seeds]
 
 
 def _file_state(name: str) -> str:
@@ -192,56 +208,84 @@ def _file_state(name: str) -> str:
     return f"{sum(s.st_size for s in stats)} bytes, changed at {max(s.st_mtime_ns for s in stats)} ns"
 
 
+def _check_folders(plan: _Plan) -> None:
+    """What earlier runs left must belong to this one."""
+    if plan.request.seeds is not None:
+        check_joint_scores(plan.request.output_dir, [settings.seed for _, settings in plan.runs])
+    for folder, settings in plan.runs:
+        check_earlier_answers(folder, plan.questions, settings.answers_depend_on())
+        check_scores(folder, plan.questions)
+
+
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
-def _record(
-    request: Evaluation, benchmark: Benchmark, settings: PredictSettings, predictions: Predictions, result: Result
-) -> dict[str, Any]:
+def _report(plan: _Plan, folder: Path, settings: PredictSettings, predictions: Predictions) -> dict[str, Any]:
+    """Score and write everything; returns the record."""
+    result = _score(plan, predictions)
+    record = scores_of(plan.benchmark, result, predictions) | _circumstances(plan)
+    record["settings"] = settings.answers_depend_on()
+    if plan.spoken is not None and plan.spoken.without:
+        count, all_videos = len(plan.spoken.without), plan.spoken.videos
+        record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without.")
+    write_record(folder, record, result)
+    answered = [example for example in result.examples if example.id in predictions.answers]
+    files = {question.id: Path(plan.request.videos_dir) / question.video for question in plan.questions}
+    plots = draw_plots(answered, files, folder)
+    write_text(folder / REPORT, markdown_report(record, plots))
+    return record
+
+
+def _score(plan: _Plan, predictions: Predictions) -> Result:
+    request, durations = plan.request, None
+    if plan.benchmark.uses_durations:
+        videos = {question.video: Path(request.videos_dir) / question.video for question in plan.questions}
+        durations = cached_durations(videos, Path(request.output_dir))
+    return plan.benchmark.score(
+        predictions.answers,
+        request.anno_path,
+        limit=request.limit,
+        ids=plan.ids,
+        train_anno_path=request.train_anno,
+        durations=durations,
+    )
+
+
+def _circumstances(plan: _Plan) -> dict[str, Any]:
+    """The part of a record that says what was asked, and of whom."""
+    request, model = plan.request, plan.cfg.model
     return {
-        "benchmark": benchmark.name,
-        "task": benchmark.task,
-        "scores": result.scores,
-        "percent": benchmark.in_percent(result.scores),
-        "main_scores": list(benchmark.main_scores),
-        "controls": result.controls,
-        "counts": {
-            "expected": len(result.examples),
-            "found": len(predictions.answers),
-            "unparsable": len(result.failures),
-            "unreadable_videos": len(predictions.unreadable),
-        },
-        "failure_reasons": dict(Counter(failure.reason for failure in result.failures).most_common()),
         "limit": request.limit,
+        "ids": None if plan.ids is None else len(plan.ids),
         "clip_of_time": request.clip_of_time,
-        "settings": settings.answers_depend_on(),
-        "seconds_per_video": predictions.seconds_per_video,
-        "videos_of_this_run": predictions.new_videos,
-        "processes": distributed.world_size(),
-        "git_commit": git_commit(),
+        "train_anno": request.train_anno,
+        "literature": request.literature,
+        "transcripts": _transcripts(plan),
+        "prompt": {
+            "file": request.prompt_file or f"prompts/{plan.benchmark.prompt_file}",
+            "text": plan.prompt,
+            "sha256": sha256_of(plan.prompt),
+        },
+        "system_prompt": model.system_prompt or SYSTEM_PROMPT,
+        "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model[key]},
     }
 
 
-def _write(output_dir: Path, record: Mapping[str, Any], result: Result) -> None:
-    write_json(output_dir / SCORES, record)
-    write_json(output_dir / f"{record['benchmark']}_predictions.json", result.predictions)
-    write_json_lines(output_dir / "failures.jsonl", (asdict(failure) for failure in result.failures))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def git_commit() -> str | None:
-    """The commit of this code, with -dirty after local changes; None outside of a git checkout."""
-    here = Path(__file__)
-    tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
-    return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") if tracked else None
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    except OSError:  # no git here
+def _transcripts(plan: _Plan) -> dict[str, Any] | None:
+    if plan.spoken is None:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    without = plan.spoken.without
+    return {
+        "folder": plan.request.asr,
+        "videos_with": plan.spoken.videos - len(without),
+        "without": len(without),
+        "videos_without": without[:MAX_NAMED],
+    }
+
+
+def _report_mean(output_dir: Path, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One record and report for the runs of all seeds."""
+    record = mean_record(records)
+    write_json(output_dir / SCORES, record)
+    write_text(output_dir / REPORT, markdown_report(record))
+    return record

@@ -1,0 +1,74 @@
+"""Clips -> frames for prediction, decoded ahead in worker processes; how many wait is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from timechat.datasets.processors import AlproVideoEval
+from timechat.datasets.video import Video, load_frame_folder, load_video
+from timechat.errors import VideoError
+from timechat.evaluation.sharding import Clip
+
+# Decoded clips that each worker may be ahead: 96 frames of 224 x 224 are 14 MB.
+PREFETCH = 2
+
+
+class Frames(NamedTuple):
+    """Frames uint8 [T, 3, H, W] and T times in seconds, from the start of the clip."""
+
+    frames: Tensor
+    seconds: list[float]
+
+
+class _Decoding(torch.utils.data.Dataset):
+    """Decodes in a worker: index -> (index, frames, or why there are none)."""
+
+    def __init__(self, clips: Sequence[Clip], videos_dir: Path, num_frames: int, image_size: int):
+        self.clips, self.videos_dir = clips, videos_dir
+        self.num_frames, self.image_size = num_frames, image_size
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> tuple[int, Frames | VideoError]:
+        try:
+            video = self._load(self.clips[index])
+        except VideoError as error:
+            return index, error
+        return index, Frames(AlproVideoEval(self.image_size, self.num_frames)(video.frames), video.seconds)
+
+    def _load(self, clip: Clip) -> Video:
+        path, sizes = self.videos_dir / clip.video, {"n_frms": self.num_frames, "image_size": self.image_size}
+        if clip.frame_rate is None:
+            return load_video(path, start=clip.start, end=clip.end, **sizes)
+        return load_frame_folder(path, frame_rate=clip.frame_rate, start=clip.start, end=clip.end, **sizes)
+
+
+def decoded(
+    clips: Sequence[Clip], videos_dir: Path, *, num_frames: int, image_size: int, num_workers: int
+) -> Iterator[tuple[Clip, Frames | VideoError]]:
+    """Every clip with its frames, in order.
+
+    Args:
+        clips: what to decode.
+        videos_dir: folder that the clips' videos are relative to.
+        num_frames: sampled from each clip; a shorter one gives all that it has.
+        image_size: side of a frame in pixels.
+        num_workers: processes that decode ahead, each at most `PREFETCH` clips; 0 decodes when the next clip is taken,
+            so that nothing runs at the same time.
+
+    Yields:
+        The clip, and its frames or the error that says why there are none.
+    """
+    dataset = _Decoding(clips, videos_dir, num_frames, image_size)
+    workers = min(num_workers, len(clips))
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=None, num_workers=workers, prefetch_factor=PREFETCH if workers else None
+    )
+    for index, result in loader:
+        yield clips[index], result

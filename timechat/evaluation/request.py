@@ -1,0 +1,146 @@
+"""What an evaluation is asked for, and whether it can be done: everything here is checked before weights are loaded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timechat.errors import ConfigError, PredictionError
+from timechat.evaluation.benchmarks import Question
+from timechat.evaluation.benchmarks.qvhighlights import QVHighlights
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate.py` is asked for.
+
+    Attributes:
+        benchmark: name, see `timechat.evaluation.benchmarks`.
+        anno_path, videos_dir, output_dir: where things are.
+        ckpt: takes the place of `model.ckpt`.
+        prompt_file: takes the place of the task's prompt under `prompts/`.
+        max_new_tokens: how long an answer may get; None is the benchmark's own.
+        temperature, top_p, seed: of sampling; temperature 0 is greedy, seed None is `run.seed`.
+        seeds: so many runs, with the seeds seed, seed + 1, ..., and one report of their mean and spread.
+        num_beams: beams of beam search; 1 is none.
+        limit: ask the first N questions alone.
+        ids: ask these questions alone: a file with one id a line, or ids with commas between them.
+        asr: folder of transcripts for the prompts.
+        train_anno: annotations of the benchmark's train split, for the controls.
+        clip_of_time: of qvhighlights alone, see there.
+        literature: whether the report shows the numbers of the literature beside its own.
+        overwrite: throw away the answers of an earlier run.
+        options: overrides that the user gave for the config; a benchmark's own defaults do not touch these keys.
+    """
+
+    benchmark: str
+    anno_path: str
+    videos_dir: str
+    output_dir: str
+    ckpt: str | None = None
+    prompt_file: str | None = None
+    max_new_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    seeds: int | None = None
+    num_beams: int = 1
+    limit: int | None = None
+    ids: str | None = None
+    asr: str | None = None
+    train_anno: str | None = None
+    clip_of_time: str | None = None
+    literature: bool = True
+    overwrite: bool = False
+    options: Sequence[str] = ()
+
+
+def check_request(request: Evaluation) -> None:
+    """Whether the settings can go together and the files are there. Raises ConfigError, listing all problems."""
+    wrong = [*_sampling_problems(request), *_number_problems(request), *_file_problems(request)]
+    if request.clip_of_time is not None and request.benchmark != QVHighlights.name:
+        wrong.append(f"--clip-of-time {request.clip_of_time}: only {QVHighlights.name} has clips")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
+def _sampling_problems(request: Evaluation) -> Iterator[str]:
+    if request.temperature < 0:
+        yield f"--temperature {request.temperature}: 0 is greedy, above 0 samples"
+    if not 0 < request.top_p <= 1:
+        yield f"--top-p {request.top_p}: give a number above 0, up to 1"
+    if request.temperature == 0:
+        for name, value, default in (
+            ("--top-p", request.top_p, 1),
+            ("--seed", request.seed, None),
+            ("--seeds", request.seeds, None),
+        ):
+            if value != default:
+                yield f"{name} {value} does nothing without --temperature above 0"
+    elif request.num_beams > 1:
+        yield f"--num-beams {request.num_beams} searches, --temperature {request.temperature} samples: choose one"
+
+
+def _number_problems(request: Evaluation) -> Iterator[str]:
+    for name, value, least in (
+        ("--max-new-tokens", request.max_new_tokens, 1),
+        ("--limit", request.limit, 1),
+        ("--num-beams", request.num_beams, 1),
+        ("--seeds", request.seeds, 2),
+    ):
+        if value is not None and value < least:
+            yield f"{name} {value}: give {least} or more"
+
+
+def _file_problems(request: Evaluation) -> Iterator[str]:
+    if request.ckpt is not None and not Path(request.ckpt).is_file():
+        yield f"--ckpt {request.ckpt}: no such file"
+    if request.asr is not None and not Path(request.asr).is_dir():
+        yield f"--asr {request.asr}: no such folder"
+    if request.train_anno is not None and not Path(request.train_anno).exists():
+        yield f"--train-anno {request.train_anno}: no such file"
+
+
+def asked_ids(ids: str | None) -> list[str] | None:
+    """The ids that `--ids` names, each once: lines of a file of that name, else a list with commas; None is all.
+
+    Raises:
+        ConfigError: there is not a single one.
+    """
+    if ids is None:
+        return None
+    try:
+        # os.path alone takes a list that is longer than a file's name may be.
+        parts = Path(ids).read_text(encoding="utf-8").split("\n") if os.path.isfile(ids) else ids.split(",")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--ids {ids}: is no text in UTF-8 ({error}); write one id a line") from error
+    named = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    if not named:
+        raise ConfigError(f"--ids {ids}: names no question; give a file with one id a line, or ids with commas")
+    return named
+
+
+def check_videos(questions: Sequence[Question], videos_dir: Path) -> None:
+    """A folder without a single one of the videos is a wrong path, not 1,334 misses.
+
+    Raises:
+        ConfigError: there is no such folder.
+        PredictionError: none of the videos is in it.
+    """
+    if not videos_dir.is_dir():
+        raise ConfigError(f"--videos-dir {videos_dir}: no such folder")
+    names = {question.video for question in questions}
+    missing = sorted(name for name in names if not (videos_dir / name).exists())
+    if len(missing) == len(names):
+        raise PredictionError(
+            f"--videos-dir {videos_dir}: holds none of the {len(names)} videos, for example no {missing[0]}"
+        )
+    if missing:
+        logger.warning(
+            "%s: %d of %d videos are missing, for example %s", videos_dir, len(missing), len(names), missing[0]
+        )

@@ -1,0 +1,71 @@
+"""Which process answers what: questions grouped by what has to be decoded for them, dealt out by estimated cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timechat.evaluation.benchmarks import Question
+
+# Rough seconds on one recent GPU; only their ratios matter. A file is read whole before it is sampled, so that large
+# files take longer, whatever the number of frames.
+SECONDS_PER_CLIP = 1.0
+SECONDS_PER_MEGABYTE = 0.02
+SECONDS_PER_ANSWER = 1.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is decoded and encoded once, with all that is asked about it.
+
+    Attributes:
+        video, start, end, frame_rate: as of `Question`.
+        questions: in the order of the annotations.
+    """
+
+    video: str
+    start: float | None
+    end: float | None
+    frame_rate: float | None
+    questions: tuple[Question, ...]
+
+
+def clips_of(questions: Sequence[Question]) -> list[Clip]:
+    """Group questions by (video, start, end, frame_rate), in the order in which each clip appears first."""
+    groups: dict[tuple, list[Question]] = {}
+    for q in questions:
+        groups.setdefault((q.video, q.start, q.end, q.frame_rate), []).append(q)
+    return [Clip(*key, tuple(group)) for key, group in groups.items()]
+
+
+def clip_cost(clip: Clip, videos_dir: Path) -> float:
+    """Estimated seconds to decode and encode a clip and to answer its questions.
+
+    A file that is not there costs nothing to decode; a folder of pictures has no size that would say anything.
+    """
+    path = videos_dir / clip.video
+    megabytes = path.stat().st_size / 1e6 if path.is_file() else 0.0
+    return SECONDS_PER_CLIP + SECONDS_PER_MEGABYTE * megabytes + SECONDS_PER_ANSWER * len(clip.questions)
+
+
+def deal(costs: Sequence[float], processes: int) -> list[list[int]]:
+    """Deal items out so that all processes end at about the same time: the dearest first, to whom has least so far.
+
+    The longest process has at most 4/3 of the best possible share (Graham, 1969). Equal input gives equal shares in
+    every process, so nothing has to be sent around.
+
+    Args:
+        costs: of each item, 0 or more.
+        processes: how many share the work, 1 or more.
+
+    Returns:
+        The indices of each process's items, the dearest first.
+    """
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0.0] * processes
+    for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        least = min(range(processes), key=lambda p: (loads[p], p))
+        shares[least].append(index)
+        loads[least] += costs[index]
+    return shares

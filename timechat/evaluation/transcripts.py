@@ -1,0 +1,240 @@
+"""Transcribed speech for prompts: SubRip (.srt), WebVTT (.vtt) and Whisper's .json -> sentences with times -> a prompt.
+
+The prompt has the form that TimeIT's instructions with speech have, so that a model trained on these knows it:
+
+    Transcribed speech: 0.0 - 3.2 seconds, hello there. 3.2 - 5.0 seconds, ... Based on the video content and possible
+    transcribed speech, PROMPT
+
+Times are in seconds from the start of the clip that is asked about, like those of its frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from timechat.errors import AnnotationError
+from timechat.evaluation.benchmarks import Question
+from timechat.evaluation.benchmarks.base import is_number
+
+MAX_SENTENCES = 15
+SUFFIXES = (".json", ".srt", ".vtt")  # Whisper writes all three at once; they say the same
+
+_CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
+_TIME_LINE = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
+_TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")  # <font color=...>, <00:00:01.500>, {\an8}
+_VTT_BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
+
+
+class Sentence(NamedTuple):
+    """What was said from `start` to `end`, seconds: one cue of a subtitle file, one segment of Whisper's."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """Questions with what was said in their videos.
+
+    Attributes:
+        questions: in the order given, with new prompts where something was said.
+        videos: how many different videos there are.
+        without: those that have no transcript, sorted.
+    """
+
+    questions: list[Question]
+    videos: int
+    without: list[str]
+
+
+def add_transcripts(questions: Sequence[Question], folder: str | Path) -> Spoken:
+    """Put transcribed speech before the prompts.
+
+    Args:
+        questions: as a benchmark makes them.
+        folder: holds DIR/VIDEO.json, .srt or .vtt, where VIDEO is the video's path without its suffix, or its last
+            part alone. A video without any of them is asked about without speech, and counted.
+
+    Raises:
+        AnnotationError: a transcript that is malformed, naming file and line.
+    """
+    found: dict[str, list[Sentence] | None] = {}
+    spoken = []
+    for question in questions:
+        if question.video not in found:
+            path = find_transcript(Path(folder), question)
+            found[question.video] = None if path is None else read_transcript(path)
+        sentences = choose_sentences(found[question.video] or [], question.start, question.end)
+        spoken.append(dataclasses.replace(question, prompt=speech_prompt(question.prompt, sentences)))
+    return Spoken(spoken, len(found), sorted(video for video, sentences in found.items() if sentences is None))
+
+
+def find_transcript(folder: Path, question: Question) -> Path | None:
+    """The transcript of a question's video, if there is one."""
+    video = Path(question.video)
+    name = video if question.frame_rate is not None else video.with_suffix("")  # a folder's name has no suffix
+    stems = (folder / name, folder / name.name)
+    paths = (stem.with_name(stem.name + suffix) for stem in stems for suffix in SUFFIXES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def transcripts_hash(folder: str | Path) -> str:
+    """SHA-256 of the names and contents of all transcripts in a folder and below it."""
+    digest = hashlib.sha256()
+    paths = (path for path in Path(folder).rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    for path in sorted(paths):
+        name, content = path.relative_to(folder).as_posix().encode(), path.read_bytes()
+        digest.update(b"%d %d " % (len(name), len(content)) + name + content)
+    return digest.hexdigest()
+
+
+def choose_sentences(sentences: Sequence[Sentence], start: float | None, end: float | None) -> list[Sentence]:
+    """At most `MAX_SENTENCES` of those that touch the clip, spread evenly over them, with times from its start.
+
+    Args:
+        sentences: in order of time.
+        start, end: of the clip in seconds; None is the video's own.
+    """
+    left, right = start or 0.0, float("inf") if end is None else end
+    inside = [s for s in sentences if s.start < right and s.end > left]
+    count = min(len(inside), MAX_SENTENCES)
+    chosen = (inside[(2 * i + 1) * len(inside) // (2 * count)] for i in range(count))  # the middle of each share
+    return [Sentence(max(s.start, left) - left, min(s.end, right) - left, s.text) for s in chosen]
+
+
+def speech_prompt(prompt: str, sentences: Sequence[Sentence]) -> str:
+    """The prompt with the sentences before it; unchanged when nothing was said."""
+    if not sentences:
+        return prompt
+    said = " ".join(f"{s.start:.1f} - {s.end:.1f} seconds, {_closed(s.text)}" for s in sentences)
+    return f"Transcribed speech: {said} Based on the video content and possible transcribed speech, {prompt}"
+
+
+def _closed(text: str) -> str:
+    return text if text[-1] in ".!?" else f"{text}."
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def read_transcript(path: str | Path) -> list[Sentence]:
+    """The sentences of a transcript, in order of time; cues without text are left out.
+
+    Raises:
+        AnnotationError: a file that is malformed, naming the line (of .json: the segment).
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: is no text in UTF-8 ({error}); convert it") from error
+    read = {".json": _json_sentences, ".srt": _cue_sentences, ".vtt": _cue_sentences}[path.suffix]
+    cleaned = (Sentence(s.start, s.end, _plain(s.text)) for s in read(path, text))
+    return sorted((s for s in cleaned if s.text), key=lambda s: (s.start, s.end))
+
+
+def _plain(text: str) -> str:
+    """Without tags such as <font ...>, entities and line breaks."""
+    return " ".join(html.unescape(_TAG.sub("", text)).split())
+
+
+def _json_sentences(path: Path, text: str) -> Iterator[Sentence]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(
+            f"{path}, line {error.lineno}: not valid JSON ({error.msg}); transcribe it again"
+        ) from error
+    segments = content.get("segments") if isinstance(content, dict) else None
+    if not isinstance(segments, list):
+        raise AnnotationError(f'{path}: expected {{"segments": [{{"start", "end", "text"}}]}}; transcribe it again')
+    for number, segment in enumerate(segments):
+        if not _is_segment(segment):
+            raise AnnotationError(
+                f"{path}: segments[{number}] is {str(segment)[:80]!r}: it needs start and end in seconds, "
+                "0 <= start <= end, and text"
+            )
+        yield Sentence(float(segment["start"]), float(segment["end"]), segment["text"])
+
+
+def _is_segment(segment: Any) -> bool:
+    if not isinstance(segment, Mapping) or not isinstance(segment.get("text"), str):
+        return False
+    start, end = segment.get("start"), segment.get("end")
+    return is_number(start) and is_number(end) and 0 <= start <= end
+
+
+def _cue_sentences(path: Path, text: str) -> Iterator[Sentence]:
+    """Cues of SubRip and WebVTT: a line with two times, and the lines of text behind it.
+
+    The number or name of a cue stands alone before its line with times; blank lines inside of a text are allowed.
+    """
+    lines = text.split("\n")  # splitlines would count form feeds and the like
+    first = _body_start(path, lines)
+    cue: tuple[float, float] | None = None
+    said: list[str] = []
+    skipping = False
+    for index in range(first, len(lines)):
+        line, after_blank = lines[index], index == first or not lines[index - 1].strip()
+        if "-->" in line:
+            if cue:
+                yield Sentence(*cue, "\n".join(said))
+            cue, said, skipping = _cue_times(path, index + 1, line), [], False
+        elif path.suffix == ".vtt" and after_blank and _VTT_BLOCK.match(line):
+            skipping = True
+        elif skipping:
+            skipping = bool(line.strip())
+        elif line.strip() and not _names_a_cue(path, lines, index, after_blank):
+            if cue is None:
+                raise _malformed(path, index + 1, line)
+            said.append(line)
+    if cue:
+        yield Sentence(*cue, "\n".join(said))
+
+
+def _body_start(path: Path, lines: Sequence[str]) -> int:
+    """Index of the first line behind the header, which WebVTT alone has: it ends at the first blank line."""
+    if path.suffix != ".vtt":
+        return 0
+    if not lines or lines[0].split()[:1] != ["WEBVTT"]:
+        raise AnnotationError(f"{path}, line 1: a .vtt file starts with WEBVTT; rename or convert the file")
+    return next((index for index, line in enumerate(lines) if not line.strip()), len(lines))
+
+
+def _names_a_cue(path: Path, lines: Sequence[str], index: int, after_blank: bool) -> bool:
+    """Whether a line is the number or the name of the cue whose times follow. A number needs times behind it."""
+    before_times = index + 1 < len(lines) and "-->" in lines[index + 1]
+    number = lines[index].strip().isdecimal()
+    if path.suffix == ".srt" and after_blank and number and not before_times:
+        raise _malformed(path, index + 2, lines[index + 1] if index + 1 < len(lines) else "")
+    return before_times and (number or (after_blank and path.suffix == ".vtt"))
+
+
+def _cue_times(path: Path, number: int, line: str) -> tuple[float, float]:
+    match = _TIME_LINE.fullmatch(line)
+    if match is None:
+        raise _malformed(path, number, line)
+    groups = match.groups()
+    start, end = _seconds(*groups[:4]), _seconds(*groups[4:])
+    if end < start:
+        raise _malformed(path, number, line)
+    return start, end
+
+
+def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str) -> float:
+    return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
+
+
+def _malformed(path: Path, number: int, line: str) -> AnnotationError:
+    return AnnotationError(
+        f"{path}, line {number}: expected times such as 00:00:01,500 --> 00:00:04,000, the end not before the start, "
+        f"found {line.strip()[:80]!r}; correct the line or remove the file"
+    )
