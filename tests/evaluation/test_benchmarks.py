@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.meteor import FakeMeteor
 
 from timechat.errors import AnnotationError, ConfigError, PredictionError
+from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.metrics import dense_captioning
@@ -144,25 +146,9 @@ def test_qvhighlights_takes_the_video_that_is_there(tmp_path: Path) -> None:
     assert [q.video for q in questions] == ["v_vid1_0.0_10.0.mp4", "vid2_0.0_10.0.mp4"]
 
 
-class FakeMeteor:
-    """METEOR is 1 for equal captions, else 0; the real one starts for 10 seconds and has tests of its own."""
-
-    def __enter__(self) -> FakeMeteor:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def segment_scores(self, pairs: Any) -> dict[tuple[str, str], float]:
-        return {pair: float(pair[0] == pair[1]) for pair in pairs}
-
-    def corpus_scores(self, corpora: Any) -> list[float]:
-        return [sum(self.segment_scores(pairs).values()) / len(pairs) for pairs in corpora]
-
-
 def test_youcook2_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Video a is exact; b overlaps by 0.5, which is more than 0.3 alone; c says nothing; d has no answer."""
-    monkeypatch.setattr(dense_captioning, "Meteor", FakeMeteor)
+    monkeypatch.setattr(dense_benchmarks, "Meteor", FakeMeteor)
     monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
     anno = write(tmp_path / "anno.json", {"annotations": DENSE})
     benchmark = get_benchmark("youcook2")
@@ -190,7 +176,7 @@ def test_youcook2_reads_the_raw_download(tmp_path: Path) -> None:
         "xyz": {"subset": "training", "duration": 5.0, "annotations": events},
     }
     rows = get_benchmark("youcook2").read(write(tmp_path / "raw.json", {"database": database}))
-    assert rows == [{"image_id": "abc.mp4", "segments": [[1, 2]], "captions": ["cut the bread"]}]
+    assert rows == [{"image_id": "abc.mp4", "duration": 5.0, "segments": [[1, 2]], "captions": ["cut the bread"]}]
 
 
 @pytest.mark.parametrize(("name", "count"), [("charades_sta", 1), ("youcook2", 2), ("qvhighlights", 3)])

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.meteor import FakeMeteor
 from helpers.videos import write_video
 
 from timechat.errors import AnnotationError
+from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.controls import central_interval, mean_saliency, standard_error, video_durations
+from timechat.evaluation.metrics import dense_captioning
 
 # Two queries about A; one about each of B, C, D.
 CHARADES = """A 0.0 10.0##a person opens a door.
@@ -137,3 +140,152 @@ def test_constant_interval_from_training_data(tmp_path: Path) -> None:
     train.write_text(json.dumps([{"video": "x.mp4"}]))
     with pytest.raises(AnnotationError, match='item 0: needs "video" and "QA"'):
         grounding_controls(tmp_path, train_anno_path=train)
+
+
+# Dense captions -------------------------------------------------------------------------------------------------------
+
+DENSE = [
+    {"image_id": "a.mp4", "duration": 20.0, "segments": [[0, 10], [10, 20]], "captions": ["cut bread", "add ham"]},
+    {"image_id": "b.mp4", "duration": 10.0, "segments": [[0, 10]], "captions": ["boil eggs"]},
+    {"image_id": "c.mp4", "duration": 40.0, "segments": [[0, 20]], "captions": ["peel eggs"]},
+]
+DENSE_ANSWERS = {
+    "a.mp4": "0.0 - 10.0 seconds, cut bread.  10.0 - 20.0 seconds, add ham.",
+    "b.mp4": "0.0 - 20.0 seconds, boil eggs.",
+}
+
+
+@pytest.fixture
+def fake_meteor(monkeypatch: pytest.MonkeyPatch) -> list[FakeMeteor]:
+    """No Java; what is started is listed."""
+    started: list[FakeMeteor] = []
+    monkeypatch.setattr(dense_benchmarks, "Meteor", lambda: started.append(FakeMeteor()) or started[-1])
+    monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") or "?" for c in captions])
+    return started
+
+
+def dense_controls(tmp_path: Path, **options: Any) -> dict[str, Any]:
+    anno = tmp_path / "test.json"
+    anno.write_text(json.dumps({"annotations": DENSE}))
+    return get_benchmark("youcook2").score(DENSE_ANSWERS, anno, **options).controls
+
+
+def test_dense_controls_by_hand(tmp_path: Path, fake_meteor: list[FakeMeteor]) -> None:
+    """Whole videos: of a one IoU of 0.5, which is more than 0.3 alone: precision 1/4, recall 1/4 (both events match);
+    b is exact; c again 0.5. Shuffled: a gets no answer (c has none), b gets a's, c gets b's, whose time is exact."""
+    controls = dense_controls(tmp_path)
+    assert controls["table"]["F1"]["whole video"] == pytest.approx(100 * (0.25 + 1 + 0.25) / 3)
+    assert "whole video" not in controls["table"]["SODA_c"]
+    # b with a's: (0, 10) is exact, (10, 20) misses: precision 0.5, recall 1; c with b's: (0, 20) is exact.
+    assert controls["table"]["F1"]["shuffled questions"] == pytest.approx(100 * (2 / 3 + 1) / 3)
+    assert controls["table"]["SODA_c"]["shuffled questions"] == 0.0
+    assert all("query-blind" not in row for row in controls["table"].values())
+    assert "--train-anno" in controls["left_out"]["constant answer"]
+    assert len(fake_meteor) == 1
+    json.dumps(controls)
+
+
+def test_constant_events(tmp_path: Path, fake_meteor: list[FakeMeteor]) -> None:
+    """The train split is cut into halves: as shares this is exact, in seconds it is not. In the test split the halves
+    are exact for a, captions too; for b each half overlaps by 0.5 (precision 1/4, recall 1/4); for c one is exact."""
+    train = tmp_path / "train.json"
+    rows = [
+        {"image_id": name, "duration": x, "segments": [[0, x / 2], [x / 2, x]], "captions": ["cut bread", "add ham"]}
+        for name, x in (("x.mp4", 10.0), ("y.mp4", 100.0))
+    ]
+    train.write_text(json.dumps({"annotations": rows}))
+    controls = dense_controls(tmp_path, train_anno_path=train)
+    assert controls["table"]["F1"]["constant answer"] == pytest.approx(100 * (1 + 0.25 + 2 / 3) / 3)
+    assert controls["table"]["SODA_c"]["constant answer"] == pytest.approx(100 / 3)
+    assert controls["notes"]["constant answer"].startswith("0.00 - 0.50, 0.50 - 1.00 shares of the duration")
+    assert "F1 100.00 on the train split" in controls["notes"]["constant answer"]
+
+
+def test_constant_events_from_training_data_are_in_seconds(tmp_path: Path, fake_meteor: list[FakeMeteor]) -> None:
+    """TimeIT tells no durations."""
+    train = tmp_path / "train.json"
+    train.write_text(json.dumps([{"video": "x.mp4", "QA": [{"q": "?", "a": "0.0 - 10.0 seconds, cut bread."}]}]))
+    controls = dense_controls(tmp_path, train_anno_path=train)
+    assert controls["notes"]["constant answer"].startswith("0.00 - 10.00 seconds, ")
+    # exact for half of a, for b; half of c: more than 0.3 alone
+    assert controls["table"]["F1"]["constant answer"] == pytest.approx(100 * (2 / 3 + 1 + 0.25) / 3)
+
+
+def test_raw_youcook2_holds_its_train_split(tmp_path: Path, fake_meteor: list[FakeMeteor]) -> None:
+    def entry(subset: str, end: float) -> dict[str, Any]:
+        return {"subset": subset, "duration": end, "annotations": [{"segment": [0, end], "sentence": "cut"}]}
+
+    anno = tmp_path / "raw.json"
+    anno.write_text(json.dumps({"database": {"v": entry("validation", 8), "t": entry("training", 50)}}))
+    controls = get_benchmark("youcook2").score({}, anno, train_anno_path=anno).controls
+    assert controls["table"]["F1"]["constant answer"] == pytest.approx(100.0)
+    assert "two questions in the file" in controls["left_out"]["shuffled questions"]
+
+
+# Highlights -----------------------------------------------------------------------------------------------------------
+
+
+def highlight_row(qid: int, vid: str, saliency: dict[int, int], duration: int = 8) -> dict[str, Any]:
+    return {
+        "qid": qid, "query": f"query {qid}", "duration": duration, "vid": vid,
+        "relevant_clip_ids": list(saliency), "saliency_scores": [[score] * 3 for score in saliency.values()],
+    }  # fmt: skip
+
+
+HIGHLIGHTS = [
+    highlight_row(1, "v", {0: 4}), highlight_row(2, "v", {3: 4, 2: 2}), highlight_row(3, "w", {1: 4}),
+]  # fmt: skip
+
+
+def highlight_controls(tmp_path: Path, answers: dict[str, str], **options: Any) -> dict[str, Any]:
+    anno = tmp_path / "test.jsonl"
+    anno.write_text("".join(json.dumps(row) + "\n" for row in HIGHLIGHTS))
+    return get_benchmark("qvhighlights").score(answers, anno, **options).controls
+
+
+def highlight_said(seconds: float) -> str:
+    return f"There are 1 highlight moments in the {seconds} second. Their saliency scores are 4.0."
+
+
+@pytest.mark.parametrize("rule", ["published", "start"])
+def test_highlight_controls_by_hand(tmp_path: Path, rule: str) -> None:
+    """Of 4 clips one is right: flat scores earn 1/4, and a hit where it is the first clip (query 1). Query-blind:
+    clips 0 and 3 of v lead together, precision 1/2 for either query, and the first of them is query 1's; w is exact.
+    """
+    anno = tmp_path / "test.jsonl"
+    anno.write_text("".join(json.dumps(row) + "\n" for row in HIGHLIGHTS))
+    controls = get_benchmark("qvhighlights", clip_of_time=rule).score({}, anno).controls
+    ap, hit = (controls["table"][f"{name}@VeryGood"] for name in ("mAP", "HIT@1"))
+    assert ap["whole video"] == 25.0
+    assert hit["whole video"] == pytest.approx(33.33)
+    assert ap["query-blind"] == pytest.approx(66.67)
+    assert hit["query-blind"] == pytest.approx(66.67)
+    assert "1 of 3 queries are alone" in controls["notes"]["query-blind"]
+    assert "--train-anno" in controls["left_out"]["constant answer"]
+
+
+def test_highlights_shuffled_within_a_video(tmp_path: Path) -> None:
+    """Both answers of v are right for the other query: 100 after the swap; the model itself has 1/4 of the truth (the
+    right clip ties with two others behind the wrong one: 1/4 of four)."""
+    controls = highlight_controls(tmp_path, {"1": highlight_said(7), "2": highlight_said(1), "3": highlight_said(3)})
+    assert controls["table"]["mAP@VeryGood/expected"]["shuffled questions"] == 100.0
+    assert "over 2 of 3 questions" in controls["notes"]["shuffled questions"]
+    assert "mAP@VeryGood/expected 25.00" in controls["notes"]["shuffled questions"]
+
+
+def test_constant_highlights_by_relative_time(tmp_path: Path) -> None:
+    """The train split likes the second quarter, in a video of 8 clips: clip 1 of 4. Right for w alone."""
+    train = tmp_path / "train.jsonl"
+    train.write_text(json.dumps(highlight_row(9, "t", {2: 4, 3: 4, 0: 1}, duration=16)) + "\n")
+    controls = highlight_controls(tmp_path, {}, train_anno_path=train)
+    assert controls["table"]["HIT@1@VeryGood"]["constant answer"] == pytest.approx(33.33)
+    assert "by relative time" in controls["notes"]["constant answer"]
+
+
+def test_constant_highlights_from_training_data_are_by_seconds(tmp_path: Path) -> None:
+    """TimeIT says 2 x clip, whatever rule reads the answers."""
+    train = tmp_path / "train.json"
+    train.write_text(json.dumps([{"video": "t.mp4", "QA": [{"q": "?", "a": highlight_said(2)}]}]))
+    controls = highlight_controls(tmp_path, {}, train_anno_path=train)
+    assert controls["table"]["HIT@1@VeryGood"]["constant answer"] == pytest.approx(33.33)
+    assert "by seconds" in controls["notes"]["constant answer"]

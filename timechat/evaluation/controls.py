@@ -82,9 +82,9 @@ class ControlTable:
         self._id_of, self._names = id_of, names
         self._result = Controls(table={name: {} for name in names}, by_queries={}, left_out={}, notes={})
 
-    def add(self, control: str, answers: Mapping[str, Any], note: str) -> None:
-        """Score answers to all rows; a row without one is a miss."""
-        self._keep(control, self._score(self._rows, answers, set(map(self._id_of, self._rows))), note)
+    def add(self, control: str, answers: Mapping[str, Any], note: str, names: Sequence[str] = ()) -> None:
+        """Score answers to all rows; a row without one is a miss. `names`: scores to keep, where not all say much."""
+        self._keep(control, self._score(self._rows, answers, set(map(self._id_of, self._rows))), note, names)
 
     def leave_out(self, control: str, why: str) -> None:
         """Say why a control is missing."""
@@ -129,8 +129,8 @@ class ControlTable:
         parsed = {key: self._parsed[other] for key, other in source.items() if other in self._parsed}
         return self._score(rows, parsed, {key for key, other in source.items() if other in self._answered})
 
-    def _keep(self, control: str, scores: Mapping[str, float], note: str) -> None:
-        for name in self._names:
+    def _keep(self, control: str, scores: Mapping[str, float], note: str, names: Sequence[str] = ()) -> None:
+        for name in names or self._names:
             self._result["table"][name][control] = float(scores[name])
         self._result["notes"][control] = note
 

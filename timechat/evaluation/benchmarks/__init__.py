@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from timechat.errors import ConfigError
+from timechat.evaluation.benchmarks.activitynet_captions import ActivityNetCaptions
+from timechat.evaluation.benchmarks.activitynet_grounding import ActivityNetGrounding
 from timechat.evaluation.benchmarks.base import Benchmark, Example, Failure, Question, Result
 from timechat.evaluation.benchmarks.charades_sta import CharadesSTA
 from timechat.evaluation.benchmarks.qvhighlights import QVHighlights
@@ -11,7 +13,16 @@ from timechat.registry import nearest
 
 __all__ = ["BENCHMARKS", "Benchmark", "Example", "Failure", "Question", "Result", "get_benchmark"]
 
-BENCHMARKS: dict[str, type[Benchmark]] = {cls.name: cls for cls in (CharadesSTA, QVHighlights, YouCook2)}
+BENCHMARKS: dict[str, type[Benchmark]] = {
+    cls.name: cls
+    for cls in (
+        CharadesSTA,
+        ActivityNetGrounding,
+        QVHighlights,
+        YouCook2,
+        ActivityNetCaptions,
+    )
+}
 
 
 def get_benchmark(name: str, **settings: str) -> Benchmark:

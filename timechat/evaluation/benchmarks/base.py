@@ -409,7 +409,7 @@ def video_problems(row: Row, key: str) -> Iterable[str]:
     yield from text_problems(row, key)
     if isinstance(row.get(key), str):
         path = PurePosixPath(row[key])
-        if path.is_absolute() or ".." in path.parts or "\0" in row[key]:
+        if path.is_absolute() or ".." in path.parts or not path.name or "\0" in row[key]:
             yield f"{key} {row[key]!r} points outside of the folder of videos; write a relative path without .."
 
 

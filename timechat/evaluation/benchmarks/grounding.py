@@ -135,7 +135,7 @@ class TemporalGrounding(Benchmark):
         with_length = [(interval, length) for interval, length in timed if length is not None]
         if len(with_length) == len(timed) and any(length is not None for length in lengths.values()):
             shares = fit_interval([(s / length, e / length) for (s, e), length in with_length])
-            if (shares.hits, shares.mean_iou) > (seconds.hits, seconds.mean_iou):
+            if (shares.hits, shares.mean_iou) >= (seconds.hits, seconds.mean_iou):
                 start, end = shares.interval
                 answers = {key: [(start * x, end * x)] for key, x in lengths.items() if x is not None}
                 note = f"from {100 * start:.1f} to {100 * end:.1f} percent of the video, {fitted}"

@@ -25,6 +25,18 @@ from timechat.evaluation.benchmarks.base import (
     text_problems,
     video_problems,
 )
+from timechat.evaluation.benchmarks.timeit import read_timeit
+from timechat.evaluation.constant_answers import fit_profile, stretch
+from timechat.evaluation.controls import (
+    BLIND,
+    CONSTANT,
+    NO_TRAIN,
+    WHOLE,
+    Controls,
+    ControlTable,
+    grouped,
+    mean_saliency,
+)
 from timechat.evaluation.metrics import highlight_scores, score_highlights
 from timechat.evaluation.metrics.highlights import CLIP_SECONDS, average_precision, published_clip_of_time
 from timechat.evaluation.parsing import parse_highlights
@@ -79,6 +91,20 @@ class QVHighlights(Benchmark):
         """(second, saliency) pairs."""
         return parse_highlights(answer)
 
+    def read_train(self, path: str | Path) -> list[Row]:
+        """As the benchmark's own annotations, or in TimeIT's form for training, which does not tell durations."""
+        turns = read_timeit(path, parse_highlights)
+        if turns is None:
+            return self.read(path)
+        return [
+            {
+                "vid": video,
+                "relevant_clip_ids": [int(seconds / CLIP_SECONDS) for seconds, _ in highlights],
+                "saliency_scores": [[score] for _, score in highlights],
+            }
+            for video, _, highlights in turns
+        ]
+
     def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
         """Score twice: as published, and with everything that says nothing as a miss.
 
@@ -102,9 +128,7 @@ class QVHighlights(Benchmark):
 
     def example(self, row: Row, parsed: list[tuple[float, float]] | None) -> Example:
         """Quality is the average precision of the clips whose mean saliency is good."""
-        true = np.zeros(int(row["duration"] / CLIP_SECONDS))
-        for clip, scores in zip(row["relevant_clip_ids"], row["saliency_scores"], strict=True):
-            true[clip] = np.mean(scores)
+        true = true_saliency(row)
         predicted = self._clip_scores(row, parsed) if parsed else []
         quality = average_precision(true >= GOOD, np.asarray(predicted)) if parsed else 0.0
         return Example(
@@ -117,8 +141,67 @@ class QVHighlights(Benchmark):
             clip_seconds=CLIP_SECONDS,
         )
 
+    def controls(
+        self,
+        rows: list[Row],
+        parsed: Mapping[str, Any],
+        answered: set[str],
+        train: list[Row] | None,
+        durations: Mapping[str, float],
+    ) -> Controls:
+        """All four controls; a video has few queries here, so most of "query-blind" is simply right."""
+        table = ControlTable(
+            lambda *given: self.evaluate(*given)[0], rows, parsed, answered, self.row_id, self.main_scores
+        )
+        clips = {self.row_id(row): len(true_saliency(row)) for row in rows}
+        if train is None:
+            table.leave_out(CONSTANT, NO_TRAIN)
+        else:
+            profile, note = _constant_profile(train)
+            table.add(CONSTANT, {key: _highlights(profile(count)) for key, count in clips.items()}, note)
+        flat = {key: _highlights(np.ones(count)) for key, count in clips.items()}
+        table.add(WHOLE, flat, "every clip is as good as every other")
+        blind, alone = {}, 0
+        for group in grouped(rows, _video):
+            mean = mean_saliency([true_saliency(row) for row in group])
+            blind |= {self.row_id(row): _highlights(mean[: clips[self.row_id(row)]]) for row in group}
+            alone += len(group) == 1
+        note = f"the mean of the true saliencies of a video's queries; {alone} of {len(rows)} queries are alone"
+        table.add(BLIND, blind, note)
+        table.shuffle_within_groups(_video, "about the same video")
+        return table.result()
+
     def _clip_scores(self, row: Row, highlights: list[tuple[float, float]]) -> list[float]:
         return highlight_scores(highlights, row["duration"], self.clip_of_time)
+
+
+def true_saliency(row: Row) -> np.ndarray:
+    """Mean saliency of every clip, float [clips]; without a duration, up to the last relevant clip."""
+    known = row["relevant_clip_ids"]
+    saliency = np.zeros(int(row["duration"] / CLIP_SECONDS) if row.get("duration") else max(known) + 1)
+    for clip, scores in zip(known, row["saliency_scores"], strict=True):
+        saliency[clip] = np.mean(scores)
+    return saliency
+
+
+def _constant_profile(train: list[Row]) -> tuple[Callable[[int], np.ndarray], str]:
+    """Number of clips -> mean saliency of the train queries, by relative time where their durations are known."""
+    saliencies = [true_saliency(row) for row in train]
+    fitted = f"mean saliency of {len(train)} queries of the train split"
+    if all(row.get("duration") for row in train):
+        relative = fit_profile(saliencies)
+        return lambda clips: stretch(relative, clips), f"{fitted}, by relative time"
+    mean = mean_saliency(saliencies)
+    return lambda clips: np.pad(mean, (0, max(0, clips - len(mean))))[:clips], f"{fitted}, by seconds"
+
+
+def _highlights(saliency: np.ndarray) -> list[tuple[float, float]]:
+    """As an answer that names every clip: its middle means that clip under either rule of CLIP_OF_TIME."""
+    return [(CLIP_SECONDS * (clip + 0.5), float(score)) for clip, score in enumerate(saliency)]
+
+
+def _video(row: Row) -> str:
+    return row["vid"]
 
 
 def _row(line: str) -> Any:

@@ -1,0 +1,23 @@
+"""ActivityNet dense captioning: which events does the video show, and when? Formats: `activitynet.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timechat.evaluation.benchmarks.activitynet import read_events, video_files
+from timechat.evaluation.benchmarks.base import Row
+from timechat.evaluation.benchmarks.dense_captioning import DenseCaptioning
+
+
+class ActivityNetCaptions(DenseCaptioning):
+    """Dense video captioning; one question a video, whose id is v_ID.mp4 (in the coco form: image_id)."""
+
+    name = "activitynet_captions"
+
+    def read(self, anno_path: str | Path) -> list[Row]:
+        """One row a video."""
+        return [row for _, row in read_events(anno_path)]
+
+    def videos_of(self, row: Row) -> tuple[str, ...]:
+        """All names in use."""
+        return video_files(row["image_id"])
