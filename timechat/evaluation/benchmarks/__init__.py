@@ -7,7 +7,11 @@ from timechat.evaluation.benchmarks.activitynet_captions import ActivityNetCapti
 from timechat.evaluation.benchmarks.activitynet_grounding import ActivityNetGrounding
 from timechat.evaluation.benchmarks.base import Benchmark, Example, Failure, Question, Result
 from timechat.evaluation.benchmarks.charades_sta import CharadesSTA
+from timechat.evaluation.benchmarks.egoschema import EgoSchema
+from timechat.evaluation.benchmarks.mvbench import MVBench
 from timechat.evaluation.benchmarks.qvhighlights import QVHighlights
+from timechat.evaluation.benchmarks.tempcompass import TempCompass
+from timechat.evaluation.benchmarks.video_mme import VideoMME
 from timechat.evaluation.benchmarks.youcook2 import YouCook2
 from timechat.registry import nearest
 
@@ -21,6 +25,10 @@ BENCHMARKS: dict[str, type[Benchmark]] = {
         QVHighlights,
         YouCook2,
         ActivityNetCaptions,
+        MVBench,
+        TempCompass,
+        EgoSchema,
+        VideoMME,
     )
 }
 

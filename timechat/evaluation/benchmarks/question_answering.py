@@ -1,0 +1,92 @@
+"""What benchmarks of multiple-choice questions about videos share; each subclass only reads its own formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from timechat.evaluation.benchmarks.base import Benchmark, Example, Row, text_problems
+from timechat.evaluation.metrics.multiple_choice import LETTERS, parse_choice, score_choices
+
+
+class QuestionAnswering(Benchmark):
+    """Multiple-choice questions, scored by accuracy.
+
+    `read` of a subclass gives rows with the keys `id`; `videos`, the file names that the video may have; `question`;
+    `options`, their texts; `answer`, the index of the right one, None where it is not public; `categories`, the names
+    under which the question is scored too.
+    """
+
+    task = "video question answering"
+    prompt_file = "multiple_choice.txt"
+    main_scores: ClassVar[tuple[str, ...]] = ("accuracy",)
+    model_defaults: ClassVar[Mapping[str, Any]] = {"lora_alpha": 20}  # as published results of these were made
+    max_new_tokens = 32
+
+    def row_id(self, row: Row) -> str:
+        """The field id."""
+        return row_id(row)
+
+    def videos_of(self, row: Row) -> tuple[str, ...]:
+        """The field videos."""
+        return row["videos"]
+
+    def query_of(self, row: Row) -> str:
+        """The question with its lettered options."""
+        options = [f"({letter}) {option}" for letter, option in zip(LETTERS, row["options"], strict=False)]
+        return "\n".join([f"Question: {row['question']}", "Options:", *options])
+
+    def parse(self, answer: str, row: Row) -> int:
+        """Index of the option that the answer names."""
+        return parse_choice(answer, row["options"])
+
+    def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
+        """Accuracy over the questions whose answer is public; the predictions hold all of them."""
+        known = {row["id"]: row for row in rows if row["answer"] is not None}
+        scores = score_choices(
+            {key: parsed.get(key) for key in known if key in answered},
+            {key: row["answer"] for key, row in known.items()},
+            {key: row["categories"] for key, row in known.items()},
+        )
+        return scores, {row["id"]: self.prediction(row, parsed.get(row["id"])) for row in rows if row["id"] in answered}
+
+    def prediction(self, row: Row, parsed: int | None) -> dict[str, Any]:
+        """One question as the file of predictions shows it: letters, null for what is not known."""
+        return {"video": row["videos"][0], "answer": letter_of(parsed), "right": letter_of(row["answer"])}
+
+    def example(self, row: Row, parsed: int | None) -> Example:
+        """Quality 1 for the right option."""
+        right = parsed is not None and parsed == row["answer"]
+        return Example(row["id"], row["videos"][0], row["question"], float(right))
+
+
+def row_id(row: Row) -> str:
+    """The field id."""
+    return row["id"]
+
+
+def letter_of(index: int | None) -> str | None:
+    """A for 0; None for None."""
+    return None if index is None else LETTERS[index]
+
+
+def options_problems(value: Any, key: str, count: int | None = None) -> Iterable[str]:
+    """Whether a value is a list of texts, `count` of them or from 2 to as many as there are letters."""
+    fits = isinstance(value, list) and (len(value) == count if count else 2 <= len(value) <= len(LETTERS))
+    if not fits or not all(isinstance(option, str) and option.strip() for option in value):
+        yield f"{key} is {value!r}: it must be a list of {count or '2 or more'} texts"
+
+
+def choice_problems(row: Row, question: str, options: str, answer: str) -> Iterable[str]:
+    """Whether a row has a question, options, and an answer that is the text of one of them."""
+    yield from text_problems(row, question)
+    found = list(options_problems(row.get(options), options))
+    yield from found
+    if not found and index_of(row.get(answer), row[options]) is None:
+        yield f"{answer} is {row.get(answer)!r}: it must be the text of one of the {options}"
+
+
+def index_of(text: Any, options: Sequence[str]) -> int | None:
+    """Which option has this text, white space around it aside; None if none has."""
+    plain = [option.strip() for option in options]
+    return plain.index(text.strip()) if isinstance(text, str) and text.strip() in plain else None

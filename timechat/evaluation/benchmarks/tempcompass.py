@@ -1,0 +1,184 @@
+"""TempCompass: does the model see action, direction, speed, order and change? Four tasks, three scored here by rule.
+
+Reads the folder `questions/` of the download (`multi-choice.json`, `yes_no.json`, `caption_matching.json`,
+`captioning.json`), or one of these files for that task alone: `{video: {dimension: [{"question", "answer"}]}}`. The
+video is VIDEO.mp4, the id `yes_no/VIDEO/speed/0`: task, video, dimension, and number of the question there.
+
+A task's score is its accuracy over all questions, so dimensions with more of them weigh more, as in published tables.
+Captions are scored by a language model, which is not part of this project: every task's answers are written to
+`judge/TASK.json` in the form that the official scripts read, which is that of the questions with a `prediction` each.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from timechat.errors import AnnotationError, ParseFailure
+from timechat.evaluation.benchmarks.base import (
+    PROMPTS,
+    Row,
+    check_rows,
+    fill_prompt,
+    load_prompt,
+    read_annotation_json,
+    text_problems,
+    video_problems,
+)
+from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, row_id
+from timechat.evaluation.metrics.multiple_choice import parse_choice, parse_yes_no
+
+CAPTIONING, YES_NO = "captioning", "yes_no"
+TASKS = ("multi-choice", YES_NO, "caption_matching", CAPTIONING)
+
+# An option in the text of a question: "A. walking", "Caption B: a man walks", "Option 2: a man runs".
+_OPTION = re.compile(r"(?:(?:option|caption|sentence) ?)?([A-Z0-9])[.:)]\s*(\S.*)", re.IGNORECASE)
+
+
+class TempCompass(QuestionAnswering):
+    """Four tasks about five dimensions of time; see the head of this file for its formats."""
+
+    name = "tempcompass"
+    prompt_file = "tempcompass.txt"
+    main_scores = TASKS[:3]
+    max_new_tokens = 128  # for captions; the other answers end after a few
+
+    def read(self, anno_path: str | Path) -> list[Row]:
+        """The rows of all tasks, or of the one whose file is named."""
+        path = Path(anno_path)
+        if not path.is_dir():
+            if path.stem not in TASKS:
+                raise AnnotationError(f"{path}: name the folder of TempCompass's questions, or one of {_files()} in it")
+            return _read_task(path)
+        missing = [task for task in TASKS if not (path / f"{task}.json").is_file()]
+        if missing:
+            raise AnnotationError(
+                f"{path}: {', '.join(f'{task}.json' for task in missing)} missing; download the folder questions/ "
+                f"again, or name one of {_files()} to evaluate its task alone"
+            )
+        return [row for task in TASKS for row in _read_task(path / f"{task}.json")]
+
+    def query_of(self, row: Row) -> str:
+        """The question with its options as it is, in the prompt of its task (prompts/tempcompass_TASK.txt)."""
+        return fill_prompt(load_prompt(PROMPTS / f"tempcompass_{row['task']}.txt"), row["question"])
+
+    def parse(self, answer: str, row: Row) -> int | str:
+        """Index of the option that is named; of captions the text."""
+        if row["task"] == CAPTIONING:
+            if not answer.strip():
+                raise ParseFailure(answer, "the answer is empty")
+            return answer.strip()
+        if row["task"] == YES_NO:
+            return 0 if parse_yes_no(answer) else 1
+        return parse_choice(answer, row["options"], row["symbols"])
+
+    def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
+        """Accuracy of each task that has a rule, overall and by dimension."""
+        if any(row["answer"] is not None for row in rows):
+            return super().evaluate(rows, parsed, answered)
+        counts = {"found": len(answered), "parsed": len(parsed), "expected": len(rows)}
+        return counts, {key: {"answer": parsed.get(key)} for key in answered}
+
+    def prediction(self, row: Row, parsed: Any) -> dict[str, Any]:
+        """The option's text, or the caption."""
+        said = row["options"][parsed] if isinstance(parsed, int) else parsed
+        right = None if row["answer"] is None else row["options"][row["answer"]]
+        return {"video": row["videos"][0], "answer": said, "right": right}
+
+    def extra_files(self, rows: list[Row], parsed: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, str]:
+        """Each task's answers for the official scripts; a missing answer is an empty prediction."""
+        tasks: dict[str, dict[str, dict[str, list[Row]]]] = {}
+        for row in rows:
+            dimensions = tasks.setdefault(row["task"], {}).setdefault(row["vid"], {})
+            judged = {**row["raw"], "prediction": answers.get(row["id"], "")}
+            dimensions.setdefault(row["dimension"], []).append(judged)
+        return {
+            f"judge/{task}.json": json.dumps(videos, indent=2, ensure_ascii=False) + "\n"
+            for task, videos in tasks.items()
+        }
+
+    def notes(self, rows: list[Row], parsed: Mapping[str, Any]) -> list[str]:
+        """That captions are not scored."""
+        captions = sum(row["task"] == CAPTIONING for row in rows)
+        if not captions:
+            return []
+        return [
+            f"Captions ({captions}) are not scored: that takes a language model as judge. Their answers are in "
+            f"judge/{CAPTIONING}.json, in the form that TempCompass's own script reads."
+        ]
+
+
+def _files() -> str:
+    return ", ".join(f"{task}.json" for task in TASKS)
+
+
+def _read_task(path: Path) -> list[Row]:
+    content = read_annotation_json(path)
+    if not isinstance(content, dict):
+        raise AnnotationError(f"{path}: expected {{video: {{dimension: [questions]}}}}, found {str(content)[:60]!r}")
+    places = [
+        (f"{vid}, {dimension}, question {number}", _with_place(path.stem, vid, dimension, number, raw))
+        for vid, dimensions in content.items()
+        for dimension, questions in _items(dimensions)
+        for number, raw in enumerate(questions if isinstance(questions, list) else [questions])
+    ]
+    return [_row(row) for row in check_rows(path, places, _problems, row_id)]
+
+
+def _items(dimensions: Any) -> Iterable[tuple[str, Any]]:
+    return dimensions.items() if isinstance(dimensions, dict) else [("no dimension", dimensions)]
+
+
+def _with_place(task: str, vid: str, dimension: str, number: int, raw: Any) -> Any:
+    """A question that knows where it stands; what is no question stays as it is, to be refused."""
+    if not isinstance(raw, dict):
+        return raw
+    return {"id": f"{task}/{vid}/{dimension}/{number}", "task": task, "vid": vid, "dimension": dimension, "raw": raw}
+
+
+def _row(place: Row) -> Row:
+    task, raw = place["task"], place["raw"]
+    options = _options(task, raw["question"])
+    symbol = None if task == CAPTIONING else _symbol(task, raw["answer"])
+    return {
+        **place,
+        "videos": (f"{place['vid']}.mp4",),
+        "question": raw["question"].strip(),
+        "options": list(options.values()),
+        "symbols": "".join(options),
+        "answer": None if symbol is None else list(options).index(symbol),
+        "categories": (task, f"{task}, {place['dimension']}"),
+    }
+
+
+def _options(task: str, question: str) -> dict[str, str]:
+    """Symbol -> text of the options of a question."""
+    if task == YES_NO:
+        return {"y": "yes", "n": "no"}
+    matches = (_OPTION.fullmatch(line.strip()) for line in question.split("\n")[1:])
+    return {match[1].upper(): match[2].strip() for match in matches if match}
+
+
+def _symbol(task: str, answer: str) -> str | None:
+    """The symbol in a right answer ("A. walking", "Option 2: a man runs", "yes")."""
+    if task == YES_NO:
+        return {"yes": "y", "no": "n"}.get(answer.strip().lower())
+    match = _OPTION.fullmatch(answer.strip())
+    return match[1].upper() if match else None
+
+
+def _problems(place: Row) -> Iterable[str]:
+    task, raw = place["task"], place["raw"]
+    yield from video_problems(place, "vid")
+    found = [problem for key in ("question", "answer") for problem in text_problems(raw, key)]
+    yield from found
+    if found or task == CAPTIONING:
+        return
+    options = _options(task, raw["question"])
+    if len(options) < 2:
+        yield f"question {raw['question']!r}: it must list 2 or more options, one a line ('A. walking')"
+    elif _symbol(task, raw["answer"]) not in options:
+        yield f"answer is {raw['answer']!r}: it must be one of the question's options"
