@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: timelines of the best, the median and the worst video, and how well all of it went."""
+"""Pictures of an evaluation: timelines of good and bad videos, and how well all of it went."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 STRIP_FRAMES, STRIP_SIDE = 10, 112
 MAX_ROWS = 8  # queries of one video that a picture shows
 TRUE_COLOUR, PREDICTED_COLOUR = "tab:green", "tab:blue"
+MAX_TITLE = 90  # characters of a query
 
 
 def draw_plots(
@@ -27,7 +28,7 @@ def draw_plots(
     videos: Mapping[str, Path],
     output_dir: str | Path,
 ) -> list[Path]:
-    """Draw everything that the examples allow.
+    """Draw everything that the examples allow; questions without times (multiple choice) have no pictures.
 
     Args:
         examples: the questions that were answered.
@@ -39,17 +40,63 @@ def draw_plots(
     """
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
+    timed = [example for example in examples if _has_times(example)]
     by_video: dict[str, list[Example]] = {}
-    for example in examples:
+    for example in timed:
         by_video.setdefault(example.video, []).append(example)
     paths = []
     for label, name in chosen_videos(by_video).items():
         path = output_dir / f"timeline_{label}.png"
         _draw_video(path, f"{label}: {name}", by_video[name][:MAX_ROWS], videos[by_video[name][0].id])
         paths.append(path)
-    if examples:
-        paths.append(_draw_histogram(output_dir / "quality_histogram.png", examples))
+    if timed:
+        paths.append(_draw_histogram(output_dir / "quality_histogram.png", timed))
     return paths
+
+
+def draw_gallery(
+    examples: Sequence[Example], videos: Mapping[str, Path], path: str | Path, rows: int = 6
+) -> Path | None:
+    """Several questions in one picture, the best on top and the worst at the bottom: frames, and what was answered.
+
+    Args:
+        examples: the questions that were answered; those without times are left out.
+        videos: id of a question -> its video file.
+        path: the PNG file.
+        rows: how many questions.
+
+    Returns:
+        The file; None when there is nothing to draw.
+    """
+    chosen = evenly_chosen([example for example in examples if _has_times(example)], rows)
+    if not chosen:
+        return None
+    figure = Figure(figsize=(10, 1.45 * len(chosen) + 0.2), layout="constrained")
+    axes = figure.subplots(2 * len(chosen), 1, squeeze=False, height_ratios=[1.0, 0.7] * len(chosen))[:, 0]
+    for example, frames, times in zip(chosen, axes[::2], axes[1::2], strict=True):
+        strip = _strip(videos[example.id])
+        _draw_strip(frames, strip)
+        frames.set_title(_title(example), fontsize=9, loc="left")
+        _draw_answer(times, example)
+        times.set_xlim(0, max(_last_second(example), strip.duration if strip else 0.0))
+        times.tick_params(labelsize=7)
+    axes[-1].set_xlabel("seconds", fontsize=8)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def evenly_chosen(examples: Sequence[Example], count: int) -> list[Example]:
+    """Examples from the best to the worst, evenly spread over their ranks; of different videos while there are such."""
+    ranked = sorted(examples, key=lambda example: (-example.quality, example.id))
+    chosen: dict[int, Example] = {}
+    for place in np.linspace(0, len(ranked) - 1, min(count, len(ranked))):
+        free = [index for index in range(len(ranked)) if index not in chosen]
+        shown = {example.video for example in chosen.values()}
+        nearest = min(free, key=lambda index: (ranked[index].video in shown, abs(index - place)))
+        chosen[nearest] = ranked[nearest]
+    return [chosen[index] for index in sorted(chosen)]
 
 
 def chosen_videos(by_video: Mapping[str, Sequence[Example]]) -> dict[str, str]:
@@ -64,22 +111,40 @@ def chosen_videos(by_video: Mapping[str, Sequence[Example]]) -> dict[str, str]:
     return {label: chosen[label] for label in ("best", "median", "worst") if label in chosen}
 
 
+def _has_times(example: Example) -> bool:
+    return bool(example.true or example.true_saliency)
+
+
+def _title(example: Example) -> str:
+    measure = "AP" if example.true_saliency else "IoU"
+    return f"{(example.query or example.video)[:MAX_TITLE]}  ({measure} {example.quality:.2f})"
+
+
 def _draw_video(path: Path, title: str, examples: Sequence[Example], file: Path) -> None:
     strip = _strip(file)
     figure = Figure(figsize=(10, 1.6 + 1.1 * len(examples)), layout="constrained")
     axes = figure.subplots(1 + len(examples), 1, squeeze=False)[:, 0]
     axes[0].set_title(title, fontsize=9)
-    axes[0].axis("off")
-    if strip is not None:
-        axes[0].imshow(np.concatenate(list(strip.frames.numpy()), axis=1), aspect="auto")
+    _draw_strip(axes[0], strip)
     end = max([_last_second(example) for example in examples] + [strip.duration if strip else 0.0])
     for axis, example in zip(axes[1:], examples, strict=True):
-        _draw_saliency(axis, example) if example.true_saliency else _draw_intervals(axis, example)
+        _draw_answer(axis, example)
         axis.set_xlim(0, end)
-        axis.set_title(f"{example.query[:90]}  ({example.quality:.2f})", fontsize=8, loc="left")
+        axis.set_title(_title(example), fontsize=8, loc="left")
         axis.tick_params(labelsize=7)
     axes[-1].set_xlabel("seconds", fontsize=8)
     figure.savefig(path, dpi=110)
+
+
+def _draw_strip(axis: Axes, strip: Video | None) -> None:
+    axis.axis("off")
+    if strip is not None:
+        parted = np.pad(strip.frames.numpy(), ((0, 0), (0, 0), (1, 1), (0, 0)), constant_values=255)
+        axis.imshow(np.concatenate(list(parted), axis=1), aspect="auto")
+
+
+def _draw_answer(axis: Axes, example: Example) -> None:
+    _draw_saliency(axis, example) if example.true_saliency else _draw_intervals(axis, example)
 
 
 def _strip(file: Path) -> Video | None:
@@ -112,7 +177,7 @@ def _draw_saliency(axis: Axes, example: Example) -> None:
     ):
         seconds = (np.arange(len(scores)) + side) * example.clip_seconds
         axis.bar(seconds, scores, width=0.45 * example.clip_seconds, color=colour, label=label)
-    axis.legend(fontsize=7, loc="upper right")
+    axis.legend(fontsize=7, loc="best")
     axis.set_ylabel("saliency", fontsize=7)
 
 

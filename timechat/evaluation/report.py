@@ -2,7 +2,7 @@
 
     python -m timechat.evaluation.report DIR [DIR ...]
 
-prints one joint table of finished evaluations, one row each.
+prints finished evaluations side by side, see `comparison.py`. A record is what `scores.json` holds.
 """
 
 from __future__ import annotations
@@ -12,64 +12,49 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from timechat.errors import PredictionError, TimeChatError
+from timechat.evaluation.comparison import compare
+from timechat.evaluation.controls import CONTROL_NAMES
 from timechat.evaluation.files import read_json
+from timechat.evaluation.literature import published_scores
+from timechat.evaluation.scores import mean_record, ordered_scores, scored_questions, spread_of
+from timechat.evaluation.tables import markdown_table, number, text_table
+
+__all__ = ["REPORT", "SCORES", "markdown_report", "mean_record", "read_record", "score_table"]
 
 SCORES = "scores.json"
 REPORT = "report.md"
-_COUNTS = ("found", "parsed", "expected")
+
+
+class Section(NamedTuple):
+    """A table, with a title over it and sentences under it."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
 
 
 def score_table(record: Mapping[str, Any]) -> str:
-    """All scores of one evaluation, in percent, for a terminal."""
-    rows = [(name, _number(value)) for name, value in _ordered_scores(record).items()]
-    rows += [(name, _number(value)) for name, value in record["controls"].items()]
-    rows += [("found / expected", _found(record)), ("unparsable", str(record["counts"]["unparsable"]))]
-    return text_table((record["benchmark"], "value"), rows)
-
-
-def joint_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """One row for each evaluation: its main scores in percent, and what was counted."""
-    rows = [
-        (
-            record["benchmark"],
-            "  ".join(f"{name} {_number(record['percent'][name])}" for name in record["main_scores"]),
-            _found(record),
-            str(record["counts"]["unparsable"]),
-        )
-        for record in records
-    ]
-    return text_table(("benchmark", "scores (percent)", "found / expected", "unparsable"), rows)
-
-
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, a line under the head."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    """Scores of one evaluation in percent, its controls and what was counted, for a terminal."""
+    scores = _scores_section(record)
+    counted = [("found / expected", _found(record)), ("unparsable", _unparsable(record))]
+    sections = [scores._replace(rows=[*scores.rows, *counted]), *_control_sections(record)]
+    blocks = ["\n".join((text_table(s.head, s.rows).rstrip("\n"), *s.notes)) for s in sections]
+    return "\n\n".join([*blocks, *_notes(record)]) + "\n"
 
 
 def markdown_report(record: Mapping[str, Any], plots: Sequence[Path] = ()) -> str:
-    """One evaluation as a Markdown page: scores, counts, failures, plots, and how to repeat it."""
-    counts = record["counts"]
-    parts = [f"# {record['benchmark']}: {record['task']}\n", "Scores in percent.\n"]
-    parts.append(_markdown_table(("score", "value"), _ordered_scores(record)))
-    if record["controls"]:
-        parts.append("Controls: does the model listen to the question?\n")
-        parts.append(_markdown_table(("control", "value"), record["controls"]))
-    parts.append(
-        f"Answers found / expected: {_found(record)}. Unparsable: {counts['unparsable']}. "
-        f"Unreadable videos: {counts['unreadable_videos']}. All of these count as misses"
-        + (f". Only the first {record['limit']} questions were asked.\n" if record["limit"] else ".\n")
-    )
-    if record["failure_reasons"]:
-        parts.append(_markdown_table(("why an answer could not be parsed", "answers"), record["failure_reasons"]))
+    """One evaluation as a page: scores beside controls and the literature, counts, pictures, how to repeat it."""
+    parts = [f"# {record['benchmark']}: {record['task']}\n", "All scores in percent.\n"]
+    parts += _markdown(_scores_section(record))
+    parts += [_counts_sentence(record), *(f"{note}\n" for note in _notes(record))]
+    for section in (*_control_sections(record), *_literature_sections(record), *_failure_sections(record)):
+        parts += _markdown(section)
     parts += [f"![{path.stem}]({path.name})\n" for path in plots]
-    parts.append("## Settings\n")
-    parts.append(_markdown_table(("setting", "value"), _settings_rows(record)))
+    parts += _markdown(Section("Settings", ("setting", "value"), _settings_rows(record)))
     parts.append(f"Prompt:\n\n```text\n{record['prompt']['text']}\n```\n")
     return "\n".join(parts)
 
@@ -84,51 +69,130 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     return record
 
 
-def _ordered_scores(record: Mapping[str, Any]) -> dict[str, float]:
-    """Main scores first; counts stand elsewhere."""
-    names = list(dict.fromkeys([*record["main_scores"], *record["percent"]]))
-    return {name: record["percent"][name] for name in names if name not in _COUNTS}
+def _markdown(section: Section) -> list[str]:
+    title = [f"## {section.title}\n"] if section.title else []
+    notes = [f"- {note}" for note in section.notes]
+    return [*title, markdown_table(section.head, section.rows), *(["\n".join(notes) + "\n"] if notes else [])]
 
 
-def _settings_rows(record: Mapping[str, Any]) -> dict[str, Any]:
-    speed = record["seconds_per_video"]
-    return {
-        "git commit": record["git_commit"] or "unknown",
-        "prompt file": record["prompt"]["file"],
-        "prompt sha256": record["prompt"]["sha256"],
-        "system prompt": record["system_prompt"],
-        "system prompt sha256": hashlib.sha256(record["system_prompt"].encode()).hexdigest(),
-        "clip of time": record["clip_of_time"] or "as published",
-        "processes": record["processes"],
-        "seconds per video": "all answers were there already" if speed is None else f"{speed:.2f}",
-        **{name: str(value) for name, value in record["settings"].items()},
-    }
+# Scores and counts ----------------------------------------------------------------------------------------------------
 
 
-def _markdown_table(head: tuple[str, str], rows: Mapping[str, Any]) -> str:
-    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
-    lines += [f"| {_cell(name)} | {_cell(_number(value))} |" for name, value in rows.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
-
-
-def _number(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def _scores_section(record: Mapping[str, Any]) -> Section:
+    scores = ordered_scores(record)
+    rows = [(name, number(value, spread_of(record, name))) for name, value in scores.items()]
+    if record.get("seeds"):
+        seeds = ", ".join(map(str, record["seeds"]["seeds"]))
+        notes = [f"Mean ± standard deviation over the seeds {seeds}."]
+    elif any(spread_of(record, name) is not None for name in scores):
+        notes = [f"± is the standard error over {scored_questions(record)} questions."]
+    else:
+        notes = []
+    return Section("", (record["benchmark"], "value"), rows, notes)
 
 
 def _found(record: Mapping[str, Any]) -> str:
     return f"{record['counts']['found']} / {record['counts']['expected']}"
 
 
+def _notes(record: Mapping[str, Any]) -> list[str]:
+    return record.get("notes") or []
+
+
+def _unparsable(record: Mapping[str, Any]) -> str:
+    unparsable, found = record["counts"]["unparsable"], record["counts"]["found"]
+    return f"{unparsable} ({100 * unparsable / found:.1f}% of the answers)" if found else str(unparsable)
+
+
+def _counts_sentence(record: Mapping[str, Any]) -> str:
+    asked = []
+    if record.get("ids"):
+        asked.append(f" Only {record['ids']} questions, chosen by --ids, were asked.")
+    if record.get("limit"):
+        asked.append(f" Only the first {record['limit']} questions were asked.")
+    return (
+        f"Answers found / expected: {_found(record)}. Unparsable: {_unparsable(record)}. "
+        f"Unreadable videos: {record['counts']['unreadable_videos']}. All of these count as misses.{''.join(asked)}\n"
+    )
+
+
+def _failure_sections(record: Mapping[str, Any]) -> list[Section]:
+    rows = [(reason, str(count)) for reason, count in record["failure_reasons"].items()]
+    return [Section("Answers that could not be parsed", ("reason", "answers"), rows)] if rows else []
+
+
+# Beside others --------------------------------------------------------------------------------------------------------
+
+
+def _control_sections(record: Mapping[str, Any]) -> list[Section]:
+    """Score, model, controls; then the score by number of queries."""
+    controls = record["controls"]
+    if "table" not in controls:
+        return []
+    names = [*CONTROL_NAMES, *(n for n in _keys_of_rows(controls["table"]) if n not in CONTROL_NAMES)]
+    rows = [
+        (score, number(record["percent"].get(score)), *(number(values.get(name)) for name in names))
+        for score, values in controls["table"].items()
+    ]
+    notes = [f"{name}: {note}" for name, note in controls.get("notes", {}).items()]
+    notes += [f"{name} is left out: it {why}" for name, why in controls.get("left_out", {}).items()]
+    sections = [Section("Does the model listen to the question?", ("score", "model", *names), rows, notes)]
+    by_queries = controls.get("by_queries") or {}
+    if by_queries:
+        sizes = sorted(_keys_of_rows(by_queries), key=int)
+        rows = [(score, *(number(values.get(size)) for size in sizes)) for score, values in by_queries.items()]
+        sections.append(Section("By the number of queries of a video", ("queries of the video", *sizes), rows))
+    return sections
+
+
+def _keys_of_rows(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for row in table.values() for key in row))
+
+
+def _literature_sections(record: Mapping[str, Any]) -> list[Section]:
+    rows = published_scores(record["benchmark"]) if record.get("literature", True) else []
+    if not rows:
+        return []
+    reported = {name for row in rows for name in row["scores"]}
+    names = [name for name in ordered_scores(record) if name in reported]
+    own = [number(record["percent"].get(name), spread_of(record, name)) for name in names]
+    table = [
+        ("**this run**", "", *own, "measured here"),
+        *((r["model"], r["setting"], *(number(r["scores"].get(name)) for name in names), r["source"]) for r in rows),
+    ]
+    note = (
+        "Reported by others, with their prompts, decoding, and the videos that they could still get: "
+        "a difference of a few points need not be one of the models."
+    )
+    return [Section("Beside published numbers", ("model", "setting", *names, "source"), table, [note])]
+
+
+# How to repeat it -----------------------------------------------------------------------------------------------------
+
+
+def _settings_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    speed = record["seconds_per_video"]
+    rows = {
+        "git commit": record["git_commit"] or "unknown",
+        "prompt file": record["prompt"]["file"],
+        "prompt sha256": record["prompt"]["sha256"],
+        "system prompt": record["system_prompt"],
+        "system prompt sha256": hashlib.sha256(record["system_prompt"].encode()).hexdigest(),
+        "clip of time": record["clip_of_time"] or "as published",
+        "train annotations": record.get("train_anno") or "not given",
+        "processes": record["processes"],
+        "seconds per video": "all answers were there already" if speed is None else f"{speed:.2f}",
+        **record["settings"],
+    }
+    return [(name, str(value)) for name, value in rows.items()]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status: 0, or 1 after an error, told in one line."""
-    parser = argparse.ArgumentParser(description="Print one joint table of finished evaluations.")
+    parser = argparse.ArgumentParser(description="Print finished evaluations side by side.")
     parser.add_argument("folders", nargs="+", metavar="DIR", help="output folder of an evaluation")
     try:
-        table = joint_table([read_record(folder) for folder in parser.parse_args(argv).folders])
+        table = compare({folder: read_record(folder) for folder in parser.parse_args(argv).folders})
     except TimeChatError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
