@@ -34,9 +34,7 @@ COCO = {
         {"image_id": "v_abcdefghijk.mp4", "duration": 20.0, "segments": [[5, 20]], "pure_cap": "A dog runs."},
     ]
 }
-GROUNDING = {
-    "annotations": [{"image_id": "v_abcdefghijk.mp4", "caption": "A dog runs.", "timestamp": [5, 20], "id": 7}]
-}
+GROUNDING_ROW = {"image_id": "v_abcdefghijk.mp4", "caption": "A dog runs.", "timestamp": [5, 20], "id": 7}
 
 
 def write(path: Path, content: Any) -> Path:
