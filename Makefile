@@ -9,6 +9,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
+LMMS_VENV ?= $(VENV)/lmms-eval
 BIN := $(VENV)/bin
 NPROC ?= 2
 
@@ -21,7 +22,7 @@ QUICKSTART_LAST := $(QUICKSTART_RUN)/finished
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install quickstart quickstart-data test lint format clean
+.PHONY: help install quickstart quickstart-data test test-lmms-eval lint format clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -61,6 +62,16 @@ $(QUICKSTART_LAST): $(QUICKSTART_CFG) | quickstart-data
 
 test: lint
 	$(BIN)/python -m pytest
+
+# lmms-eval needs older packages than constraints.txt names, so it has an environment of its own.
+test-lmms-eval: $(LMMS_VENV)/.installed
+	$(LMMS_VENV)/bin/python -m pytest tests/evaluation/test_lmms_eval_adapter.py
+
+$(LMMS_VENV)/.installed: pyproject.toml
+	@test -x $(LMMS_VENV)/bin/python || $(PYTHON) -m venv $(LMMS_VENV)
+	@echo "installing into $(LMMS_VENV) (a few minutes the first time) ..."
+	$(LMMS_VENV)/bin/python -m pip install --quiet --editable '.[lmms-eval]' 'pytest>=8,<10'
+	@touch $@
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
