@@ -4,6 +4,8 @@ Reads the folder `questions/` of the download (`multi-choice.json`, `yes_no.json
 `captioning.json`), or one of these files for that task alone: `{video: {dimension: [{"question", "answer"}]}}`. The
 video is VIDEO.mp4, the id `yes_no/VIDEO/speed/0`: task, video, dimension, and number of the question there.
 
+Each task asks in its own words, `prompts/tempcompass_TASK.txt`; `--prompt-file` puts more around them.
+
 A task's score is its accuracy over all questions, so dimensions with more of them weigh more, as in published tables.
 Captions are scored by a language model, which is not part of this project: every task's answers are written to
 `judge/TASK.json` in the form that the official scripts read, which is that of the questions with a `prediction` each.
