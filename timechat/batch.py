@@ -5,13 +5,16 @@ Shapes: B videos, F = sum of all their frame counts, S text tokens of the longes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from timechat.text.conversation import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def num_windows(num_frames: int, stride: int, window_size: int) -> int:
@@ -24,8 +27,24 @@ def num_video_tokens(num_frames: int, stride: int, num_queries: int, window_size
     return num_windows(num_frames, stride, window_size) * num_queries
 
 
+class TensorRecord:
+    """A dataclass whose tensors move together."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch with its tensors on a device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """Called by DataLoader, so that copies to a GPU overlap with work."""
+        return self._map(torch.Tensor.pin_memory)
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), torch.Tensor)}
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
+
+
 @dataclass
-class VideoBatch:
+class VideoBatch(TensorRecord):
     """A ragged batch: the frames of all videos lie one after the other.
 
     Attributes:
@@ -57,23 +76,37 @@ class VideoBatch:
         """How many tokens the loss sees: the model predicts each one from those before it."""
         return int((self.labels[:, 1:] != IGNORE_INDEX).sum())
 
-    def to(self, device: torch.device | str) -> VideoBatch:
-        """The same batch with its tensors on a device."""
-        moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=True)
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), torch.Tensor)
-        }
-        return replace(self, **moved)
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the decoder reads, padding left out."""
+        return int(self.attention_mask.sum())
 
-    def pin_memory(self) -> VideoBatch:
-        """Called by DataLoader, so that copies to a GPU overlap with work."""
-        pinned = {
-            f.name: getattr(self, f.name).pin_memory()
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), torch.Tensor)
-        }
-        return replace(self, **pinned)
+
+@dataclass
+class FrameBatch(TensorRecord):
+    """Frames and the words that describe them.
+
+    Attributes:
+        frames: uint8 [F, 3, H, W], the frames of all videos one after the other.
+        frame_counts: frames of each video.
+        words: float [F, W], 1 where a word describes a frame.
+        keys, skipped: as in VideoBatch.
+    """
+
+    frames: torch.Tensor
+    frame_counts: list[int]
+    words: torch.Tensor
+    keys: list[str] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        return len(self.frame_counts)
+
+    @property
+    def num_tokens(self) -> int:
+        """Nothing is read by a decoder."""
+        return 0
 
 
 def pad_conversations(

@@ -15,7 +15,8 @@ from PIL import Image
 
 from timechat.config import named_datasets
 from timechat.datasets import build_datasets
-from timechat.datasets.instruction import CAPTION_QUESTION, InstructionDataset
+from timechat.datasets.annotations import CAPTION_QUESTION
+from timechat.datasets.instruction import InstructionDataset
 from timechat.errors import AnnotationError, ConfigError, RegistryError
 
 

@@ -1,14 +1,17 @@
-"""Config entry -> dataset. Three builders serve all datasets; which one a name uses stands in its YAML file."""
+"""Config entry -> dataset. A few builders serve all datasets; which one a name uses stands in its YAML file."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from omegaconf import DictConfig
 
 from timechat.config import frames_per_video
-from timechat.datasets.instruction import InstructionDataset, Item, TokenBudget, read_captions, read_instructions
+from timechat.datasets.annotations import Item, read_captions, read_instructions
+from timechat.datasets.events import EventDataset, EventItem, FrameListingDataset, FrameWordsDataset, read_events
+from timechat.datasets.instruction import InstructionDataset, TokenBudget
 from timechat.datasets.processors import Processor
 from timechat.datasets.video import Video, load_image, load_video
 from timechat.errors import ConfigError
@@ -26,6 +29,7 @@ class DatasetBuilder:
     """
 
     data_type = "video"
+    dataset_class: ClassVar[type[InstructionDataset]] = InstructionDataset
 
     def __init__(self, name: str, cfg: DictConfig, model: DictConfig):
         self.name, self.cfg, self.model = name, cfg, model
@@ -47,7 +51,7 @@ class DatasetBuilder:
             num_video_query_token=model.num_video_query_token,
             list_seconds=model.list_seconds,
         )
-        return InstructionDataset(
+        return self.dataset_class(
             self.name,
             self.read_items(info.anno_dir, info.videos_dir),
             info.videos_dir,
@@ -55,7 +59,17 @@ class DatasetBuilder:
             processor=self.processor(),
             budget=budget,
             timestamps=self.data_type == "video",
+            **self.settings(),
         )
+
+    def settings(self) -> dict[str, Any]:
+        """What the dataset takes besides."""
+        if self.cfg.frame_counts:
+            raise ConfigError(
+                f"datasets.{self.name}.frame_counts={list(self.cfg.frame_counts)}: only the builders frame_listing "
+                "and frame_words draw numbers of frames; remove it"
+            )
+        return {}
 
     def read_items(self, anno: str, videos_dir: str) -> list[Item]:
         """The items of the annotation file."""
@@ -112,6 +126,39 @@ class CaptionBuilder(DatasetBuilder):
     def read_items(self, anno: str, videos_dir: str) -> list[Item]:
         """The rows of the CSV file."""
         return read_captions(anno, videos_dir)
+
+
+class EventBuilder(DatasetBuilder):
+    """Dense captions in coco form, as lessons about single frames."""
+
+    dataset_class: ClassVar[type[EventDataset]]
+
+    def read_items(self, anno: str, videos_dir: str) -> list[EventItem]:
+        """The annotated videos."""
+        return read_events(anno, videos_dir)
+
+    def settings(self) -> dict[str, Any]:
+        """How many frames a sample keeps. Raises ConfigError."""
+        counts, most = list(self.cfg.frame_counts), frames_per_video(self.model)
+        if not all(isinstance(count, int) and 1 <= count <= most for count in counts):
+            raise ConfigError(
+                f"datasets.{self.name}.frame_counts={counts}: must be whole numbers from 1 to model.num_frm={most}"
+            )
+        return {"frame_counts": counts}
+
+
+@registry.register_builder("frame_listing")
+class FrameListingBuilder(EventBuilder):
+    """Lists of the sampled frames: the time of each and what it shows."""
+
+    dataset_class = FrameListingDataset
+
+
+@registry.register_builder("frame_words")
+class FrameWordsBuilder(EventBuilder):
+    """Frames and the words that describe them, for the task frame_classification."""
+
+    dataset_class = FrameWordsDataset
 
 
 def build_datasets(cfg: DictConfig) -> list[InstructionDataset]:

@@ -1,4 +1,4 @@
-"""Positions of the stream -> samples -> VideoBatch."""
+"""Positions of the stream -> samples -> batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from timechat.batch import VideoBatch, pad_conversations
+from timechat.batch import FrameBatch, VideoBatch, pad_conversations
+from timechat.datasets.events import FrameWordsSample
 from timechat.datasets.instruction import InstructionDataset, Sample
 from timechat.datasets.sampler import EpochStream, sample_generator
 from timechat.errors import SampleError
@@ -21,7 +22,7 @@ MAX_REPLACEMENTS = 10  # positions tried after an unreadable one before the run 
 class Fetched:
     """What one position gave: a sample (None when nothing near it can be read), and what was skipped on the way."""
 
-    sample: Sample | None
+    sample: Sample | FrameWordsSample | None
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -57,6 +58,18 @@ class StreamDataset(torch.utils.data.Dataset):
                     {"epoch": self.epoch, "position": position, "sample": dataset.key(ref.index), "error": str(error)}
                 )
         return Fetched(None, skipped)
+
+
+def collate_frames(fetched: Sequence[Fetched]) -> FrameBatch:
+    """Pack frames with their words; a batch may be shorter than asked for, even empty."""
+    samples = [f.sample for f in fetched if f.sample is not None]
+    return FrameBatch(
+        frames=torch.cat([sample.frames for sample in samples]) if samples else torch.empty(0, 3, 0, 0),
+        frame_counts=[len(sample.frames) for sample in samples],
+        words=torch.cat([sample.words for sample in samples]) if samples else torch.empty(0, 0),
+        keys=[sample.key for sample in samples],
+        skipped=[record for f in fetched for record in f.skipped],
+    )
 
 
 def collate(fetched: Sequence[Fetched]) -> VideoBatch:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from timechat.models.frame_classifier import FrameClassifier
 from timechat.models.timechat import TimeChat
 from timechat.registry import registry
 
-__all__ = ["TimeChat", "build_model"]
+__all__ = ["FrameClassifier", "TimeChat", "build_model"]
 
 
 def build_model(cfg: DictConfig, load_weights: bool = True) -> TimeChat:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from timechat import distributed
 from timechat.batch import VideoBatch
-from timechat.datasets import RankBatches, SampleStream, StreamDataset, collate
+from timechat.datasets import RankBatches, SampleStream, StreamDataset
 from timechat.datasets.instruction import InstructionDataset
 from timechat.errors import CheckpointError, ConfigError, TimeChatError, TrainingError
 from timechat.models.checkpoints import load_weights, save_file, trainable_state_dict
@@ -32,7 +32,7 @@ from timechat.runners.guards import SkipGuard
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
-from timechat.tasks import InstructionTask
+from timechat.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Runner:
     def __init__(
         self,
         cfg: DictConfig,
-        task: InstructionTask,
+        task: Task,
         datasets: list[InstructionDataset],
         device: torch.device,
     ):
@@ -76,7 +76,7 @@ class Runner:
         self.log = RunLog(self.output_dir)
         # Weights that no file gives are the same in every run, whatever was drawn before.
         torch.manual_seed(cfg.run.seed)
-        model = task.build_model(cfg)
+        model = task.build_model(cfg, datasets)
         optimizer, self.optimized = build_optimizer(
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
@@ -148,7 +148,7 @@ class Runner:
             StreamDataset(self.datasets, stream, run.seed, epoch),
             batch_sampler=RankBatches(length, distributed.rank(), distributed.world_size(), self.plan.micro_batch),
             num_workers=run.num_workers,
-            collate_fn=collate,
+            collate_fn=self.task.collate,
             pin_memory=self.engine.device.type == "cuda",
             # Its own generator: making an iterator draws a seed, and the global generator is not ours to advance.
             generator=torch.Generator(),
@@ -197,7 +197,7 @@ class Runner:
         self.meter.loss += loss
         self.meter.updates += 1
         self.meter.videos += sum(map(len, batches))
-        self.meter.tokens += sum(int(batch.attention_mask.sum()) for batch in batches)
+        self.meter.tokens += sum(batch.num_tokens for batch in batches)
         self.log.advance(loss)
 
     def report(self, epoch: int, update: int, learning_rate: float) -> None:

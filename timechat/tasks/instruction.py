@@ -1,33 +1,32 @@
-"""The one task there is: learn to answer instructions about videos and images."""
+"""The main task: learn to answer instructions about videos and images."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
 from timechat.batch import VideoBatch
-from timechat.datasets import build_datasets
-from timechat.datasets.instruction import InstructionDataset
+from timechat.datasets import collate
+from timechat.datasets.collate import Fetched
+from timechat.datasets.instruction import InstructionDataset, Sample
 from timechat.models import build_model
 from timechat.registry import registry
+from timechat.tasks.base import Task
 
 
 @registry.register_task("image_text_pretrain")
 @registry.register_task("video_text_pretrain")
-class InstructionTask:
-    """Says what is trained on what, and what one step is. Published configs know it under two names."""
+class InstructionTask(Task):
+    """Conversations about videos. Published configs know it under two names."""
 
-    def build_model(self, cfg: DictConfig) -> nn.Module:
+    takes = Sample
+
+    def build_model(self, cfg: DictConfig, datasets: Sequence[InstructionDataset]) -> nn.Module:
         """The model of a config, weights loaded."""
         return build_model(cfg.model)
 
-    def build_datasets(self, cfg: DictConfig) -> list[InstructionDataset]:
-        """The datasets of a config."""
-        return build_datasets(cfg)
-
-    def train_step(self, model: nn.Module, batch: VideoBatch) -> Tensor:
-        """The loss of a micro-batch: the mean of its samples' losses.
-
-        Averaged over processes and micro-batches it is the mean over the global batch, however samples fall on ranks.
-        """
-        return model(batch)["sample_losses"].mean()
+    def collate(self, fetched: Sequence[Fetched]) -> VideoBatch:
+        """Conversations padded to the longest."""
+        return collate(fetched)

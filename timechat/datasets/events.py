@@ -1,0 +1,189 @@
+"""What each sampled frame shows, from annotated events: lessons for a model that is trained from nothing.
+
+A model learns to say *when* only after it can see *what* and read a frame's time. Two kinds of samples teach that,
+both made from dense captions in coco form (`{"annotations": [{"image_id", "segments": [[start, end], ...], "captions":
+[...]}]}`, seconds, both ends included): the words that describe a frame, for the frame encoder alone, and a list of
+frames with their times, for the whole model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timechat.datasets.annotations import inside, raise_listed, read_json
+from timechat.datasets.instruction import InstructionDataset
+from timechat.datasets.video import Video
+from timechat.errors import AnnotationError
+
+LISTING_QUESTIONS = (
+    "What does each frame show?",
+    "List the times of all frames with what each of them shows.",
+)
+NOTHING = "nothing."
+
+
+@dataclass(frozen=True)
+class Event:
+    """A caption and its time, start and end in seconds, both included."""
+
+    start: float
+    end: float
+    caption: str
+
+
+@dataclass(frozen=True)
+class EventItem:
+    """One video, a path below `videos_dir`, and its events in order of time."""
+
+    path: str
+    events: tuple[Event, ...]
+
+    def captions_at(self, second: float) -> list[str]:
+        """The captions of the events that are going on."""
+        return [event.caption for event in self.events if event.start <= second <= event.end]
+
+
+@dataclass
+class FrameWordsSample:
+    """What the frame encoder learns from.
+
+    Attributes:
+        frames: uint8 [T, 3, H, W].
+        words: float [T, W], 1 where a word describes a frame.
+        key: the file and where its annotation stands.
+    """
+
+    frames: Tensor
+    words: Tensor
+    key: str
+
+
+class EventDataset(InstructionDataset):
+    """Videos with annotated events; what is made of them is for subclasses to say.
+
+    Args:
+        frame_counts: how many of the sampled frames a sample keeps, one number drawn for each; empty keeps all.
+    """
+
+    items: Sequence[EventItem]
+
+    def __init__(self, *args: Any, frame_counts: Sequence[int] = (), **settings: Any):
+        super().__init__(*args, **settings)
+        self.frame_counts = tuple(frame_counts)
+
+    def read_video(self, index: int, generator: torch.Generator) -> Video:
+        """The sampled frames, thinned out to one random frame from each of as many intervals as are kept."""
+        video = super().read_video(index, generator)
+        if not self.frame_counts:
+            return video
+        count = self.frame_counts[_draw(len(self.frame_counts), generator)]
+        kept = one_of_each(len(video.frames), count, generator)
+        return replace(video, frames=video.frames[kept], seconds=[video.seconds[i] for i in kept])
+
+
+class FrameListingDataset(EventDataset):
+    """Conversations that list the sampled frames: the time of each and what it shows."""
+
+    def conversation(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[dict[str, str]]:
+        """One turn about the frames at these seconds."""
+        item = self.items[index]
+        shown = [(time, " ".join(item.captions_at(time)) or NOTHING) for time in seconds]
+        question = LISTING_QUESTIONS[_draw(len(LISTING_QUESTIONS), generator)]
+        return [{"q": question, "a": " ".join(f"{time:.1f}: {captions}" for time, captions in shown)}]
+
+
+class FrameWordsDataset(EventDataset):
+    """Frames with the words of the captions that describe them.
+
+    Attributes:
+        vocabulary: all words of the captions, sorted.
+    """
+
+    makes = FrameWordsSample
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **settings)
+        captions = {event.caption for item in self.items for event in item.events}
+        self.vocabulary = sorted({word for caption in captions for word in words_of(caption)})
+        self._columns = {word: i for i, word in enumerate(self.vocabulary)}
+
+    def sample(self, index: int, generator: torch.Generator) -> FrameWordsSample:
+        """Read one sample. Raises SampleError: the file cannot be decoded."""
+        video = self.read_video(index, generator)
+        words = torch.zeros(len(video.frames), len(self.vocabulary))
+        for row, second in enumerate(video.seconds):
+            for caption in self.items[index].captions_at(second):
+                words[row, [self._columns[word] for word in words_of(caption)]] = 1
+        return FrameWordsSample(self.processor(video.frames, generator), words, self.key(index))
+
+
+def words_of(caption: str) -> list[str]:
+    """The words of a caption in lower case."""
+    return re.findall(r"\w+", caption.lower())
+
+
+def one_of_each(total: int, count: int, generator: torch.Generator) -> list[int]:
+    """One random index from each of `count` equal intervals of [0, total); all of them if there are no more."""
+    count = min(count, total)
+    borders = [total * i // count for i in range(count + 1)]
+    return [left + _draw(right - left, generator) for left, right in itertools.pairwise(borders)]
+
+
+def _draw(options: int, generator: torch.Generator) -> int:
+    return int(torch.randint(options, (1,), generator=generator))
+
+
+def read_events(path: str | Path, videos_dir: str | Path) -> list[EventItem]:
+    """Read and check a dense captioning file in coco form.
+
+    Raises:
+        AnnotationError: naming the file, the item, the field and the fix.
+    """
+    content = read_json(path)
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        raise AnnotationError(f'{path}: expected {{"annotations": [...]}}, dense captions in coco form')
+    items, problems = [], []
+    for number, row in enumerate(rows):
+        found = list(_problems(row, videos_dir))
+        problems += [f"annotations[{number}]: {problem}" for problem in found]
+        if not found:
+            pairs = zip(row["segments"], row["captions"], strict=True)
+            events = sorted((min(segment), max(segment), caption) for segment, caption in pairs)
+            items.append(EventItem(row["image_id"], tuple(Event(*event) for event in events)))
+    raise_listed(path, problems)
+    if not items:
+        raise AnnotationError(f"{path}: annotations is empty; training needs at least one item")
+    return items
+
+
+def _problems(row: Any, videos_dir: str | Path) -> Iterator[str]:
+    if not isinstance(row, Mapping):
+        yield f"expected an object with image_id, segments and captions, found {str(row)[:60]!r}"
+        return
+    path = row.get("image_id")
+    if not isinstance(path, str) or not path:
+        yield f"image_id is missing: it must be a path relative to {videos_dir}"
+    elif not inside(path, videos_dir):
+        yield f"image_id {path!r} points outside of videos_dir {videos_dir}"
+    segments, captions = row.get("segments"), row.get("captions")
+    if not isinstance(segments, list) or not all(map(_is_interval, segments)):
+        yield f"segments is {str(segments)[:60]}: it must be a list of [start, end] in seconds, 0 or more"
+    if not isinstance(captions, list) or not all(isinstance(c, str) and words_of(c) for c in captions):
+        yield f"captions is {str(captions)[:60]}: it must be a list of texts"
+    elif isinstance(segments, list) and len(captions) != len(segments):
+        yield f"{len(captions)} captions, but {len(segments)} segments; give as many"
+
+
+def _is_interval(value: Any) -> bool:
+    numbers = isinstance(value, list) and len(value) == 2 and not any(isinstance(v, bool) for v in value)
+    return numbers and all(isinstance(v, int | float) and math.isfinite(v) and v >= 0 for v in value)

@@ -1,0 +1,52 @@
+"""What a task is: it builds model and datasets, packs samples, and says what a training step is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from timechat.batch import FrameBatch, VideoBatch
+from timechat.datasets import build_datasets
+from timechat.datasets.collate import Fetched
+from timechat.datasets.instruction import InstructionDataset
+from timechat.errors import ConfigError
+
+
+class Task(ABC):
+    """A task; one is made for each run.
+
+    Attributes:
+        takes: the class of the samples that it learns from.
+    """
+
+    takes: ClassVar[type]
+
+    @abstractmethod
+    def build_model(self, cfg: DictConfig, datasets: Sequence[InstructionDataset]) -> nn.Module:
+        """The model of a config, weights loaded."""
+
+    @abstractmethod
+    def collate(self, fetched: Sequence[Fetched]) -> VideoBatch | FrameBatch:
+        """Pack the samples of a micro-batch."""
+
+    def build_datasets(self, cfg: DictConfig) -> list[InstructionDataset]:
+        """The datasets of a config. Raises ConfigError: one of them gives samples for another task."""
+        datasets = build_datasets(cfg)
+        for dataset in datasets:
+            if not issubclass(dataset.makes, self.takes):
+                raise ConfigError(
+                    f"datasets.{dataset.name}.builder={cfg.datasets[dataset.name].builder}: does not go with "
+                    f"run.task={cfg.run.task}; change one of them"
+                )
+        return datasets
+
+    def train_step(self, model: nn.Module, batch: VideoBatch | FrameBatch) -> Tensor:
+        """The loss of a micro-batch: the mean of its samples' losses.
+
+        Averaged over processes and micro-batches it is the mean over the global batch, however samples fall on ranks.
+        """
+        return model(batch)["sample_losses"].mean()

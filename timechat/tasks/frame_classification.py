@@ -1,0 +1,38 @@
+"""The first lesson of a model that is trained from nothing: which words describe a frame?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+from torch import nn
+
+from timechat.batch import FrameBatch
+from timechat.datasets import collate_frames
+from timechat.datasets.collate import Fetched
+from timechat.datasets.events import FrameWordsDataset, FrameWordsSample
+from timechat.errors import ConfigError
+from timechat.models import FrameClassifier
+from timechat.registry import registry
+from timechat.tasks.base import Task
+
+
+@registry.register_task("frame_classification")
+class FrameClassificationTask(Task):
+    """Frames and the words of their captions; trains the frame encoder alone."""
+
+    takes = FrameWordsSample
+
+    def build_model(self, cfg: DictConfig, datasets: Sequence[FrameWordsDataset]) -> nn.Module:
+        """The classifier. Raises ConfigError: another model, or datasets whose captions have other words."""
+        model_class = registry.get_model_class(cfg.model.arch)
+        if not issubclass(model_class, FrameClassifier):
+            raise ConfigError(f"model.arch={cfg.model.arch}: run.task={cfg.run.task} trains frame_classifier")
+        first, *others = (dataset.vocabulary for dataset in datasets)
+        if any(vocabulary != first for vocabulary in others):
+            raise ConfigError("datasets: the captions of a frame_classification run must all have the same words")
+        return model_class(cfg.model, num_words=len(first))
+
+    def collate(self, fetched: Sequence[Fetched]) -> FrameBatch:
+        """Frames one after the other."""
+        return collate_frames(fetched)
