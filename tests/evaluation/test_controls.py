@@ -75,7 +75,7 @@ def test_grounding_controls_by_hand(tmp_path: Path) -> None:
     assert controls["by_queries"] == {"R@1 IoU=0.5": {"1": 0.0, "2": 100.0}}
     assert "--train-anno" in controls["left_out"]["constant answer"]
     assert "misses for want of a duration: 1 of 5" in controls["notes"]["whole video"]
-    assert "over 2 of 5 questions" in controls["notes"]["shuffled questions"]
+    assert "over the 2 of 5 questions" in controls["notes"]["shuffled questions"]
     assert "R@1 IoU=0.5 100.00" in controls["notes"]["shuffled questions"]
     json.dumps(controls)
 
@@ -181,6 +181,7 @@ def test_dense_controls_by_hand(tmp_path: Path, fake_meteor: list[FakeMeteor]) -
     assert controls["table"]["SODA_c"]["shuffled questions"] == 0.0
     assert all("query-blind" not in row for row in controls["table"].values())
     assert "--train-anno" in controls["left_out"]["constant answer"]
+    assert controls["notes"]["shuffled questions"] == "the answer to another question of the file"
     assert len(fake_meteor) == 1
     json.dumps(controls)
 
@@ -219,7 +220,7 @@ def test_raw_youcook2_holds_its_train_split(tmp_path: Path, fake_meteor: list[Fa
     anno.write_text(json.dumps({"database": {"v": entry("validation", 8), "t": entry("training", 50)}}))
     controls = get_benchmark("youcook2").score({}, anno, train_anno_path=anno).controls
     assert controls["table"]["F1"]["constant answer"] == pytest.approx(100.0)
-    assert "two questions in the file" in controls["left_out"]["shuffled questions"]
+    assert "two questions of the file" in controls["left_out"]["shuffled questions"]
 
 
 # Highlights -----------------------------------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ def test_highlights_shuffled_within_a_video(tmp_path: Path) -> None:
     right clip ties with two others behind the wrong one: 1/4 of four)."""
     controls = highlight_controls(tmp_path, {"1": highlight_said(7), "2": highlight_said(1), "3": highlight_said(3)})
     assert controls["table"]["mAP@VeryGood/expected"]["shuffled questions"] == 100.0
-    assert "over 2 of 3 questions" in controls["notes"]["shuffled questions"]
+    assert "over the 2 of 3 questions" in controls["notes"]["shuffled questions"]
     assert "mAP@VeryGood/expected 25.00" in controls["notes"]["shuffled questions"]
 
 

@@ -105,10 +105,13 @@ class ControlTable:
             return
         rows = [row for group in groups for row in group]
         source = {self._id_of(row): self._id_of(group[i - 1]) for group in groups for i, row in enumerate(group)}
-        own = self._score_taking({key: key for key in source}, rows)
-        shown = ", ".join(f"{name} {own[name]:.2f}" for name in self._names)
-        note = f"over {len(rows)} of {len(self._rows)} questions, those with another one {what}"
-        self._keep(SHUFFLED, self._score_taking(source, rows), f"{note}; the model's own answers score there: {shown}")
+        note = f"the answer to another question {what}"
+        if len(rows) < len(self._rows):
+            own = self._score_taking({key: key for key in source}, rows)
+            shown = ", ".join(f"{name} {own[name]:.2f}" for name in self._names)
+            note += f", over the {len(rows)} of {len(self._rows)} questions that have one; "
+            note += f"the model's own answers score there: {shown}"
+        self._keep(SHUFFLED, self._score_taking(source, rows), note)
 
     def split_by_size(self, group_of: Callable[[Row], Hashable], score: str) -> None:
         """One score of the model, by how many questions are asked in a group."""

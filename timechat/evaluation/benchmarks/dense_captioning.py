@@ -126,7 +126,7 @@ class DenseCaptioning(Benchmark):
             table.add(WHOLE, whole, note, ("F1",))
         else:
             table.leave_out(WHOLE, NO_DURATION)
-        table.shuffle_within_groups(lambda row: None, "in the file: each video gets the answer of the one before it")
+        table.shuffle_within_groups(lambda row: None, "of the file")
         return table.result()
 
     def _constant(
