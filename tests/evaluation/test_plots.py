@@ -34,7 +34,9 @@ def test_a_gallery_goes_from_best_to_worst_over_different_videos() -> None:
     examples = [example(str(i), f"video {i // 2}", i / 10) for i in range(10)]
     assert [e.id for e in evenly_chosen(examples, 3)] == ["9", "5", "0"]
     assert [e.id for e in evenly_chosen(examples, 2)] == ["9", "0"]
-    assert len({e.video for e in evenly_chosen(examples, 5)}) == 5
+    often = [example(str(i), video, 1 - i / 10) for i, video in enumerate("abaca")]
+    assert [e.video for e in evenly_chosen(often, 3)] == ["a", "b", "c"]
+    assert [e.id for e in evenly_chosen(often, 4)] == ["0", "1", "3", "4"]  # no fourth video: the worst
     assert [e.id for e in evenly_chosen(examples[:2], 6)] == ["1", "0"]  # of one video: there is no other
     assert evenly_chosen([], 3) == []
 
