@@ -57,6 +57,12 @@ def test_runs_of_one_benchmark_have_columns_and_the_settings_that_differ() -> No
     assert len(lines) == 15  # nothing differs from itself
 
 
+def test_a_run_without_a_main_score_has_a_dash() -> None:
+    lines = compare({"one": record(), "two": record(percent={})}).splitlines()
+    assert cells(lines[3])[:2] == ["two", "-"]
+    assert "mIoU -" in compare({"two": record(percent={})})
+
+
 def test_equal_settings_are_not_listed() -> None:
     text = compare({"one": record(), "two": record(value=40.0)})
     assert text.splitlines()[-1] == "All settings are equal."

@@ -111,6 +111,12 @@ def test_published_numbers_stand_beside_this_run_unless_they_are_not_wanted() ->
     assert "Beside published numbers" not in markdown_report(RECORD | {"benchmark": "my_own"})
 
 
+def test_an_evaluation_without_scores_has_a_table_and_a_page() -> None:
+    record = RECORD | {"scores": {}, "percent": {"found": 4.0, "expected": 5.0}}
+    assert score_table(record).splitlines()[2].startswith("found / expected")
+    assert "Beside published numbers" not in markdown_report(record)
+
+
 def test_sampled_runs_show_mean_and_deviation() -> None:
     seeds = {"seeds": [1, 2], "mean": {"R@1 IoU=0.5": 40.0}, "std": {"R@1 IoU=0.5": 1.5}}
     lines = [cells(line) for line in score_table(RECORD | {"seeds": seeds}).splitlines()]

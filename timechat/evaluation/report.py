@@ -155,6 +155,8 @@ def _literature_sections(record: Mapping[str, Any]) -> list[Section]:
         return []
     reported = {name for row in rows for name in row["scores"]}
     names = [name for name in ordered_scores(record) if name in reported]
+    if not names:  # TempCompass's captions alone: nothing is scored here
+        return []
     own = [number(record["percent"].get(name), spread_of(record, name)) for name in names]
     table = [
         ("**this run**", "", *own, "measured here"),
