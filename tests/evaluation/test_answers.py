@@ -95,3 +95,7 @@ def test_the_same_question_about_another_part_is_refused(tmp_path: Path, videos_
     other = [dataclasses.replace(QUESTIONS[0], **part)]
     with pytest.raises(PredictionError, match="answer 1 belongs to another question"):
         check_earlier_answers(tmp_path, other, SETTINGS.answers_depend_on())
+    predict(Scripted(), other, videos_dir, tmp_path / "part", SETTINGS)
+    check_earlier_answers(tmp_path / "part", other, SETTINGS.answers_depend_on())
+    with pytest.raises(PredictionError, match="answer 1 belongs to another question"):
+        check_earlier_answers(tmp_path / "part", QUESTIONS[:1], SETTINGS.answers_depend_on())

@@ -171,6 +171,7 @@ def test_other_settings_are_refused_before_weights_are_loaded(
         (["--asr", str(TINY)], "holds no transcript of the 3 videos, for example none of a.mp4"),
         (["--train-anno", "nowhere.txt"], "--train-anno nowhere.txt: no such file"),
         (["--train-anno", str(TINY / "config.yaml")], "config.yaml: "),
+        (["--train-anno", str(TINY), "--benchmark", "egoschema"], "egoschema has no controls that would read it"),
         (["--clip-of-time", "start"], "only qvhighlights has clips"),
         (["--cfg-path", "nowhere.yaml"], "nowhere.yaml: no such config file"),
     ],

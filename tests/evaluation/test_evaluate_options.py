@@ -37,13 +37,15 @@ def test_ids_choose_questions(data: Path, finished: Path, tmp_path: Path) -> Non
     assert scores(finished)["ids"] is None
 
 
-@pytest.mark.parametrize("fewer", [("--limit", "2"), ("--ids", "0,2")])
+@pytest.mark.parametrize("fewer", [("--limit", "2"), ("--ids", "0,2"), ("--limit", "3")])
 def test_fewer_questions_do_not_overwrite_a_finished_evaluation(
     data: Path, finished: Path, fewer: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Nor where all that has answers would be asked: the third video of the last case is missing."""
     before = (finished / "scores.json").read_bytes()
     error = error_of(arguments(data, finished, *fewer), capsys)
-    assert "scores.json: is about 4 questions, and this run would ask 2 (see --limit and --ids)" in error
+    asked = "3" if "3" in fewer else "2"
+    assert f"scores.json: is about 4 questions, and this run would ask {asked} (see --limit and --ids)" in error
     assert (finished / "scores.json").read_bytes() == before
 
 
@@ -90,7 +92,9 @@ def test_seeds(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert (tmp_path / "report.md").is_file()
     assert evaluate.main(arguments(data, tmp_path / "alone", *drawn)) == 0
     assert answers(tmp_path / "alone") == answers(first)
+    capsys.readouterr()
     assert evaluate.main(arguments(data, tmp_path, *drawn, "--seeds", "3")) == 0
+    assert "±" in capsys.readouterr().out
     assert "is of the seeds [7, 8, 9], this run is of the seeds [7, 8]" in error_of(
         arguments(data, tmp_path, *drawn, "--seeds", "2"), capsys
     )
@@ -126,8 +130,9 @@ def test_files_and_notes_of_the_benchmark(
     assert evaluate.main(arguments(data, tmp_path, "--no-literature")) == 0
     assert (tmp_path / "to_send.csv").read_text() == "3"
     assert scores(tmp_path)["notes"] == ["Mind the gap."]
-    assert scores(tmp_path)["literature"] is False
+    assert (scores(tmp_path)["literature"], scores(tmp_path)["published"]) == (False, [])
     assert scores(finished)["literature"] is True
+    assert {"TimeChat"} <= {row["model"].partition("-")[0] for row in scores(finished)["published"]}
 
 
 def test_controls_from_the_train_split_and_durations(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -44,23 +43,6 @@ def scores_of(benchmark: Benchmark, result: Result, predictions: Predictions) ->
         "videos_of_this_run": predictions.new_videos,
         "processes": distributed.world_size(),
         "git_commit": git_commit(),
-    }
-
-
-def mean_record(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The record of one evaluation with several seeds: the first one's, with means, summed counts and the spread."""
-    names = list(records[0]["percent"])
-    columns = {name: [record["percent"][name] for record in records] for name in names}
-    means = {name: statistics.fmean(column) for name, column in columns.items()}
-    return {
-        **records[0],
-        "percent": means,
-        "counts": {key: sum(record["counts"][key] for record in records) for key in records[0]["counts"]},
-        "seeds": {
-            "seeds": [record["settings"]["seed"] for record in records],
-            "mean": means,
-            "std": {name: statistics.stdev(column) for name, column in columns.items()},
-        },
     }
 
 

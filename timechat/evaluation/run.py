@@ -19,18 +19,18 @@ from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Benchmark, Question, Result, get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.files import write_json, write_text
+from timechat.evaluation.literature import published_scores
 from timechat.evaluation.plots import draw_plots
 from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, predict
 from timechat.evaluation.record import (
     cached_durations,
     check_joint_scores,
     check_scores,
-    mean_record,
     scores_of,
     sha256_of,
     write_record,
 )
-from timechat.evaluation.report import REPORT, SCORES, markdown_report
+from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
 from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.models import build_model
@@ -105,13 +105,13 @@ def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
     check_request(request)
     own_settings = {} if request.clip_of_time is None else {"clip_of_time": request.clip_of_time}
     benchmark = get_benchmark(request.benchmark, **own_settings)
+    _check_train_anno(request, benchmark)
     cfg = _configured(cfg, request, benchmark)
     prompt, ids = load_prompt(request.prompt_file or PROMPTS / benchmark.prompt_file), asked_ids(request.ids)
     questions = benchmark.questions(
         request.anno_path, prompt, videos_dir=request.videos_dir, limit=request.limit, ids=ids
     )
     check_videos(questions, Path(request.videos_dir))
-    _check_train_anno(request, benchmark)
     spoken = None if request.asr is None else _spoken(questions, request.asr)
     settings = _settings(request, cfg, benchmark, prompt, device)
     return _Plan(
@@ -260,6 +260,7 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
         "clip_of_time": request.clip_of_time,
         "train_anno": request.train_anno,
         "literature": request.literature,
+        "published": published_scores(plan.benchmark.name) if request.literature else [],
         "transcripts": _transcripts(plan),
         "prompt": {
             "file": request.prompt_file or f"prompts/{plan.benchmark.prompt_file}",
