@@ -135,8 +135,7 @@ def _names(task: Task, raw: Row) -> tuple[str, ...]:
     whole = [f"{task.folder}/{path}", f"{_SECOND_DOWNLOAD}/{task.folder}/{path}"]
     if not task.cut_folder:
         return tuple(whole)
-    as_mp4 = f"{path}.mp4" if task.frames else path.with_suffix(".mp4")
-    cut = dict.fromkeys((f"{task.cut_folder}/{path}", f"{task.cut_folder}/{as_mp4}"))
+    cut = dict.fromkeys(f"{task.cut_folder}/{name}" for name in (path, path.with_suffix(".mp4")))
     return tuple(cut) if task.clips and raw.get("start") is None else (*whole, *cut)
 
 

@@ -160,7 +160,7 @@ def _options(task: str, question: str) -> dict[str, str]:
     """Symbol -> text of the options of a question."""
     if task == YES_NO:
         return {"y": "yes", "n": "no"}
-    matches = (_OPTION.fullmatch(line.strip()) for line in question.split("\n")[1:])
+    matches = (_OPTION.fullmatch(line.strip()) for line in question.split("\n"))
     return {match[1].upper(): match[2].strip() for match in matches if match}
 
 
