@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from timechat.errors import ParseFailure
+from timechat.evaluation.benchmarks import BENCHMARKS, get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.echoes import DENSE_CAPTIONING_EXAMPLE, GROUNDING_EXAMPLE, HIGHLIGHTS_EXAMPLE, without_echo
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding, parse_highlights
@@ -89,6 +90,23 @@ def test_a_query_with_numbers_is_no_example() -> None:
 )
 def test_examples_and_frame_times_without_a_prompt(text: str, rest: str) -> None:
     assert " ".join(without_echo(text).split()) == rest
+
+
+def test_scoring_knows_the_prompt_that_was_asked(tmp_path: Path) -> None:
+    annotations = tmp_path / "charades.txt"
+    annotations.write_text("A 20.8 30.0##he waits.\nB 0.0 4.0##she waits.\n")
+    benchmark = get_benchmark("charades_sta")
+    prompt = f"{PUBLISHED_FORM}. What is wrong: '{{query}} at 1 - 2 seconds'"
+    answers = {"0": "20.8 - 30.0 seconds", "1": "She waits. At 1 - 2 seconds. 0.0 - 4.0 seconds"}
+    known = benchmark.score(answers, annotations, prompt=prompt)
+    assert known.scores["R@1 IoU=0.5"] == 50.0  # of the second answer, the query's sentence is left out
+    assert [(failure.id, failure.answer) for failure in known.failures] == [("0", "20.8 - 30.0 seconds")]
+    assert benchmark.score(answers, annotations).failures == []
+
+
+def test_options_of_multiple_choice_are_no_echo() -> None:
+    times = {name for name, benchmark in BENCHMARKS.items() if benchmark.answers_are_times}
+    assert times == {"charades_sta", "activitynet_grounding", "youcook2", "activitynet_captions", "qvhighlights"}
 
 
 def test_prompts_are_those_that_reports_name() -> None:

@@ -248,6 +248,7 @@ def _score(plan: _Plan, predictions: Predictions) -> Result:
         ids=plan.ids,
         train_anno_path=request.train_anno,
         durations=durations,
+        prompt=plan.prompt,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from timechat.errors import AnnotationError, ConfigError, ParseFailure, PredictionError
 from timechat.evaluation.controls import Controls
+from timechat.evaluation.echoes import without_echo
 
 PROMPTS = Path(__file__).resolve().parents[3] / "prompts"
 QUERY_MARKS = ("{query}", "<query_placeholder>")  # this project's, and the one of published prompt files
@@ -111,6 +112,7 @@ class Benchmark(ABC):
         main_scores: those that papers report.
         takes_query: whether a prompt has a place for the query.
         percent: factor from a score to percent; counts are left as they are.
+        answers_are_times: whether an example in the prompt that an answer repeats would be parsed as an answer.
         uses_durations: whether controls need durations that the annotations do not hold.
         model_defaults: keys of `model` that the published protocol sets; what the user says wins.
         max_new_tokens: how long an answer may get, unless the user says otherwise.
@@ -122,6 +124,7 @@ class Benchmark(ABC):
     main_scores: ClassVar[tuple[str, ...]]
     takes_query: ClassVar[bool] = True
     percent: ClassVar[float] = 1.0
+    answers_are_times: ClassVar[bool] = False
     uses_durations: ClassVar[bool] = False
     model_defaults: ClassVar[Mapping[str, Any]] = {}
     max_new_tokens: ClassVar[int] = 512
@@ -239,6 +242,7 @@ class Benchmark(ABC):
         ids: Collection[str] | None = None,
         train_anno_path: str | Path | None = None,
         durations: Mapping[str, float] | None = None,
+        prompt: str | None = None,
     ) -> Result:
         """Parse and score answers; those that are missing or cannot be parsed count as misses.
 
@@ -247,6 +251,7 @@ class Benchmark(ABC):
             anno_path, limit, ids: as for `questions`.
             train_anno_path: the benchmark's annotations of its train split; the best constant answer is fitted to it.
             durations: video file -> seconds, for the controls where the annotations do not say.
+            prompt: as for `questions`; an example in it that an answer only repeats is no answer.
 
         Raises:
             AnnotationError, ConfigError: as for `questions`.
@@ -254,7 +259,7 @@ class Benchmark(ABC):
         """
         rows = self._chosen(anno_path, limit, ids)
         train = None if train_anno_path is None else self.read_train(train_anno_path)
-        parsed, failures = self._parse_all(answers, {self.row_id(row): row for row in rows}, anno_path)
+        parsed, failures = self._parse_all(answers, {self.row_id(row): row for row in rows}, anno_path, prompt)
         answered = set(answers)
         with self.scoring():
             scores, predictions = self.evaluate(rows, parsed, answered)
@@ -271,7 +276,7 @@ class Benchmark(ABC):
         )
 
     def _parse_all(
-        self, answers: Mapping[str, str], rows: Mapping[str, Row], anno_path: str | Path
+        self, answers: Mapping[str, str], rows: Mapping[str, Row], anno_path: str | Path, prompt: str | None
     ) -> tuple[dict[str, Any], list[Failure]]:
         unknown = [key for key in answers if key not in rows]
         if unknown:
@@ -281,8 +286,11 @@ class Benchmark(ABC):
             )
         parsed, failures = {}, []
         for key, answer in answers.items():
+            said = answer
+            if prompt is not None and self.answers_are_times:
+                said = without_echo(answer, fill_prompt(prompt, self.query_of(rows[key])))
             try:
-                parsed[key] = self.parse(answer, rows[key])
+                parsed[key] = self.parse(said, rows[key])
             except ParseFailure as failure:
                 failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, answer))
         return parsed, failures

@@ -44,6 +44,7 @@ class DenseCaptioning(Benchmark):
     task = "dense video captioning"
     prompt_file = "dense_captioning.txt"
     main_scores = ("SODA_c", "CIDEr", "METEOR", "F1")
+    answers_are_times = True
     takes_query = False
     percent = 100.0
 

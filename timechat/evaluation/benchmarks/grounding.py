@@ -41,6 +41,7 @@ class TemporalGrounding(Benchmark):
 
     task = "temporal grounding"
     prompt_file = "grounding.txt"
+    answers_are_times = True
     main_scores = ("R@1 IoU=0.3", "R@1 IoU=0.5", "R@1 IoU=0.7", "mIoU")
 
     def row_id(self, row: Row) -> str:

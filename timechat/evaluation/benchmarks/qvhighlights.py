@@ -62,6 +62,7 @@ class QVHighlights(Benchmark):
     name = "qvhighlights"
     task = "highlight detection"
     prompt_file = "highlights.txt"
+    answers_are_times = True
     main_scores = ("mAP@VeryGood", "HIT@1@VeryGood", "mAP@VeryGood/expected", "HIT@1@VeryGood/expected")
 
     def __init__(self, clip_of_time: str = "published"):
