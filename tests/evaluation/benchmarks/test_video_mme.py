@@ -71,6 +71,7 @@ def test_other_containers_are_found(tmp_path: Path) -> None:
         (["x", "y", "z", "w"], "D. w", ["x", "y", "z", "w"], 3),
         (["x", "y", "z", "w"], "y", ["x", "y", "z", "w"], 1),
         (["A. Smith", "B. Jones", "x", "y"], "A", ["A. Smith", "B. Jones", "x", "y"], 0),  # names, not letters
+        (["D. x", "C. y", "B. z", "A. w"], "D. x", ["D. x", "C. y", "B. z", "A. w"], 0),
     ],
 )
 def test_letters_in_front_of_options(

@@ -39,7 +39,7 @@ class VideoMME(QuestionAnswering):
     """Short, medium and long videos; see the head of this file for its formats."""
 
     name = "video_mme"
-    main_scores = ("accuracy",)
+    main_scores = ("accuracy", *LENGTHS)
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """The rows, whatever the file's form."""
