@@ -59,6 +59,11 @@ def test_central_interval_has_most_company() -> None:
     assert central_interval([(8, 20), (0, 6), (0, 10)]) == (0, 10)
 
 
+def test_central_interval_prefers_hits_to_overlap() -> None:
+    """(51, 100) and (61, 100) agree; (0, 100) agrees with nothing, though its mean IoU is higher: .59 and .57."""
+    assert central_interval([(0, 100), (0, 49), (61, 100), (51, 100)]) == (51, 100)
+
+
 def test_mean_saliency_of_videos_of_other_length() -> None:
     assert mean_saliency([np.array([4.0, 2.0]), np.array([2.0])]).tolist() == [3.0, 1.0]
 
@@ -272,6 +277,13 @@ def test_highlights_shuffled_within_a_video(tmp_path: Path) -> None:
     assert controls["table"]["mAP@VeryGood/expected"]["shuffled questions"] == 100.0
     assert "over the 2 of 3 questions" in controls["notes"]["shuffled questions"]
     assert "mAP@VeryGood/expected 25.00" in controls["notes"]["shuffled questions"]
+
+
+def test_questions_without_an_answer_do_not_count_where_the_scores_drop_them(tmp_path: Path) -> None:
+    """Query 1 has no answer, so query 2 gets none: the published score is that of query 1, the strict one half."""
+    table = highlight_controls(tmp_path, {"2": highlight_said(1)})["table"]
+    assert table["mAP@VeryGood"]["shuffled questions"] == 100.0
+    assert table["mAP@VeryGood/expected"]["shuffled questions"] == 50.0
 
 
 def test_constant_highlights_by_relative_time(tmp_path: Path) -> None:
