@@ -121,29 +121,29 @@ def frames_of(path: Path) -> tuple[torch.Tensor, list[float]]:
 @needs_lmms_eval
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_answers_are_those_of_generate(adapted: Any, videos: Path, batch_size: int, tiny_model: TimeChat) -> None:
-    """Whatever shares a batch: videos, an image, and kwargs that change in between."""
-    image = Image.new("RGB", (70, 40), (200, 30, 90))
+    """Whatever shares a batch: videos, images, and kwargs that change in between."""
+    colours = [(200, 30, 90), (10, 240, 60)]
+    images = [Image.new("RGB", (70, 40), colour) for colour in colours]
     short, long = {"max_new_tokens": 6}, {"max_new_tokens": 9, "temperature": 0, "until": None}
     rows = [
         ("When does it start?", short, [str(videos / "a.mp4")]),
-        ("What is shown?", short, [image]),
+        ("What is shown?", short, images[:1]),
+        ("What is shown?", short, images[1:]),
         ("When?", long, [str(videos / "b.mp4")]),
         ("Where?", long, [str(videos / "b.mp4")]),
         ("Why? ", short, str(videos / "a.mp4")),
     ]
     adapted.batch_size = batch_size
     answers = adapted.generate_until(make_requests(adapted, "generate_until", rows))
-    pixels = torch.tensor([200, 30, 90], dtype=torch.uint8)[None, :, None, None].expand(1, 3, 56, 56)
-    inputs = [
-        (pixels, None) if visuals == [image] else frames_of(videos / ("b.mp4" if i in (2, 3) else "a.mp4"))
-        for i, (_, _, visuals) in enumerate(rows)
-    ]
+    flat = [torch.tensor(c, dtype=torch.uint8)[None, :, None, None].expand(1, 3, 56, 56) for c in colours]
+    video_a, video_b = frames_of(videos / "a.mp4"), frames_of(videos / "b.mp4")
+    inputs = [video_a, (flat[0], None), (flat[1], None), video_b, video_b, video_a]
     expected = [
         tiny_model.generate([frames], [seconds], [prompt.strip()], max_new_tokens=kwargs["max_new_tokens"])[0]
         for (frames, seconds), (prompt, kwargs, _) in zip(inputs, rows, strict=True)
     ]
     assert answers == expected
-    assert len(set(answers)) > 2
+    assert len(set(answers)) > 3
 
 
 @needs_lmms_eval
