@@ -37,6 +37,7 @@ VTT = """WEBVTT - from a video site
 Kind: captions
 
 NOTE a remark
+that goes on
 over two lines
 
 STYLE
