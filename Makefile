@@ -15,14 +15,13 @@ NPROC ?= 2
 
 QUICKSTART_DATA := data/quickstart
 QUICKSTART_RUN := runs/quickstart
-QUICKSTART_CFG := train_configs/quickstart/train.yaml
-QUICKSTART_LAST := $(QUICKSTART_RUN)/finished
+QUICKSTART_STAGES := $(sort $(wildcard train_configs/quickstart/[1-9]_*.yaml))
 
 # One thread a process: the quickstart's processes share the cores.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install quickstart quickstart-data test test-lmms-eval lint format clean
+.PHONY: help install quickstart quickstart-data ablation test test-lmms-eval lint format clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -42,21 +41,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # The main job ---------------------------------------------------------------------------------------------------------
 
-quickstart: $(QUICKSTART_LAST)
+quickstart: quickstart-data
+	$(BIN)/python -m timechat.tools.stages $(QUICKSTART_STAGES) --nproc $(NPROC) --output $(QUICKSTART_RUN)
 	PYTHON=$(BIN)/python NPROC=$(NPROC) bash eval.sh quickstart
 	$(BIN)/python -m timechat.tools.plot_run $(QUICKSTART_RUN)
-	@echo "pictures: $(QUICKSTART_RUN)/curves.png and the timelines below $(QUICKSTART_RUN)/eval/"
+	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/eval/"
 
 quickstart-data: $(VENV)/.installed
 	$(BIN)/python -m timechat.tools.make_quickstart_data --output $(QUICKSTART_DATA)
 
-$(QUICKSTART_LAST): $(QUICKSTART_CFG) | quickstart-data
-	@# A run of other settings is of no use; one of these goes on after its last epoch.
-	@cmp --silent $< $(QUICKSTART_RUN)/train.yaml || { rm -rf $(QUICKSTART_RUN); mkdir -p $(QUICKSTART_RUN); cp $< $(QUICKSTART_RUN)/train.yaml; }
-	@last=$$(find $(QUICKSTART_RUN) -maxdepth 1 -name 'checkpoint_*.pth' | sort -V | tail -n 1); \
-	set -x; $(BIN)/torchrun --standalone --nproc_per_node=$(NPROC) train.py --cfg-path $< \
-		--options run.output_dir=$(QUICKSTART_RUN) $${last:+run.resume_ckpt_path=$$last}
-	@touch $@
+# Hours: four variants, three seeds each. It can be stopped and started again.
+ablation: quickstart-data
+	$(BIN)/python -m timechat.tools.ablation train_configs/quickstart/ablation.yaml --jobs $(NPROC) --output runs/ablation
 
 # Development ----------------------------------------------------------------------------------------------------------
 

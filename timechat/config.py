@@ -1,6 +1,7 @@
 """Load a YAML file: fill in defaults, merge `--options`, and refuse what makes no sense, everything at once.
 
-A config has the sections `model`, `datasets`, `run` (and `preprocess`, which published files carry). Every accepted key
+A config has the sections `model`, `datasets`, `run` (and `preprocess`, which published files carry). A line
+`include: model.yaml` (or a list of files) at its top puts other files, found from the file's own folder, underneath. Every accepted key
 stands in a file under `timechat/configs/` with its default and a comment. What is written is checked in this order:
 unknown keys, wrong types, values that cannot go together; each stage lists all it finds in one ConfigError.
 
@@ -80,7 +81,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: listing everything that is wrong, with file, key and the nearest known key.
     """
-    written = [(str(path), _read_yaml(Path(path))), (OPTIONS, _read_options(options))]
+    written = [*_read_with_includes(Path(path)), (OPTIONS, _read_options(options))]
     names = list(dict.fromkeys(name for _, cfg in written for name in _dataset_names(cfg)))
     _raise_if(problem for name in names for problem in _unknown_dataset(name, written))
     defaults = _defaults(names)
@@ -113,6 +114,20 @@ def is_no_op(key: str) -> bool:
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
+
+
+def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, DictConfig]]:
+    """A file and what it includes, each with its name; later ones win. Raises ConfigError."""
+    if path.resolve() in above:
+        raise ConfigError(f"{path}: includes itself, through {' and '.join(map(str, above))}; remove one include")
+    cfg = _read_yaml(path)
+    includes = cfg.pop("include", [])
+    includes = [includes] if isinstance(includes, str) else includes
+    if not isinstance(includes, list | ListConfig) or not all(isinstance(name, str) for name in includes):
+        raise ConfigError(f"{path}: include={includes!r} must be the name of a YAML file, or a list of names")
+    chain = (*above, path.resolve())
+    below = [entry for name in includes for entry in _read_with_includes(path.parent / name, chain)]
+    return [*below, (str(path), cfg)]
 
 
 def _read_yaml(path: Path) -> DictConfig:

@@ -10,7 +10,15 @@ from omegaconf import DictConfig
 
 from timechat.config import frames_per_video
 from timechat.datasets.annotations import Item, read_captions, read_instructions
-from timechat.datasets.events import EventDataset, EventItem, FrameListingDataset, FrameWordsDataset, read_events
+from timechat.datasets.events import (
+    EventDataset,
+    EventItem,
+    FrameWordsDataset,
+    SampledCaptionsDataset,
+    SampledGroundingDataset,
+    SampledListingDataset,
+    read_events,
+)
 from timechat.datasets.instruction import InstructionDataset, TokenBudget
 from timechat.datasets.processors import Processor
 from timechat.datasets.video import Video, load_image, load_video
@@ -66,8 +74,8 @@ class DatasetBuilder:
         """What the dataset takes besides."""
         if self.cfg.frame_counts:
             raise ConfigError(
-                f"datasets.{self.name}.frame_counts={list(self.cfg.frame_counts)}: only the builders frame_listing "
-                "and frame_words draw numbers of frames; remove it"
+                f"datasets.{self.name}.frame_counts={list(self.cfg.frame_counts)}: only the builders of "
+                "lessons about sampled frames draw numbers of frames; remove it"
             )
         return {}
 
@@ -147,11 +155,25 @@ class EventBuilder(DatasetBuilder):
         return {"frame_counts": counts}
 
 
-@registry.register_builder("frame_listing")
-class FrameListingBuilder(EventBuilder):
+@registry.register_builder("sampled_listing")
+class SampledListingBuilder(EventBuilder):
     """Lists of the sampled frames: the time of each and what it shows."""
 
-    dataset_class = FrameListingDataset
+    dataset_class = SampledListingDataset
+
+
+@registry.register_builder("sampled_grounding")
+class SampledGroundingBuilder(EventBuilder):
+    """Temporal grounding within the sampled frames."""
+
+    dataset_class = SampledGroundingDataset
+
+
+@registry.register_builder("sampled_captions")
+class SampledCaptionsBuilder(EventBuilder):
+    """Dense captions of the sampled frames."""
+
+    dataset_class = SampledCaptionsDataset
 
 
 @registry.register_builder("frame_words")

@@ -1,9 +1,10 @@
-"""What each sampled frame shows, from annotated events: lessons for a model that is trained from nothing.
+"""Lessons about the sampled frames, made from annotated events, for a model that is trained from nothing.
 
-A model learns to say *when* only after it can see *what* and read a frame's time. Two kinds of samples teach that,
-both made from dense captions in coco form (`{"annotations": [{"image_id", "segments": [[start, end], ...], "captions":
-[...]}]}`, seconds, both ends included): the words that describe a frame, for the frame encoder alone, and a list of
-frames with their times, for the whole model.
+A model learns to say *when* only after it can see *what* and read a frame's time. All lessons come from dense captions
+in coco form (`{"annotations": [{"image_id", "segments": [[start, end], ...], "captions": [...]}]}`, seconds, both ends
+included): the words that describe a frame, for the frame encoder alone; for the whole model a list of the frames with
+their times, and then the usual questions with answers that name the times of the frames at hand. A lesson may keep few
+of a video's frames, so that a model learns with one frame, then with two, then with many, and never sees a video twice.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from timechat.datasets.annotations import inside, raise_listed, read_json
 from timechat.datasets.instruction import InstructionDataset
 from timechat.datasets.video import Video
 from timechat.errors import AnnotationError
+from timechat.text.answers import dense_captions_answer, grounding_answer
 
-LISTING_QUESTIONS = (
-    "What does each frame show?",
-    "List the times of all frames with what each of them shows.",
-)
+LISTING_QUESTION = "What does each frame show?"
+GROUNDING_QUESTION = "When does '{query}' happen in the video? Give its start time and end time in seconds."
+CAPTIONING_QUESTION = "Describe each event of the video with its start time and end time in seconds."
 NOTHING = "nothing."
 
 
@@ -50,6 +51,11 @@ class EventItem:
     def captions_at(self, second: float) -> list[str]:
         """The captions of the events that are going on."""
         return [event.caption for event in self.events if event.start <= second <= event.end]
+
+    def seen_at(self, seconds: Sequence[float]) -> list[Event]:
+        """The events that frames at these seconds show, each from the first to the last frame that shows it."""
+        times = [[second for second in seconds if event.start <= second <= event.end] for event in self.events]
+        return [Event(t[0], t[-1], event.caption) for event, t in zip(self.events, times, strict=True) if t]
 
 
 @dataclass
@@ -90,15 +96,42 @@ class EventDataset(InstructionDataset):
         return replace(video, frames=video.frames[kept], seconds=[video.seconds[i] for i in kept])
 
 
-class FrameListingDataset(EventDataset):
-    """Conversations that list the sampled frames: the time of each and what it shows."""
+class SampledListingDataset(EventDataset):
+    """Lists of the frames: the time of each and what it shows."""
 
     def conversation(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[dict[str, str]]:
         """One turn about the frames at these seconds."""
-        item = self.items[index]
-        shown = [(time, " ".join(item.captions_at(time)) or NOTHING) for time in seconds]
-        question = LISTING_QUESTIONS[_draw(len(LISTING_QUESTIONS), generator)]
-        return [{"q": question, "a": " ".join(f"{time:.1f}: {captions}" for time, captions in shown)}]
+        return [self.listing(index, seconds)]
+
+    def listing(self, index: int, seconds: Sequence[float]) -> dict[str, str]:
+        """The list as a turn."""
+        shown = [(time, " ".join(self.items[index].captions_at(time)) or NOTHING) for time in seconds]
+        return {"q": LISTING_QUESTION, "a": " ".join(f"{time:.1f}: {captions}" for time, captions in shown)}
+
+
+class SampledGroundingDataset(SampledListingDataset):
+    """Temporal grounding of each event that the frames show, in random order; a list where they show none."""
+
+    def conversation(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[dict[str, str]]:
+        """A turn for each event: from the first to the last of the frames at these seconds that show it."""
+        turns = [
+            {"q": GROUNDING_QUESTION.format(query=event.caption), "a": grounding_answer(event.start, event.end)}
+            for event in self.items[index].seen_at(seconds)
+        ]
+        order = torch.randperm(len(turns), generator=generator).tolist()
+        return [turns[i] for i in order] or [self.listing(index, seconds)]
+
+
+class SampledCaptionsDataset(SampledListingDataset):
+    """Dense captions of the events that the frames show; a list where they show none."""
+
+    def conversation(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[dict[str, str]]:
+        """One turn about the frames at these seconds."""
+        events = self.items[index].seen_at(seconds)
+        if not events:
+            return [self.listing(index, seconds)]
+        answer = dense_captions_answer((event.start, event.end, event.caption) for event in events)
+        return [{"q": CAPTIONING_QUESTION, "a": answer}]
 
 
 class FrameWordsDataset(EventDataset):

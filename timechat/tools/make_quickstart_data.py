@@ -5,9 +5,9 @@
 Under the output folder:
 
     videos/train/*.mp4, videos/test/*.mp4   coloured shapes that appear, move and leave at known times (H.264)
-    train/instruct_{grounding,dense_captions,highlights,mixed}.json   TimeIT form; videos_dir is videos/train
-    test/charades_sta.txt, grounding.json, dense_captions.json, highlights.jsonl   the benchmarks' forms; videos/test
-    train/scenes.json, test/scenes.json     what is really in each video
+    train/instruct_{grounding,dense_captions,highlights}.json   TimeIT form; videos_dir is videos/train
+    {train,test}/charades_sta.txt, grounding.json, dense_captions.json, highlights.jsonl   the benchmarks' forms
+    {train,test}/scenes.json                what is really in each video
     bert/, llama/                           the tokenizers, made from these texts, and LLaMA's random weights
     manifest.json                           seed, counts, sizes, versions; written last
 
@@ -39,7 +39,7 @@ from timechat.tools.quickstart.render import render_video
 from timechat.tools.quickstart.scenes import SAMPLED_FRAMES, Scene, plan_scenes
 
 DEFAULT_OUTPUT = "data/quickstart"
-FORMAT_VERSION = 1  # raise it whenever the same arguments give other bytes
+FORMAT_VERSION = 2  # raise it whenever the same arguments give other bytes
 _MANIFEST, _STARTED = "manifest.json", "started.json"
 _SPLITS = ("train", "test")
 _PACKAGES = ("av", "numpy", "sentencepiece", "transformers", "safetensors")
@@ -50,8 +50,8 @@ logger = logging.getLogger(__name__)
 def make_quickstart_data(
     output: str | Path,
     seed: int = 0,
-    train_videos: int = 240,
-    test_videos: int = 60,
+    train_videos: int = 2400,
+    test_videos: int = 160,
     workers: int | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
@@ -227,8 +227,8 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default=DEFAULT_OUTPUT, help="folder to fill (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
-    parser.add_argument("--train-videos", type=int, default=240, help="how many (default: %(default)s)")
-    parser.add_argument("--test-videos", type=int, default=60, help="how many (default: %(default)s)")
+    parser.add_argument("--train-videos", type=int, default=2400, help="how many (default: %(default)s)")
+    parser.add_argument("--test-videos", type=int, default=160, help="how many (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes that render (default: one per available CPU)")
     parser.add_argument("--force", action="store_true", help="throw away what is there and render again")
     return parser.parse_args(argv)

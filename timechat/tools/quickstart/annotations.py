@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from timechat.text.answers import dense_captions_answer, grounding_answer
 from timechat.tools.quickstart.files import write_json, write_lines
 from timechat.tools.quickstart.scenes import Event, Scene, generator
 
 CLIP_SECONDS = 2  # QVHighlights scores clips of two seconds
 ANNOTATORS = 3
 MAX_SALIENCY = 4
+REACH = 2  # relevant clips on each side of the middle ones; a tiny model cannot count longer lists
 
 INSTRUCTIONS: dict[str, tuple[str, ...]] = {
     "grounding": (
@@ -38,16 +40,6 @@ INSTRUCTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def grounding_answer(event: Event) -> str:
-    """TimeIT's answer to temporal grounding."""
-    return f"The given query happens in {event.start:.1f} - {event.end:.1f} seconds."
-
-
-def dense_captions_answer(scene: Scene) -> str:
-    """TimeIT's answer to dense captioning: two spaces between events."""
-    return "  ".join(f"{event.start:.1f} - {event.end:.1f} seconds, {event.caption}" for event in scene.events)
-
-
 def highlights_answer(clips: dict[int, list[int]]) -> str:
     """TimeIT's answer to highlight detection.
 
@@ -62,49 +54,48 @@ def highlights_answer(clips: dict[int, list[int]]) -> str:
 def saliency(event: Event, rng: np.random.Generator) -> dict[int, list[int]]:
     """Relevant clip -> what each annotator gives it: the nearer to the event's middle, the more.
 
-    Clip i covers the seconds 2i to 2i + 2; relevant are those that share time with the event. All annotators give the
-    clips at the middle, where the shape is largest, full marks; elsewhere they differ by a point now and then.
+    Clip i covers the seconds 2i to 2i + 2; relevant are those that share time with the event and lie near its middle,
+    where the shape is largest. All annotators give the clips at the middle full marks, and a point less for each clip
+    further out; there they differ by a point now and then.
     """
-    middle, half = (event.start + event.end) / 2, (event.end - event.start) / 2
+    middle = (event.start + event.end) / 2
     clips = range(event.start // CLIP_SECONDS, -(-event.end // CLIP_SECONDS))
     distance = {clip: abs(CLIP_SECONDS * (clip + 0.5) - middle) for clip in clips}
+    nearest = min(distance.values())
     scores = {}
     for clip in clips:
-        if distance[clip] == min(distance.values()):
+        steps_out = round((distance[clip] - nearest) / CLIP_SECONDS)
+        if steps_out == 0:
             scores[clip] = [MAX_SALIENCY] * ANNOTATORS
-            continue
-        level = round(2 + 2 * max(0.0, 1 - distance[clip] / half))
-        opinions = level + rng.choice([-1, 0, 0, 0, 0, 0, 0, 1], size=ANNOTATORS)
-        scores[clip] = [int(opinion) for opinion in np.clip(opinions, 1, MAX_SALIENCY)]
+        elif steps_out <= REACH:
+            opinions = MAX_SALIENCY - steps_out + rng.choice([-1, 0, 0, 0, 0, 0, 0, 1], size=ANNOTATORS)
+            scores[clip] = [int(opinion) for opinion in np.clip(opinions, 1, MAX_SALIENCY)]
     return scores
 
 
 def training_annotations(scenes: list[Scene], seed: int) -> dict[str, list[dict[str, Any]]]:
     """File stem -> TimeIT items; "video" is relative to the folder of the training videos.
 
-    One item per event (grounding, highlights) or per video (dense captions, mixed). A mixed item asks several questions
-    about one video: its events in one answer, each event's times, one event's highlights, in any order.
+    One item per event (grounding, highlights) or per video (dense captions).
     """
-    items: dict[str, list[dict[str, Any]]] = {"grounding": [], "dense_captions": [], "highlights": [], "mixed": []}
+    items: dict[str, list[dict[str, Any]]] = {"grounding": [], "dense_captions": [], "highlights": []}
     for index, scene in enumerate(scenes):
         rng = generator(seed, "train", index)
         scores = [saliency(event, rng) for event in scene.events]
-        grounding = [_turn(rng, "grounding", grounding_answer(e), e.caption) for e in scene.events]
+        grounding = [_turn(rng, "grounding", grounding_answer(e.start, e.end), e.caption) for e in scene.events]
         highlights = [
             _turn(rng, "highlights", highlights_answer(clips), event.caption)
             for event, clips in zip(scene.events, scores, strict=True)
         ]
-        dense = _turn(rng, "dense_captions", dense_captions_answer(scene))
-        mixed = [dense, *grounding, highlights[rng.integers(len(highlights))]]
+        dense = _turn(rng, "dense_captions", dense_captions_answer((e.start, e.end, e.caption) for e in scene.events))
         items["grounding"] += [_item(scene, [turn], "grounding") for turn in grounding]
         items["highlights"] += [_item(scene, [turn], "highlights") for turn in highlights]
         items["dense_captions"].append(_item(scene, [dense], "dense_captions"))
-        items["mixed"].append(_item(scene, [mixed[i] for i in rng.permutation(len(mixed))], "mixed"))
     return {f"instruct_{name}": rows for name, rows in items.items()}
 
 
 def grounding_rows(scenes: list[Scene]) -> list[dict[str, Any]]:
-    """Grounding ground truth, one row per event; `image_id` is relative to the folder of the test videos."""
+    """Grounding ground truth, one row per event; `image_id` is relative to the folder of the split's videos."""
     events = [(scene, event) for scene in scenes for event in scene.events]
     return [
         {"image_id": f"{s.name}.mp4", "caption": e.caption, "timestamp": [float(e.start), float(e.end)], "id": i}
@@ -127,6 +118,7 @@ def dense_caption_rows(scenes: list[Scene]) -> list[dict[str, Any]]:
                 "image_id": f"{scene.name}.mp4",
                 "duration": float(scene.duration),
                 "segments": [[event.start, event.end] for event in scene.events],
+                "captions": [event.caption for event in scene.events],
                 "pure_cap": joined,
                 "caption": joined,
                 "id": index,
@@ -135,11 +127,11 @@ def dense_caption_rows(scenes: list[Scene]) -> list[dict[str, Any]]:
     return rows
 
 
-def highlight_rows(scenes: list[Scene], seed: int) -> list[dict[str, Any]]:
+def highlight_rows(scenes: list[Scene], split: str, seed: int) -> list[dict[str, Any]]:
     """Highlight ground truth as QVHighlights rows, one per event; the file of a row is `{vid}.mp4`."""
     rows: list[dict[str, Any]] = []
     for index, scene in enumerate(scenes):
-        rng = generator(seed, "test", index)
+        rng = generator(seed, split, index)
         for event in scene.events:
             clips = saliency(event, rng)
             rows.append(
@@ -161,15 +153,15 @@ def write_annotations(output: Path, scenes: dict[str, list[Scene]], seed: int) -
     documents: dict[str, Any] = {
         f"train/{stem}.json": items for stem, items in training_annotations(scenes["train"], seed).items()
     }
-    documents["test/grounding.json"] = {"annotations": grounding_rows(scenes["test"])}
-    documents["test/dense_captions.json"] = {"annotations": dense_caption_rows(scenes["test"])}
-    documents |= {f"{split}/scenes.json": [_summary(scene) for scene in scenes[split]] for split in scenes}
+    lines: dict[str, list[str]] = {}
+    for split in scenes:
+        documents[f"{split}/grounding.json"] = {"annotations": grounding_rows(scenes[split])}
+        documents[f"{split}/dense_captions.json"] = {"annotations": dense_caption_rows(scenes[split])}
+        documents[f"{split}/scenes.json"] = [_summary(scene) for scene in scenes[split]]
+        lines[f"{split}/charades_sta.txt"] = charades_lines(scenes[split])
+        lines[f"{split}/highlights.jsonl"] = [json.dumps(row) for row in highlight_rows(scenes[split], split, seed)]
     for name, document in documents.items():
         write_json(output / name, document)
-    lines = {
-        "test/charades_sta.txt": charades_lines(scenes["test"]),
-        "test/highlights.jsonl": [json.dumps(row) for row in highlight_rows(scenes["test"], seed)],
-    }
     for name, rows in lines.items():
         write_lines(output / name, rows)
     return [*documents, *lines]

@@ -26,8 +26,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (245, 245, 245),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-SIZES = ((96, 96), (112, 96), (128, 96), (112, 128), (112, 144), (128, 128))  # width, height
-FRAME_RATES = (Fraction(4), Fraction(5), Fraction(6), Fraction(15, 2), Fraction(8), Fraction(10), Fraction(12))
+SIZES = ((64, 64), (72, 64), (80, 64), (64, 72), (64, 80), (80, 80))  # width, height
+FRAME_RATES = (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(5, 2), Fraction(3))  # few frames render fast
 DURATIONS = (20, 24, 32, 32, 40, 48, 48, 64, 64, 80, 80, 96, 96)  # seconds; drawn evenly, so repeated ones come often
 MAX_EVENTS = 3
 MAX_EVENT_SHARE = 0.4  # of the duration; longer events would let "the whole video" pass for an answer
