@@ -1,0 +1,184 @@
+"""Train and score variants of a model over several seeds, and tell what each of its parts is worth.
+
+    python -m timechat.tools.ablation train_configs/quickstart/ablation.yaml --jobs 2
+
+The file names stages (see `timechat.tools.stages`), variants with the config keys that each changes, seeds, and the
+evaluation. Whatever is finished is not done again, so the command can be stopped and started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from timechat.cli import run_main
+from timechat.errors import ConfigError, TrainingError
+from timechat.evaluation.files import write_json, write_text
+from timechat.evaluation.report import SCORES, read_record
+from timechat.tools.stages import train_stages
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE, RECORD, PICTURE = "ablation.md", "ablation.json", "ablation.png"
+_NEEDED = ("stages", "variants", "seeds", "evaluation", "scores")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an ablation file says.
+
+    Attributes:
+        stages: YAML files of the training, in order.
+        shared: how many of them, from the first on, no variant changes: they are trained once for each seed.
+        variants: name -> config keys that it changes, as `key=value`.
+        seeds: one whole training each.
+        evaluation: arguments of `evaluate.py` besides checkpoint and output folder; `cfg_path` among them.
+        scores: names of the scores for the table, as the evaluation reports them in percent.
+    """
+
+    stages: list[str]
+    shared: int
+    variants: dict[str, list[str]]
+    seeds: list[int]
+    evaluation: dict[str, str]
+    scores: list[str]
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read and check an ablation file. Raises ConfigError."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    found = content if isinstance(content, dict) else {}
+    missing, unknown = set(_NEEDED) - set(found), set(found) - {*_NEEDED, "shared"}
+    if missing or unknown:
+        raise ConfigError(f"{path}: keys missing: {sorted(missing)}, unknown: {sorted(unknown)}")
+    plan = Plan(**{"shared": 0, **found})
+    if not 0 <= plan.shared < len(plan.stages):
+        raise ConfigError(f"{path}: shared={plan.shared} must be 0 or more, and below the {len(plan.stages)} stages")
+    return plan
+
+
+def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any]:
+    """Train and score what is not finished.
+
+    Args:
+        plan: what to do.
+        output: gets one folder for each variant and seed.
+        jobs: trainings at a time, one process each.
+
+    Returns:
+        variant -> score -> one value in percent for each seed.
+
+    Raises:
+        TrainingError: a training or an evaluation stopped; the others have been waited for.
+    """
+    output = Path(output)
+    for seed in plan.seeds if plan.shared else []:
+        train_stages(plan.stages[: plan.shared], output / f"shared_{seed}", options=[f"run.seed={seed}"])
+    work = [(name, seed) for seed in plan.seeds for name in plan.variants]
+    with ThreadPoolExecutor(jobs) as pool:  # each thread waits for processes
+        records = list(pool.map(lambda job: _run_one(plan, output, *job), work))
+    values: dict[str, dict[str, list[float]]] = {name: {score: [] for score in plan.scores} for name in plan.variants}
+    for (name, _), record in zip(work, records, strict=True):
+        for score in plan.scores:
+            values[name][score].append(record["percent"][score])
+    return values
+
+
+def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
+    """One variant with one seed: the record of its evaluation."""
+    folder = output / f"{name.replace(' ', '_')}_{seed}"
+    changes = [f"run.seed={seed}", *plan.variants[name]]
+    for stage in plan.stages[: plan.shared]:
+        link = folder / Path(stage).stem
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(Path("..") / f"shared_{seed}" / Path(stage).stem)
+    checkpoint = train_stages(plan.stages[plan.shared :], folder, options=changes)
+    evaluated = folder / "eval"
+    if not (evaluated / SCORES).is_file():
+        _evaluate(plan, checkpoint, evaluated, [c for c in plan.variants[name] if c.startswith("model.")])
+    return read_record(evaluated)
+
+
+def _evaluate(plan: Plan, checkpoint: Path, output: Path, changes: Sequence[str]) -> None:
+    arguments = [f"--{key.replace('_', '-')}={value}" for key, value in plan.evaluation.items()]
+    options = [f"model.ckpt_2={checkpoint.parents[1] / Path(plan.stages[0]).stem / 'checkpoint_0.pth'}", *changes]
+    command = [sys.executable, str(ROOT / "evaluate.py"), *arguments, f"--ckpt={checkpoint}", f"--output-dir={output}"]
+    status = subprocess.run([*command, "--options", *options], check=False, stdout=subprocess.DEVNULL).returncode
+    if status:
+        raise TrainingError(f"{output}: the evaluation stopped with status {status}, see above")
+
+
+def table(values: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Mean ± standard deviation over the seeds, one row a variant, as Markdown."""
+    scores = list(next(iter(values.values())))
+    lines = ["| variant | " + " | ".join(scores) + " |", "|---" * (1 + len(scores)) + "|"]
+    for name, row in values.items():
+        lines.append(f"| {name} | " + " | ".join(_mean_and_spread(row[score]) for score in scores) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_and_spread(values: Sequence[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread}"
+
+
+def draw_bars(values: Mapping[str, Mapping[str, Sequence[float]]], path: str | Path) -> Path:
+    """A group of bars for each score, one bar a variant, a dot for each seed."""
+    scores = list(next(iter(values.values())))
+    figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    width = 0.8 / len(values)
+    for number, (name, row) in enumerate(values.items()):
+        places = [i + (number - (len(values) - 1) / 2) * width for i in range(len(scores))]
+        axis.bar(places, [statistics.fmean(row[score]) for score in scores], width=0.92 * width, label=name)
+        for place, score in zip(places, scores, strict=True):
+            axis.plot([place] * len(row[score]), row[score], "o", color="black", markersize=3, alpha=0.6)
+    axis.set_xticks(range(len(scores)), scores)
+    axis.set_ylabel("percent")
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return Path(path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Train and score variants of a model over several seeds.")
+    parser.add_argument("plan", help="YAML file: stages, variants, seeds, evaluation, scores")
+    parser.add_argument("--output", default="runs/ablation", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: %(default)s)")
+    args = parser.parse_args(argv)
+
+    def run() -> None:
+        values = run_ablation(read_plan(args.plan), args.output, args.jobs)
+        write_json(Path(args.output) / RECORD, values)
+        write_text(Path(args.output) / TABLE, table(values))
+        draw_bars(values, Path(args.output) / PICTURE)
+        sys.stdout.write(table(values))
+
+    return run_main(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
