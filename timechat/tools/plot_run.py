@@ -1,4 +1,4 @@
-"""Draw a training run: loss, learning rate and speed from its log.jsonl.
+"""Draw a training run, or the stages of one: loss, learning rate and speed from its log.jsonl.
 
 python -m timechat.tools.plot_run runs/quickstart
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 from timechat.cli import run_main
 from timechat.errors import PredictionError
@@ -25,6 +27,7 @@ from timechat.runners.logs import LOG_FILE
 logger = logging.getLogger(__name__)
 
 CURVES_FILE = "curves.png"
+_CURVES = {"loss": "training loss", "lr": "learning rate", "videos_per_s": "videos per second"}
 
 
 def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
@@ -53,26 +56,51 @@ def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
     return records
 
 
+def runs_in(folder: str | Path) -> list[Path]:
+    """The run itself, or the stages of `timechat.tools.stages` below it, in order of their names.
+
+    Raises:
+        PredictionError: there is no log in the folder, nor in a folder in it.
+    """
+    folder = Path(folder)
+    if (folder / LOG_FILE).is_file():
+        return [folder]
+    stages = sorted(path.parent for path in folder.glob(f"*/{LOG_FILE}"))
+    if not stages:
+        raise PredictionError(f"{folder / LOG_FILE}: no such log; is {folder} the output_dir of a training run?")
+    return stages
+
+
 def plot_run(run_dir: str | Path) -> Path:
-    """Draw the curves of a run into `curves.png` in its folder; returns the path. Raises PredictionError."""
-    records = read_training_records(run_dir)
-    updates = [record["update"] for record in records]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
-    for axis, key, title in zip(
-        axes, ("loss", "lr", "videos_per_s"), ("training loss", "learning rate", "videos per second"), strict=True
-    ):
-        axis.plot(updates, [record[key] for record in records], color="#3366aa")
-        axis.set_title(title)
-        axis.set_xlabel("update")
-        axis.grid(alpha=0.3)
-    axes[0].set_ylim(bottom=0)
+    """Draw the curves of a run, or one row of them for each of its stages, into `curves.png` in its folder.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        PredictionError: there is no log.
+    """
+    runs = runs_in(run_dir)
+    figure, axes = plt.subplots(len(runs), 3, figsize=(12, 0.7 + 2.5 * len(runs)), layout="constrained", squeeze=False)
+    for row, run in zip(axes, runs, strict=True):
+        _draw_curves(row, read_training_records(run), run.name if len(runs) > 1 else "")
     path = Path(run_dir) / CURVES_FILE
     figure.savefig(path, dpi=120)
     plt.close(figure)
-    logger.info(
-        "drew %s from %d records, loss %.3f -> %.3f", path, len(records), records[0]["loss"], records[-1]["loss"]
-    )
     return path
+
+
+def _draw_curves(axes: Sequence[Axes], records: Sequence[dict[str, Any]], stage: str) -> None:
+    updates = [record["update"] for record in records]
+    for axis, (key, title) in zip(axes, _CURVES.items(), strict=True):
+        axis.plot(updates, [record[key] for record in records], color="#3366aa")
+        axis.set_title(f"{stage}: {title}" if stage else title, fontsize=10)
+        axis.set_xlabel("update")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylim(bottom=0)
+    logger.info(
+        "%s: %d records, loss %.3f -> %.3f", stage or "run", len(records), records[0]["loss"], records[-1]["loss"]
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
