@@ -17,6 +17,7 @@ from timechat.datasets.events import (
     SampledCaptionsDataset,
     SampledGroundingDataset,
     SampledListingDataset,
+    SampledTimesDataset,
     read_events,
 )
 from timechat.datasets.instruction import InstructionDataset, TokenBudget
@@ -160,6 +161,13 @@ class SampledListingBuilder(EventBuilder):
     """Lists of the sampled frames: the time of each and what it shows."""
 
     dataset_class = SampledListingDataset
+
+
+@registry.register_builder("sampled_times")
+class SampledTimesBuilder(EventBuilder):
+    """The events of the sampled frames in random order, captions before times."""
+
+    dataset_class = SampledTimesDataset
 
 
 @registry.register_builder("sampled_grounding")

@@ -27,6 +27,7 @@ from timechat.errors import AnnotationError
 from timechat.text.answers import dense_captions_answer, grounding_answer
 
 LISTING_QUESTION = "What does each frame show?"
+TIMES_QUESTION = "What does the video show, and when?"
 GROUNDING_QUESTION = "When does '{query}' happen in the video? Give its start time and end time in seconds."
 CAPTIONING_QUESTION = "Describe each event of the video with its start time and end time in seconds."
 NOTHING = "nothing."
@@ -107,6 +108,23 @@ class SampledListingDataset(EventDataset):
         """The list as a turn."""
         shown = [(time, " ".join(self.items[index].captions_at(time)) or NOTHING) for time in seconds]
         return {"q": LISTING_QUESTION, "a": " ".join(f"{time:.1f}: {captions}" for time, captions in shown)}
+
+
+class SampledTimesDataset(SampledListingDataset):
+    """Each event that the frames show, its caption before its times, in random order; a list where they show none.
+
+    The lesson that makes a model listen: with the caption just said, the times can only be found by looking for the
+    frames that it describes. From grounding alone small models learn for long to answer with the times of any event.
+    """
+
+    def conversation(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[dict[str, str]]:
+        """One turn about the frames at these seconds."""
+        events = self.items[index].seen_at(seconds)
+        if not events:
+            return [self.listing(index, seconds)]
+        shuffled = [events[i] for i in torch.randperm(len(events), generator=generator).tolist()]
+        answer = " ".join(f"{event.caption} {event.start:.1f} - {event.end:.1f}." for event in shuffled)
+        return [{"q": TIMES_QUESTION, "a": answer}]
 
 
 class SampledGroundingDataset(SampledListingDataset):
