@@ -73,10 +73,10 @@ class DatasetBuilder:
 
     def settings(self) -> dict[str, Any]:
         """What the dataset takes besides."""
-        if self.cfg.frame_counts:
+        if self.cfg.frame_counts or self.cfg.one_frame_per_event:
             raise ConfigError(
-                f"datasets.{self.name}.frame_counts={list(self.cfg.frame_counts)}: only the builders of "
-                "lessons about sampled frames draw numbers of frames; remove it"
+                f"datasets.{self.name}: frame_counts and one_frame_per_event choose frames for the builders of lessons "
+                f"about sampled frames alone, not for {self.cfg.builder}; remove them"
             )
         return {}
 
@@ -153,7 +153,12 @@ class EventBuilder(DatasetBuilder):
             raise ConfigError(
                 f"datasets.{self.name}.frame_counts={counts}: must be whole numbers from 1 to model.num_frm={most}"
             )
-        return {"frame_counts": counts}
+        if counts and self.cfg.one_frame_per_event:
+            raise ConfigError(
+                f"datasets.{self.name}: frame_counts={counts} and one_frame_per_event=true both choose frames; "
+                "remove one of them"
+            )
+        return {"frame_counts": counts, "one_frame_per_event": self.cfg.one_frame_per_event}
 
 
 @registry.register_builder("sampled_listing")

@@ -79,22 +79,40 @@ class EventDataset(InstructionDataset):
 
     Args:
         frame_counts: how many of the sampled frames a sample keeps, one number drawn for each; empty keeps all.
+        one_frame_per_event: keep one random frame of each event instead.
     """
 
     items: Sequence[EventItem]
 
-    def __init__(self, *args: Any, frame_counts: Sequence[int] = (), **settings: Any):
+    def __init__(
+        self,
+        *args: Any,
+        frame_counts: Sequence[int] = (),
+        one_frame_per_event: bool = False,
+        **settings: Any,
+    ):
         super().__init__(*args, **settings)
         self.frame_counts = tuple(frame_counts)
+        self.one_frame_per_event = one_frame_per_event
 
     def read_video(self, index: int, generator: torch.Generator) -> Video:
-        """The sampled frames, thinned out to one random frame from each of as many intervals as are kept."""
+        """The sampled frames that the lesson keeps."""
         video = super().read_video(index, generator)
-        if not self.frame_counts:
-            return video
-        count = self.frame_counts[_draw(len(self.frame_counts), generator)]
-        kept = one_of_each(len(video.frames), count, generator)
+        kept = self._kept(index, video.seconds, generator)
         return replace(video, frames=video.frames[kept], seconds=[video.seconds[i] for i in kept])
+
+    def _kept(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[int]:
+        """Which of the frames at these seconds; all of them where no event is on any."""
+        everything = list(range(len(seconds)))
+        if self.one_frame_per_event:
+            showing = [
+                [i for i in everything if event.start <= seconds[i] <= event.end] for event in self.items[index].events
+            ]
+            return sorted({frames[_draw(len(frames), generator)] for frames in showing if frames}) or everything
+        if self.frame_counts:
+            count = self.frame_counts[_draw(len(self.frame_counts), generator)]
+            return one_of_each(len(seconds), count, generator)
+        return everything
 
 
 class SampledListingDataset(EventDataset):
