@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Benchmarks of the literature, one line each:
-#   bash eval.sh charades|youcook2|qvhighlights CKPT [key=value ...]    key=value are config overrides
-#   bash eval.sh all CKPT [key=value ...]                               all three, then one joint table
-#   bash eval.sh quickstart [CKPT]                                      the tiny model of `make quickstart`
+#   bash eval.sh charades|activitynet_grounding|youcook2|activitynet_captions|qvhighlights CKPT [key=value ...]
+#   bash eval.sh mvbench|tempcompass|egoschema|video_mme CKPT [key=value ...]
+#   bash eval.sh all CKPT [key=value ...]    all nine, then one joint table; key=value are config overrides
+#   bash eval.sh quickstart [CKPT]           the tiny model of `make quickstart`
 # The variables below can be set in the environment, and so can ANNO and VIDEOS for a single benchmark, OUTPUT (one
 # folder below it for each benchmark) and EVAL_ARGS (more arguments of evaluate.py, such as "--limit 100").
 set -euo pipefail
@@ -14,11 +15,28 @@ EVAL_ARGS=${EVAL_ARGS:-}
 QUICKSTART_DATA=${QUICKSTART_DATA:-data/quickstart}
 QUICKSTART_RUN=${QUICKSTART_RUN:-runs/quickstart}
 
+BENCHMARKS=(charades activitynet_grounding youcook2 activitynet_captions qvhighlights
+  mvbench tempcompass egoschema video_mme)
+
+# Below DATA_DIR: annotations (a file, or a folder where the download is one) and folder of videos.
+paths_of() {
+  case $1 in
+    charades) echo charades/charades_sta_test.txt charades/videos ;;
+    activitynet_*) echo activitynet/val_2.json activitynet/videos ;;
+    youcook2) echo youcook2/youcookii_annotations_trainval.json youcook2/videos ;;
+    qvhighlights) echo qvhighlights/highlight_val_release.jsonl qvhighlights/videos ;;
+    mvbench) echo mvbench/json mvbench/video ;;
+    tempcompass) echo tempcompass/questions tempcompass/videos ;;
+    egoschema) echo egoschema egoschema/videos ;;
+    video_mme) echo video_mme/video_mme.json video_mme/videos ;;
+  esac
+}
+
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-CHECKING=yes MISSING=() FOLDERS=()
+CHECKING=yes MISSING=() FOLDERS=() OPTIONS=()
 
 usage() {
-  sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
 
@@ -27,67 +45,84 @@ evaluate() {
   local name=$1 anno=$2 videos=$3 launch=("$PYTHON")
   shift 3
   if [[ $CHECKING == yes ]]; then
-    [[ -f $anno ]] || MISSING+=("annotations of $name: $anno")
+    [[ -e $anno ]] || MISSING+=("annotations of $name: $anno")
     [[ -d $videos ]] || MISSING+=("videos of $name: $videos/")
     return
   fi
   [[ $NPROC -le 1 ]] || launch=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$NPROC")
   # shellcheck disable=SC2086 # EVAL_ARGS is a list of words
   "${launch[@]}" "$HERE/evaluate.py" --cfg-path "$CFG" --ckpt "$CKPT" --benchmark "$name" --anno-path "$anno" \
-    --videos-dir "$videos" --output-dir "$OUTPUT/$name" $EVAL_ARGS "$@"
+    --videos-dir "$videos" --output-dir "$OUTPUT/$name" "$@" $EVAL_ARGS ${OPTIONS[@]+--options "${OPTIONS[@]}"}
   FOLDERS+=("$OUTPUT/$name")
 }
 
-charades() { evaluate charades_sta "${ANNO:-$DATA_DIR/charades/charades_sta_test.txt}" "${VIDEOS:-$DATA_DIR/charades/videos}" "$@"; }
-youcook2() { evaluate youcook2 "${ANNO:-$DATA_DIR/youcook2/youcookii_annotations_trainval.json}" "${VIDEOS:-$DATA_DIR/youcook2/videos}" "$@"; }
-qvhighlights() { evaluate qvhighlights "${ANNO:-$DATA_DIR/qvhighlights/highlight_val_release.jsonl}" "${VIDEOS:-$DATA_DIR/qvhighlights/videos}" "$@"; }
-
-all() { charades "$@"; youcook2 "$@"; qvhighlights "$@"; }
+# A benchmark of the literature; evaluate.py knows charades by its full name.
+literature() {
+  local anno videos
+  read -r anno videos < <(paths_of "$1")
+  evaluate "${1/%charades/charades_sta}" "${ANNO:-$DATA_DIR/$anno}" "${VIDEOS:-$DATA_DIR/$videos}"
+}
 
 # A model trained from nothing on a few instructions knows these alone, so it is asked with one of them.
 quickstart() {
-  local videos=$QUICKSTART_DATA/videos/test prompts=$HERE/prompts/quickstart
-  evaluate charades_sta "$QUICKSTART_DATA/test/charades_sta.txt" "$videos" \
-    --prompt-file "$prompts/grounding.txt" --max-new-tokens 48 "$@"
-  evaluate youcook2 "$QUICKSTART_DATA/test/dense_captions.json" "$videos" \
-    --prompt-file "$prompts/dense_captioning.txt" --max-new-tokens 128 "$@"
-  evaluate qvhighlights "$QUICKSTART_DATA/test/highlights.jsonl" "$videos" \
-    --prompt-file "$prompts/highlights.txt" --max-new-tokens 256 --clip-of-time start "$@"
+  local prompts=$HERE/prompts/quickstart
+  rendered charades_sta charades_sta.txt --prompt-file "$prompts/grounding.txt" --max-new-tokens 48
+  rendered youcook2 dense_captions.json --prompt-file "$prompts/dense_captioning.txt" --max-new-tokens 128
+  rendered qvhighlights highlights.jsonl --prompt-file "$prompts/highlights.txt" --max-new-tokens 256 \
+    --clip-of-time start
 }
 
+# rendered NAME FILE [ARG ...]: numbers of the literature are about other videos.
+rendered() {
+  local name=$1 file=$2 data=$QUICKSTART_DATA
+  shift 2
+  [[ $CHECKING == no || -e $data/train/$file ]] || MISSING+=("train annotations of $name: $data/train/$file")
+  evaluate "$name" "$data/test/$file" "$data/videos/test" --train-anno "$data/train/$file" --no-literature "$@"
+}
+
+run() {
+  local name
+  case $WHAT in
+    quickstart) quickstart ;;
+    all) for name in "${BENCHMARKS[@]}"; do literature "$name"; done ;;
+    *) literature "$WHAT" ;;
+  esac
+}
+
+# The last checkpoint of the last stage (1_frames, 2_..., ...) that there is.
 last_checkpoint() {
-  { find "$QUICKSTART_RUN" -maxdepth 1 -name 'checkpoint_*.pth' 2>/dev/null || true; } | sort -V | tail -n 1
+  { find "$QUICKSTART_RUN" -path '*/[1-9]_*/checkpoint_*.pth' 2>/dev/null || true; } | sort -V | tail -n 1
 }
 
 # What a checkpoint's answers are kept under: its run and its name.
 answers_of() { echo "runs/eval/$(basename "$(dirname "$1")")/$(basename "$1" .pth)"; }
 
 WHAT=${1:-}
-case $WHAT in
-  charades | youcook2 | qvhighlights | all)
-    [[ $# -ge 2 ]] || usage
-    CKPT=$2 CFG=${CFG:-$HERE/eval_configs/timechat.yaml}
-    OUTPUT=${OUTPUT:-$(answers_of "$CKPT")}
-    shift 2
-    ;;
-  quickstart)
-    CKPT=${2:-$(last_checkpoint)} CFG=${CFG:-$HERE/eval_configs/quickstart.yaml}
-    CKPT=${CKPT:-$QUICKSTART_RUN/checkpoint_0.pth}
-    OUTPUT=${OUTPUT:-$QUICKSTART_RUN/eval}
-    shift "$(($# < 2 ? $# : 2))"
-    ;;
-  *) usage ;;
-esac
+if [[ $WHAT == quickstart ]]; then
+  CKPT=${2:-$(last_checkpoint)} CFG=${CFG:-$HERE/eval_configs/quickstart.yaml}
+  CKPT=${CKPT:-$QUICKSTART_RUN/4_times/checkpoint_0.pth}
+  OUTPUT=${OUTPUT:-$QUICKSTART_RUN/eval}
+  FRAMES=$QUICKSTART_RUN/1_frames/checkpoint_0.pth # the frame encoder, which later stages leave as it is
+  OPTIONS=("model.ckpt_2=$FRAMES" "model.llama_model=$QUICKSTART_DATA/llama"
+    "model.qformer_tokenizer=$QUICKSTART_DATA/bert")
+  shift "$(($# < 2 ? $# : 2))"
+elif [[ $# -ge 2 && " ${BENCHMARKS[*]} all " == *" $WHAT "* ]]; then
+  CKPT=$2 CFG=${CFG:-$HERE/eval_configs/timechat.yaml}
+  OUTPUT=${OUTPUT:-$(answers_of "$CKPT")}
+  shift 2
+else
+  usage
+fi
 if [[ ($WHAT == all || $WHAT == quickstart) && -n ${ANNO:-}${VIDEOS:-} ]]; then
   echo "eval.sh: ANNO and VIDEOS name one benchmark's files; set DATA_DIR (or QUICKSTART_DATA) for all of them" >&2
   exit 2
 fi
 
-OPTIONS=()
-[[ $# -eq 0 ]] || OPTIONS=(--options "$@")
+OPTIONS+=("$@")
 [[ -f $CFG ]] || MISSING+=("config: $CFG")
 [[ -f $CKPT ]] || MISSING+=("checkpoint: $CKPT")
-"$WHAT"
+[[ -z ${FRAMES:-} || -f $FRAMES ]] || MISSING+=("checkpoint of the frame encoder: $FRAMES")
+run
 if [[ ${#MISSING[@]} -gt 0 ]]; then
   printf 'eval.sh: missing files:\n' >&2
   printf '  %s\n' "${MISSING[@]}" >&2
@@ -98,7 +133,7 @@ if ! "$PYTHON" -c "import timechat" 2>/dev/null; then
   exit 1
 fi
 CHECKING=no
-"$WHAT" ${OPTIONS[@]+"${OPTIONS[@]}"}
+run
 case $WHAT in
   all | quickstart) "$PYTHON" -m timechat.evaluation.report "${FOLDERS[@]}" ;;
 esac

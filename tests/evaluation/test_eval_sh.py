@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from timechat.evaluation.benchmarks import BENCHMARKS
+
 ROOT = Path(__file__).parents[2]
 RECORDER = """#!/usr/bin/env bash
 [[ $1 == -c ]] && exit 0  # whether timechat can be imported
@@ -15,22 +17,44 @@ printf '%s\\n' "$*" >> calls.txt
 """
 FILES = (
     "data/charades/charades_sta_test.txt",
+    "data/activitynet/val_2.json",
     "data/youcook2/youcookii_annotations_trainval.json",
     "data/qvhighlights/highlight_val_release.jsonl",
-    "data/quickstart/test/charades_sta.txt",
-    "data/quickstart/test/dense_captions.json",
-    "data/quickstart/test/highlights.jsonl",
-    "runs/quickstart/checkpoint_9.pth",
-    "runs/quickstart/checkpoint_10.pth",
+    "data/video_mme/video_mme.json",
+    *(
+        f"data/quickstart/{split}/{name}"
+        for split in ("train", "test")
+        for name in ("charades_sta.txt", "dense_captions.json", "highlights.jsonl")
+    ),
+    "runs/quickstart/1_frames/checkpoint_0.pth",
+    "runs/quickstart/4_times/checkpoint_9.pth",
+    "runs/quickstart/4_times/checkpoint_10.pth",
 )
-FOLDERS = (*(f"data/{name}/videos" for name in ("charades", "youcook2", "qvhighlights")), "data/quickstart/videos/test")
+FOLDERS = (
+    *(f"data/{name}/videos" for name in ("charades", "activitynet", "youcook2", "qvhighlights")),
+    *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "quickstart")),
+    "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
+)  # fmt: skip
+CHECKPOINT = "runs/quickstart/4_times/checkpoint_9.pth"
+# As eval.sh says it -> as evaluate.py does, annotations and videos below data/.
+BENCHMARK_PATHS = {
+    "charades": ("charades_sta", "charades/charades_sta_test.txt", "charades/videos"),
+    "activitynet_grounding": ("activitynet_grounding", "activitynet/val_2.json", "activitynet/videos"),
+    "youcook2": ("youcook2", "youcook2/youcookii_annotations_trainval.json", "youcook2/videos"),
+    "activitynet_captions": ("activitynet_captions", "activitynet/val_2.json", "activitynet/videos"),
+    "qvhighlights": ("qvhighlights", "qvhighlights/highlight_val_release.jsonl", "qvhighlights/videos"),
+    "mvbench": ("mvbench", "mvbench/json", "mvbench/video"),
+    "tempcompass": ("tempcompass", "tempcompass/questions", "tempcompass/videos"),
+    "egoschema": ("egoschema", "egoschema", "egoschema/videos"),
+    "video_mme": ("video_mme", "video_mme/video_mme.json", "video_mme/videos"),
+}
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A working directory with every file that eval.sh looks for."""
     for folder in FOLDERS:
-        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     for file in FILES:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
@@ -52,13 +76,15 @@ def calls(place: Path) -> list[str]:
     return file.read_text().splitlines() if file.is_file() else []
 
 
-def test_one_benchmark(place: Path) -> None:
-    done = run(place, "charades", "runs/quickstart/checkpoint_9.pth", "run.num_workers=2", "model.lora_alpha=20")
+@pytest.mark.parametrize("what", BENCHMARK_PATHS)
+def test_one_benchmark(place: Path, what: str) -> None:
+    done = run(place, what, CHECKPOINT, "run.num_workers=2", "model.lora_alpha=20")
     assert done.returncode == 0, done.stderr
+    name, anno, videos = BENCHMARK_PATHS[what]
     assert calls(place) == [
-        f"{ROOT}/evaluate.py --cfg-path {ROOT}/eval_configs/timechat.yaml --ckpt runs/quickstart/checkpoint_9.pth "
-        "--benchmark charades_sta --anno-path data/charades/charades_sta_test.txt --videos-dir data/charades/videos "
-        "--output-dir runs/eval/quickstart/checkpoint_9/charades_sta --options run.num_workers=2 model.lora_alpha=20"
+        f"{ROOT}/evaluate.py --cfg-path {ROOT}/eval_configs/timechat.yaml --ckpt {CHECKPOINT} "
+        f"--benchmark {name} --anno-path data/{anno} --videos-dir data/{videos} "
+        f"--output-dir runs/eval/4_times/checkpoint_9/{name} --options run.num_workers=2 model.lora_alpha=20"
     ]
 
 
@@ -66,7 +92,7 @@ def test_environment_moves_everything(place: Path) -> None:
     (place / "anno.txt").touch()
     (place / "clips").mkdir()
     done = run(
-        place, "youcook2", "runs/quickstart/checkpoint_9.pth",
+        place, "youcook2", CHECKPOINT,
         ANNO="anno.txt", VIDEOS="clips", OUTPUT="out", NPROC="4", EVAL_ARGS="--limit 3",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -76,28 +102,52 @@ def test_environment_moves_everything(place: Path) -> None:
 
 
 def test_all_ends_in_a_joint_table(place: Path) -> None:
-    done = run(place, "all", "runs/quickstart/checkpoint_9.pth", OUTPUT="out")
+    done = run(place, "all", CHECKPOINT, OUTPUT="out")
     assert done.returncode == 0, done.stderr
-    names = ["charades_sta", "youcook2", "qvhighlights"]
-    assert [call.partition("--benchmark ")[2].split()[0] for call in calls(place)[:3]] == names
-    assert calls(place)[3:] == ["-m timechat.evaluation.report out/charades_sta out/youcook2 out/qvhighlights"]
+    names = [name for name, _, _ in BENCHMARK_PATHS.values()]
+    assert set(names) == set(BENCHMARKS)
+    assert [call.partition("--benchmark ")[2].split()[0] for call in calls(place)[:-1]] == names
+    assert calls(place)[-1] == " ".join(["-m timechat.evaluation.report", *(f"out/{name}" for name in names)])
 
 
 def test_quickstart_takes_the_last_checkpoint(place: Path) -> None:
-    done = run(place, "quickstart")
+    done = run(place, "quickstart", EVAL_ARGS="--limit 3")
     assert done.returncode == 0, done.stderr
-    assert len(calls(place)) == 4
-    assert all("--ckpt runs/quickstart/checkpoint_10.pth" in call for call in calls(place)[:3])
-    assert all(f"--cfg-path {ROOT}/eval_configs/quickstart.yaml" in call for call in calls(place)[:3])
-    assert "--output-dir runs/quickstart/eval/charades_sta" in calls(place)[0]
+    assert calls(place)[0] == (
+        f"{ROOT}/evaluate.py --cfg-path {ROOT}/eval_configs/quickstart.yaml "
+        "--ckpt runs/quickstart/4_times/checkpoint_10.pth --benchmark charades_sta "
+        "--anno-path data/quickstart/test/charades_sta.txt --videos-dir data/quickstart/videos/test "
+        "--output-dir runs/quickstart/eval/charades_sta --train-anno data/quickstart/train/charades_sta.txt "
+        f"--no-literature --prompt-file {ROOT}/prompts/quickstart/grounding.txt --max-new-tokens 48 --limit 3 "
+        "--options model.ckpt_2=runs/quickstart/1_frames/checkpoint_0.pth model.llama_model=data/quickstart/llama "
+        "model.qformer_tokenizer=data/quickstart/bert"
+    )
+    for call, name in zip(calls(place)[1:3], ("dense_captions.json", "highlights.jsonl"), strict=True):
+        assert f"--train-anno data/quickstart/train/{name} --no-literature " in call
+        assert "--ckpt runs/quickstart/4_times/checkpoint_10.pth" in call
+    assert "--clip-of-time start" in calls(place)[2]
     assert calls(place)[3].startswith("-m timechat.evaluation.report runs/quickstart/eval/charades_sta ")
-    run(place, "quickstart", "runs/quickstart/checkpoint_9.pth")
-    assert "--ckpt runs/quickstart/checkpoint_9.pth" in calls(place)[4]
+
+
+def test_quickstart_with_a_checkpoint_and_options(place: Path) -> None:
+    """The user's options come last, so they win."""
+    done = run(place, "quickstart", CHECKPOINT, "model.ckpt_2=mine.pth")
+    assert done.returncode == 0, done.stderr
+    assert all(f"--ckpt {CHECKPOINT} " in call for call in calls(place)[:3])
+    assert calls(place)[0].endswith(" model.ckpt_2=mine.pth")
+
+
+def test_quickstart_that_has_not_come_to_its_last_stage(place: Path) -> None:
+    for file in (place / "runs/quickstart/4_times").iterdir():
+        file.unlink()
+    assert run(place, "quickstart").returncode == 0
+    assert "--ckpt runs/quickstart/1_frames/checkpoint_0.pth" in calls(place)[0]
 
 
 def test_missing_files_are_listed_before_anything_runs(place: Path) -> None:
     (place / "data/youcook2/youcookii_annotations_trainval.json").unlink()
     (place / "data/qvhighlights/videos").rmdir()
+    (place / "data/mvbench/json").rmdir()
     done = run(place, "all", "nowhere.pth")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
@@ -105,34 +155,41 @@ def test_missing_files_are_listed_before_anything_runs(place: Path) -> None:
         "  checkpoint: nowhere.pth",
         "  annotations of youcook2: data/youcook2/youcookii_annotations_trainval.json",
         "  videos of qvhighlights: data/qvhighlights/videos/",
+        "  annotations of mvbench: data/mvbench/json",
     ]
     assert calls(place) == []
 
 
 def test_quickstart_without_a_run_says_so(place: Path) -> None:
+    (place / "data/quickstart/train/highlights.jsonl").unlink()
     done = run(place, "quickstart", QUICKSTART_RUN="runs/none")
     assert done.returncode == 1
-    assert "checkpoint: runs/none/checkpoint_0.pth" in done.stderr
+    assert done.stderr.splitlines()[1:] == [
+        "  checkpoint: runs/none/4_times/checkpoint_0.pth",
+        "  checkpoint of the frame encoder: runs/none/1_frames/checkpoint_0.pth",
+        "  train annotations of qvhighlights: data/quickstart/train/highlights.jsonl",
+    ]
 
 
 def test_a_failing_evaluation_stops_the_rest(place: Path) -> None:
     (place / "recorder").write_text(RECORDER + "exit 3\n")
-    done = run(place, "all", "runs/quickstart/checkpoint_9.pth")
+    done = run(place, "all", CHECKPOINT)
     assert done.returncode == 3
     assert len(calls(place)) == 1
 
 
 def test_an_interpreter_without_timechat_is_named(place: Path) -> None:
     (place / "recorder").write_text("#!/bin/sh\nexit 1\n")
-    done = run(place, "charades", "runs/quickstart/checkpoint_9.pth")
+    done = run(place, "charades", CHECKPOINT)
     assert done.returncode == 1
     assert "cannot import timechat; activate its environment" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("charades",), ("mvbench", "x.pth"), ("--help",)])
+@pytest.mark.parametrize("arguments", [(), ("charades",), ("youcook", "x.pth"), ("--help",)])
 def test_wrong_words_print_the_usage(place: Path, arguments: tuple[str, ...]) -> None:
     done = run(place, *arguments)
     assert done.returncode == 2
-    assert "bash eval.sh charades|youcook2|qvhighlights CKPT" in done.stderr
+    assert "bash eval.sh charades|activitynet_grounding|" in done.stderr
+    assert "EVAL_ARGS" in done.stderr
     assert calls(place) == []
-    assert run(place, "all", "runs/quickstart/checkpoint_9.pth", ANNO="x").returncode == 2
+    assert run(place, "all", CHECKPOINT, ANNO="x").returncode == 2
