@@ -1,9 +1,10 @@
 """Load a YAML file: fill in defaults, merge `--options`, and refuse what makes no sense, everything at once.
 
 A config has the sections `model`, `datasets`, `run` (and `preprocess`, which published files carry). A line
-`include: model.yaml` (or a list of files) at its top puts other files, found from the file's own folder, underneath. Every accepted key
-stands in a file under `timechat/configs/` with its default and a comment. What is written is checked in this order:
-unknown keys, wrong types, values that cannot go together; each stage lists all it finds in one ConfigError.
+`include: model.yaml` (or a list of files) at its top puts other files, found from the file's own folder, underneath.
+Every accepted key stands in a file under `timechat/configs/` with its default and a comment. What is written is checked
+in this order: unknown keys, wrong types, values that cannot go together; each stage lists all it finds in one
+ConfigError.
 
 Relative paths mean what they say: relative to the working directory.
 """
@@ -121,9 +122,10 @@ def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[
     if path.resolve() in above:
         raise ConfigError(f"{path}: includes itself, through {' and '.join(map(str, above))}; remove one include")
     cfg = _read_yaml(path)
-    includes = cfg.pop("include", [])
+    includes = OmegaConf.to_container(cfg).get("include", [])
+    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "include"])
     includes = [includes] if isinstance(includes, str) else includes
-    if not isinstance(includes, list | ListConfig) or not all(isinstance(name, str) for name in includes):
+    if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
         raise ConfigError(f"{path}: include={includes!r} must be the name of a YAML file, or a list of names")
     chain = (*above, path.resolve())
     below = [entry for name in includes for entry in _read_with_includes(path.parent / name, chain)]
@@ -212,10 +214,10 @@ def _raise_if(problems: Iterable[str]) -> None:
 
 
 def _source_of(problem: str, written: Sequence[tuple[str, DictConfig]]) -> str:
-    """Who wrote the key that a problem starts with, the last one if several did; the file if nobody did."""
+    """Who wrote the key that a problem starts with, the last one if several did; the file itself if nobody did."""
     key = re.split(r"[=\s]", problem, maxsplit=1)[0]
     sources = [source for source, cfg in written if any(f"{leaf}.".startswith(f"{key}.") for leaf in _leaves(cfg))]
-    return sources[-1] if sources else written[0][0]
+    return sources[-1] if sources else written[-2][0]  # behind what it includes, before the options
 
 
 def _unknown_dataset(name: str, written: Sequence[tuple[str, DictConfig]]) -> Iterator[str]:

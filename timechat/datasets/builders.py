@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from timechat.datasets.events import (
     SampledTimesDataset,
     read_events,
 )
+from timechat.datasets.frame_cache import FrameCache
 from timechat.datasets.instruction import InstructionDataset, TokenBudget
 from timechat.datasets.processors import Processor
 from timechat.datasets.video import Video, load_image, load_video
@@ -84,14 +86,18 @@ class DatasetBuilder:
         """The items of the annotation file."""
         return read_instructions(anno, videos_dir)
 
-    def loader(self) -> partial[Video]:
+    def loader(self) -> Callable[[str, torch.Generator], Video]:
         """What reads a file: (path, generator) -> Video."""
-        return partial(
-            _load_sampled,
-            n_frms=frames_per_video(self.model),
-            image_size=self.model.image_size,
-            sampling=self.cfg.sample_type,
-        )
+        frames, side, sampling = frames_per_video(self.model), self.model.image_size, self.cfg.sample_type
+        load = partial(_load_sampled, n_frms=frames, image_size=side, sampling=sampling)
+        if not self.cfg.cache_dir:
+            return load
+        if sampling != "uniform":
+            raise ConfigError(
+                f"datasets.{self.name}.cache_dir={self.cfg.cache_dir}: sample_type={sampling} takes other frames each "
+                "time, which cannot be kept; set sample_type=uniform or cache_dir=''"
+            )
+        return FrameCache(load, self.cfg.cache_dir, f"{frames} frames of {side}")
 
     def processor(self) -> Processor:
         """The processor of the train split."""

@@ -3,13 +3,15 @@
     python -m timechat.tools.ablation train_configs/quickstart/ablation.yaml --jobs 2
 
 The file names stages (see `timechat.tools.stages`), variants with the config keys that each changes, seeds, and the
-evaluation. Whatever is finished is not done again, so the command can be stopped and started.
+evaluation. What is finished, and still as the file says, is not done again, so the command can be stopped and started.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,14 +33,15 @@ from yaml import YAMLError
 from timechat.cli import run_main
 from timechat.errors import ConfigError, TrainingError
 from timechat.evaluation.files import write_json, write_text
-from timechat.evaluation.report import SCORES, read_record
-from timechat.tools.stages import train_stages
+from timechat.evaluation.report import read_record
+from timechat.tools.stages import stage_name, train_stages
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE, RECORD, PICTURE = "ablation.md", "ablation.json", "ablation.png"
-_NEEDED = ("stages", "variants", "seeds", "evaluation", "scores")
+ARGUMENTS = "arguments.txt"  # beside an evaluation's scores: the command line that gave them
+_KEYS = {"stages": list, "shared": int, "variants": dict, "seeds": list, "evaluation": dict, "scores": list}
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,20 @@ def read_plan(path: str | Path) -> Plan:
     """Read and check an ablation file. Raises ConfigError."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
-    found = content if isinstance(content, dict) else {}
-    missing, unknown = set(_NEEDED) - set(found), set(found) - {*_NEEDED, "shared"}
+    found = {"shared": 0, **(content if isinstance(content, dict) else {})}
+    missing, unknown = set(_KEYS) - set(found), set(found) - set(_KEYS)
     if missing or unknown:
         raise ConfigError(f"{path}: keys missing: {sorted(missing)}, unknown: {sorted(unknown)}")
-    plan = Plan(**{"shared": 0, **found})
+    for key, kind in _KEYS.items():
+        if not isinstance(found[key], kind) or (kind is not int and not found[key]):
+            kinds = {list: "a list, not empty", dict: "a section, not empty", int: "a whole number"}
+            raise ConfigError(f"{path}: {key}={found[key]!r} must be {kinds[kind]}")
+    for name, changes in found["variants"].items():
+        if not isinstance(changes, list) or not all(isinstance(change, str) and "=" in change for change in changes):
+            raise ConfigError(f"{path}: variants.{name}={changes!r} must be a list of key=value, [] for no change")
+    plan = Plan(**found)
     if not 0 <= plan.shared < len(plan.stages):
         raise ConfigError(f"{path}: shared={plan.shared} must be 0 or more, and below the {len(plan.stages)} stages")
     return plan
@@ -90,8 +100,11 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
         variant -> score -> one value in percent for each seed.
 
     Raises:
+        ConfigError: no job, or a score that the evaluation does not report.
         TrainingError: a training or an evaluation stopped; the others have been waited for.
     """
+    if jobs < 1:
+        raise ConfigError(f"--jobs={jobs}: give 1 or more")
     output = Path(output)
     for seed in plan.seeds if plan.shared else []:
         train_stages(plan.stages[: plan.shared], output / f"shared_{seed}", options=[f"run.seed={seed}"])
@@ -100,6 +113,9 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
         records = list(pool.map(lambda job: _run_one(plan, output, *job), work))
     values: dict[str, dict[str, list[float]]] = {name: {score: [] for score in plan.scores} for name in plan.variants}
     for (name, _), record in zip(work, records, strict=True):
+        unknown = set(plan.scores) - set(record["percent"])
+        if unknown:
+            raise ConfigError(f"scores: {sorted(unknown)} are not reported; there are {', '.join(record['percent'])}")
         for score in plan.scores:
             values[name][score].append(record["percent"][score])
     return values
@@ -107,27 +123,34 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
 
 def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
     """One variant with one seed: the record of its evaluation."""
-    folder = output / f"{name.replace(' ', '_')}_{seed}"
+    folder = output / f"{re.sub(r'[^0-9A-Za-z]+', '_', name)}_{seed}"
     changes = [f"run.seed={seed}", *plan.variants[name]]
-    for stage in plan.stages[: plan.shared]:
-        link = folder / Path(stage).stem
+    for stage in map(stage_name, plan.stages[: plan.shared]):
+        link = folder / stage
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
-            link.symlink_to(Path("..") / f"shared_{seed}" / Path(stage).stem)
+            link.symlink_to(Path("..") / f"shared_{seed}" / stage)
     checkpoint = train_stages(plan.stages[plan.shared :], folder, options=changes)
-    evaluated = folder / "eval"
-    if not (evaluated / SCORES).is_file():
-        _evaluate(plan, checkpoint, evaluated, [c for c in plan.variants[name] if c.startswith("model.")])
+    evaluated = checkpoint.parent / "eval"  # goes when the stage is trained again
+    _evaluate(plan, checkpoint, evaluated, [c for c in plan.variants[name] if c.startswith("model.")])
     return read_record(evaluated)
 
 
 def _evaluate(plan: Plan, checkpoint: Path, output: Path, changes: Sequence[str]) -> None:
+    """Score a checkpoint, unless the same command has done so."""
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in plan.evaluation.items()]
-    options = [f"model.ckpt_2={checkpoint.parents[1] / Path(plan.stages[0]).stem / 'checkpoint_0.pth'}", *changes]
-    command = [sys.executable, str(ROOT / "evaluate.py"), *arguments, f"--ckpt={checkpoint}", f"--output-dir={output}"]
-    status = subprocess.run([*command, "--options", *options], check=False, stdout=subprocess.DEVNULL).returncode
+    first = checkpoint.parents[1] / stage_name(plan.stages[0]) / "checkpoint_0.pth"
+    arguments += [f"--ckpt={checkpoint}", f"--output-dir={output}", "--options", f"model.ckpt_2={first}", *changes]
+    text, done = "\n".join(arguments), output / ARGUMENTS
+    if done.is_file() and done.read_text(encoding="utf-8") == text:
+        return
+    if output.is_dir():
+        shutil.rmtree(output)
+    command = [sys.executable, str(ROOT / "evaluate.py"), *arguments]
+    status = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
     if status:
         raise TrainingError(f"{output}: the evaluation stopped with status {status}, see above")
+    write_text(done, text)
 
 
 def table(values: Mapping[str, Mapping[str, Sequence[float]]]) -> str:

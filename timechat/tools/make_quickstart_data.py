@@ -36,7 +36,7 @@ from timechat.errors import ConfigError, TimeChatError
 from timechat.tools.quickstart.annotations import training_annotations, write_annotations
 from timechat.tools.quickstart.files import PARTIAL_SUFFIX, write_json
 from timechat.tools.quickstart.render import render_video
-from timechat.tools.quickstart.scenes import SAMPLED_FRAMES, Scene, plan_scenes
+from timechat.tools.quickstart.scenes import MAX_EVENTS, SAMPLED_FRAMES, Scene, plan_scenes
 
 DEFAULT_OUTPUT = "data/quickstart"
 FORMAT_VERSION = 2  # raise it whenever the same arguments give other bytes
@@ -52,6 +52,7 @@ def make_quickstart_data(
     seed: int = 0,
     train_videos: int = 2400,
     test_videos: int = 160,
+    max_events: int = MAX_EVENTS,
     workers: int | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def make_quickstart_data(
         output: the folder; made where missing.
         seed: of everything random; 0 or more.
         train_videos, test_videos: how many; 1 or more.
+        max_events: of a video, 1 or more.
         workers: processes that render; None takes one per available CPU. They change nothing in the files.
         force: throw away what an earlier run left and render again.
 
@@ -72,9 +74,9 @@ def make_quickstart_data(
         OSError: a file cannot be written.
     """
     output = Path(output)
-    _check_arguments(seed, train_videos, test_videos, workers)
+    _check_arguments(seed, train_videos, test_videos, max_events, workers)
     request = {"format_version": FORMAT_VERSION, "seed": seed}
-    request |= {"train_videos": train_videos, "test_videos": test_videos}
+    request |= {"train_videos": train_videos, "test_videos": test_videos, "max_events": max_events}
     if force:
         _remove_earlier(output)
     manifest = _resume(output, request)
@@ -82,7 +84,7 @@ def make_quickstart_data(
         logger.info("%s is complete already (%s)", output, _describe(manifest))
         return manifest
     write_json(output / _STARTED, request)
-    scenes = plan_scenes(seed, train_videos, test_videos)
+    scenes = plan_scenes(seed, train_videos, test_videos, max_events)
     _render_missing(output, scenes, workers or _available_cpus())
     names = write_annotations(output, scenes, seed)
     sizes = _write_vocabularies(output, scenes["train"], seed)
@@ -93,8 +95,9 @@ def make_quickstart_data(
     return manifest
 
 
-def _check_arguments(seed: int, train_videos: int, test_videos: int, workers: int | None) -> None:
+def _check_arguments(seed: int, train_videos: int, test_videos: int, max_events: int, workers: int | None) -> None:
     lowest = {"seed": (seed, 0), "train_videos": (train_videos, 1), "test_videos": (test_videos, 1)}
+    lowest["max_events"] = (max_events, 1)
     if workers is not None:
         lowest["workers"] = (workers, 1)
     for name, (value, low) in lowest.items():
@@ -229,6 +232,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     parser.add_argument("--train-videos", type=int, default=2400, help="how many (default: %(default)s)")
     parser.add_argument("--test-videos", type=int, default=160, help="how many (default: %(default)s)")
+    parser.add_argument("--max-events", type=int, default=MAX_EVENTS, help="of a video (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes that render (default: one per available CPU)")
     parser.add_argument("--force", action="store_true", help="throw away what is there and render again")
     return parser.parse_args(argv)

@@ -3,7 +3,7 @@
     python -m timechat.tools.stages train_configs/quickstart/[1-4]_*.yaml --nproc 2 --output runs/quickstart
 
 Each stage is an ordinary config, which `torchrun train.py --cfg-path` trains as well. A stage that is finished is not
-trained again, unless its config, its options or a stage before it changed.
+trained again, unless its config, its options or a stage whose checkpoint it starts from changed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from omegaconf import DictConfig, OmegaConf
 from timechat.cli import run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
+from timechat.evaluation.files import write_text
 
 logger = logging.getLogger(__name__)
 
-FINISHED = "finished.json"
+FINISHED = "finished.txt"
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 _CHAINED = ("ckpt", "ckpt_2")
 
@@ -45,24 +46,30 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
         The last stage's checkpoint.
 
     Raises:
-        ConfigError: as of the stages' configs.
+        ConfigError: as of the stages' configs; no stage, or no process.
         TrainingError: a training stopped.
     """
     if not configs:
         raise ConfigError("no stage is given: name at least one YAML file")
-    before = ""
+    if nproc < 1:
+        raise ConfigError(f"--nproc={nproc}: give 1 or more")
     for config in configs:
         overrides = [*options, *_moved(load_config(config, options), Path(output))]
         cfg = load_config(config, overrides)
         folder = Path(cfg.run.output_dir)
-        before = _fingerprint(cfg, before)
+        fingerprint = _fingerprint(cfg)
         checkpoint = folder / f"checkpoint_{cfg.run.max_epoch - 1}.pth"
-        if _is_finished(folder, before) and checkpoint.is_file():
+        if _finished(folder) == fingerprint and checkpoint.is_file():
             logger.info("%s is finished", folder)
             continue
         _train(config, overrides, folder, nproc)
-        (folder / FINISHED).write_text(json.dumps({"fingerprint": before}) + "\n")
+        write_text(folder / FINISHED, f"{fingerprint}\n")
     return checkpoint
+
+
+def stage_name(config: str) -> str:
+    """The folder that a stage gets below the output. Raises ConfigError."""
+    return Path(load_config(config).run.output_dir).name
 
 
 def _moved(cfg: DictConfig, output: Path) -> list[str]:
@@ -71,19 +78,21 @@ def _moved(cfg: DictConfig, output: Path) -> list[str]:
     moved = [f"run.output_dir={output / written.name}"]
     for key in _CHAINED:
         path = Path(cfg.model[key])
-        if path.is_relative_to(written.parent):
+        if cfg.model[key] and path.is_relative_to(written.parent):
             moved.append(f"model.{key}={output / path.relative_to(written.parent)}")
     return moved
 
 
-def _fingerprint(cfg: DictConfig, before: str) -> str:
-    text = json.dumps([OmegaConf.to_container(cfg), before], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _fingerprint(cfg: DictConfig) -> str:
+    """Changes with the config and with the stages whose checkpoints it names."""
+    before = [_finished(Path(cfg.model[key]).parent) for key in _CHAINED if cfg.model[key]]
+    return hashlib.sha256(json.dumps([OmegaConf.to_container(cfg), before], sort_keys=True).encode()).hexdigest()
 
 
-def _is_finished(folder: Path, fingerprint: str) -> bool:
+def _finished(folder: Path) -> str:
+    """The fingerprint of the stage that was finished there; empty if none was."""
     marker = folder / FINISHED
-    return marker.is_file() and json.loads(marker.read_text()).get("fingerprint") == fingerprint
+    return marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
 
 
 def _train(config: str, options: Sequence[str], folder: Path, nproc: int) -> None:

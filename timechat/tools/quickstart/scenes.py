@@ -27,7 +27,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 SHAPES = ("circle", "square", "triangle", "cross")
 SIZES = ((64, 64), (72, 64), (80, 64), (64, 72), (64, 80), (80, 80))  # width, height
-FRAME_RATES = (Fraction(1), Fraction(3, 2), Fraction(2), Fraction(5, 2), Fraction(3))  # few frames render fast
+FRAME_RATES = (Fraction(1), Fraction(5, 4), Fraction(3, 2))  # few frames: rendering and decoding are fast
 DURATIONS = (20, 24, 32, 32, 40, 48, 48, 64, 64, 80, 80, 96, 96)  # seconds; drawn evenly, so repeated ones come often
 MAX_EVENTS = 3
 MAX_EVENT_SHARE = 0.4  # of the duration; longer events would let "the whole video" pass for an answer
@@ -99,30 +99,31 @@ def generator(seed: int, split: str, index: int, stream: int = _TEXT_STREAM, att
     return np.random.default_rng([seed, _SPLIT_NUMBERS[split], index, stream, attempt])
 
 
-def plan_scenes(seed: int, train_videos: int, test_videos: int) -> dict[str, list[Scene]]:
+def plan_scenes(seed: int, train_videos: int, test_videos: int, max_events: int = MAX_EVENTS) -> dict[str, list[Scene]]:
     """All scenes of both splits; no test video has the event list of a training video.
 
     Args:
         seed: 0 or more.
+        max_events: events of a video; as many videos have one, two, ... of them.
         train_videos, test_videos: how many; a scene does not depend on them, save for a test scene that had to be
             drawn again because a training video is like it.
     """
-    train = [_draw_scene(seed, "train", i, attempt=0) for i in range(train_videos)]
+    train = [_draw_scene(seed, "train", i, 0, max_events) for i in range(train_videos)]
     taken = {scene.signature for scene in train}
-    return {"train": train, "test": [_draw_unlike(seed, i, taken) for i in range(test_videos)]}
+    return {"train": train, "test": [_draw_unlike(seed, i, taken, max_events) for i in range(test_videos)]}
 
 
-def _draw_unlike(seed: int, index: int, taken: set[tuple]) -> Scene:
+def _draw_unlike(seed: int, index: int, taken: set[tuple], max_events: int) -> Scene:
     attempt = 0
-    while (scene := _draw_scene(seed, "test", index, attempt)).signature in taken:
+    while (scene := _draw_scene(seed, "test", index, attempt, max_events)).signature in taken:
         attempt += 1
     return scene
 
 
-def _draw_scene(seed: int, split: str, index: int, attempt: int) -> Scene:
+def _draw_scene(seed: int, split: str, index: int, attempt: int, max_events: int) -> Scene:
     rng = generator(seed, split, index, _SCENE_STREAM, attempt)
     width, height = SIZES[rng.integers(len(SIZES))]
-    duration, fps, times = _draw_times(rng, num_events=1 + index % MAX_EVENTS)
+    duration, fps, times = _draw_times(rng, num_events=1 + index % max_events)
     kinds = [(colour, shape) for colour in COLOURS for shape in SHAPES]
     chosen = rng.choice(len(kinds), size=len(times), replace=False)
     return Scene(

@@ -1,0 +1,76 @@
+"""Decoded frames kept on disk, for small data that is trained on again and again: decoding is most of the work then."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from timechat.datasets.video import Video
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrameCache:
+    """Wraps what reads a file, so that each file is decoded once.
+
+    A file that changes is decoded again, and so is one whose entry is damaged. Processes may share a cache.
+
+    Attributes:
+        load: reads a file, (path, generator) -> Video, always to the same frames.
+        folder: gets one file of frames for each video; made where missing.
+        settings: what the frames depend on besides the file.
+    """
+
+    load: Callable[[str, torch.Generator], Video]
+    folder: str
+    settings: str
+
+    def __call__(self, path: str, generator: torch.Generator) -> Video:
+        """The frames of a video, from the cache where they are there. Raises what `load` raises."""
+        try:
+            entry = self._entry(path)
+        except OSError:  # no such file, or worse: for `load` to say
+            return self.load(path, generator)
+        if entry.is_file():
+            try:
+                return _read(entry)
+            except (SafetensorError, KeyError, ValueError, OSError) as error:
+                logger.warning("%s is damaged (%s); decoding %s again", entry, error, path)
+        video = self.load(path, generator)
+        _write(entry, video)
+        return video
+
+    def _entry(self, path: str) -> Path:
+        status = os.stat(path)
+        key = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}|{self.settings}"
+        return Path(self.folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+
+def _read(entry: Path) -> Video:
+    with safe_open(str(entry), framework="pt") as file:
+        seconds, numbers = file.get_tensor("seconds"), file.get_tensor("fps_duration").tolist()
+        return Video(file.get_tensor("frames"), seconds.tolist(), *numbers)
+
+
+def _write(entry: Path, video: Video) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    temporary = entry.with_name(f".{entry.name}.{os.getpid()}.tmp")
+    tensors = {
+        "frames": video.frames,
+        "seconds": torch.tensor(video.seconds, dtype=torch.float64),
+        "fps_duration": torch.tensor([video.fps, video.duration], dtype=torch.float64),
+    }
+    try:
+        save_file(tensors, temporary)
+        os.replace(temporary, entry)
+    finally:
+        temporary.unlink(missing_ok=True)
