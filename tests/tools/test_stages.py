@@ -1,0 +1,158 @@
+"""Stage after stage: each starts from those before it, and what is finished and unchanged is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from helpers.tiny import TINY
+from helpers.training import make_videos, read_lines, training_config
+from omegaconf import OmegaConf
+
+from timechat.errors import ConfigError, TrainingError
+from timechat.tools import stages
+from timechat.tools.stages import stage_name, train_stages
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The stages that were trained, by the name of their folder; a training writes its checkpoint and no more."""
+    names: list[str] = []
+
+    def train(config: str, options: Sequence[str], folder: Path, nproc: int) -> None:
+        names.append(folder.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoint_0.pth").write_text("weights")
+
+    monkeypatch.setattr(stages, "_train", train)
+    return names
+
+
+def chain(folder: Path) -> list[str]:
+    """Three stages: the second starts from the first, the third from both."""
+    models = (
+        "",
+        "ckpt: runs/q/a/checkpoint_0.pth",
+        "ckpt: runs/q/a/checkpoint_0.pth, ckpt_2: runs/q/b/checkpoint_0.pth",
+    )
+    paths = []
+    for name, model in zip("abc", models, strict=True):
+        path = folder / f"{name}.yaml"
+        path.write_text(f"model: {{{model}}}\nrun: {{output_dir: runs/q/{name}, max_epoch: 1}}\n")
+        paths.append(str(path))
+    return paths
+
+
+def test_two_stages_are_really_trained(tmp_path: Path) -> None:
+    """By train.py, the second from the checkpoint of the first, which lies elsewhere than its config says."""
+    data = make_videos(tmp_path / "videos")
+    configs = []
+    for name, model in (("one", []), ("two", [f"model.ckpt_2={tmp_path}/written/one/checkpoint_0.pth"])):
+        cfg = training_config(tmp_path / name, {"tv": data}, "run.iters_per_epoch=1", "run.max_epoch=1")
+        cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist([f"run.output_dir={tmp_path}/written/{name}", *model]))
+        OmegaConf.save(cfg, tmp_path / f"{name}.yaml")
+        configs.append(str(tmp_path / f"{name}.yaml"))
+    assert train_stages(configs, tmp_path / "out") == tmp_path / "out/two/checkpoint_0.pth"
+    assert not (tmp_path / "written").exists()
+    for name in ("one", "two"):
+        assert (tmp_path / "out" / name / "checkpoint_0.pth").is_file()
+        assert len([r for r in read_lines(tmp_path / "out" / name / "log.jsonl") if r["event"] == "train"]) == 1
+
+
+def test_a_training_that_stops_is_an_error_that_names_the_stage(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(TrainingError, match=r"config\.yaml: its training stopped with status 1"):
+        train_stages([str(TINY / "config.yaml")], tmp_path)
+    assert "datasets: is empty" in capfd.readouterr().err
+
+
+def test_finished_stages_are_skipped(tmp_path: Path, trained: list[str]) -> None:
+    configs = chain(tmp_path)
+    for _ in range(2):
+        assert train_stages(configs, tmp_path / "out") == tmp_path / "out/c/checkpoint_0.pth"
+    assert trained == ["a", "b", "c"]
+
+
+def test_what_changed_is_trained_again_with_all_that_starts_from_it(tmp_path: Path, trained: list[str]) -> None:
+    configs = chain(tmp_path)
+    train_stages(configs, tmp_path / "out")
+    trained.clear()
+    Path(configs[1]).write_text(Path(configs[1]).read_text().replace("max_epoch: 1", "max_epoch: 1, seed: 7"))
+    train_stages(configs, tmp_path / "out")
+    assert trained == ["b", "c"]
+    trained.clear()
+    train_stages(configs, tmp_path / "out", options=["run.seed=8"])
+    assert trained == ["a", "b", "c"]
+
+
+def test_stages_that_are_trained_apart_notice_a_change_of_what_they_start_from(
+    tmp_path: Path, trained: list[str]
+) -> None:
+    first, second, third = chain(tmp_path)
+    train_stages([first], tmp_path / "out")
+    train_stages([second, third], tmp_path / "out")
+    train_stages([first], tmp_path / "out", options=["run.seed=8"])
+    trained.clear()
+    train_stages([second, third], tmp_path / "out")
+    assert trained == ["b", "c"]
+
+
+def test_a_stage_without_its_checkpoint_is_not_finished(tmp_path: Path, trained: list[str]) -> None:
+    configs = chain(tmp_path)
+    train_stages(configs, tmp_path / "out")
+    (tmp_path / "out/b/checkpoint_0.pth").unlink()
+    trained.clear()
+    train_stages(configs, tmp_path / "out")
+    assert trained == ["b"]
+
+
+def test_an_unfinished_training_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """train.py refuses a folder that holds checkpoints of an earlier run."""
+    commands = []
+
+    class Finished:
+        returncode = 0
+
+    monkeypatch.setattr(stages.subprocess, "run", lambda command, check: commands.append(command) or Finished())
+    left = tmp_path / "out/a/checkpoint_0.pth"
+    left.parent.mkdir(parents=True)
+    left.write_text("of another run")
+    train_stages(chain(tmp_path)[:1], tmp_path / "out", nproc=2)
+    assert not left.exists()
+    (command,) = commands
+    assert "--nproc_per_node=2" in command
+    assert command[-1] == f"run.output_dir={tmp_path}/out/a"
+
+
+def test_checkpoints_of_other_folders_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also no checkpoint, where the folder of the runs is the working directory, below which every path lies."""
+    given: list[list[str]] = []
+    monkeypatch.setattr(stages, "_train", lambda config, options, folder, nproc: given.append(list(options)))
+    path = tmp_path / "x.yaml"
+    path.write_text("model: {ckpt: ckpt/x.pth}\nrun: {output_dir: runs/q/a}\n")
+    train_stages([str(path)], tmp_path / "out", options=["run.seed=3"])
+    path.write_text("run: {output_dir: a}\n")
+    train_stages([str(path)], tmp_path / "out2")
+    assert given == [["run.seed=3", f"run.output_dir={tmp_path}/out/a"], [f"run.output_dir={tmp_path}/out2/a"]]
+
+
+def test_the_name_of_a_stage_is_its_folder(tmp_path: Path) -> None:
+    assert [stage_name(config) for config in chain(tmp_path)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("configs", "nproc", "message"), [([], 1, "no stage is given"), (["x.yaml"], 0, "--nproc=0: give 1 or more")]
+)
+def test_nothing_to_do(tmp_path: Path, configs: list[str], nproc: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_stages(configs, tmp_path, nproc=nproc)
+
+
+def test_the_command_line(tmp_path: Path, trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    configs = chain(tmp_path)
+    assert stages.main([*configs, "--output", str(tmp_path / "out"), "--options", "run.seed=3"]) == 0
+    assert trained == ["a", "b", "c"]
+    assert stages.main([str(tmp_path / "gone.yaml"), "--output", str(tmp_path / "out")]) == 1
+    err = capsys.readouterr().err
+    assert "gone.yaml: no such config file" in err
+    assert "Traceback" not in err
