@@ -149,8 +149,14 @@ class EventBuilder(DatasetBuilder):
     dataset_class: ClassVar[type[EventDataset]]
 
     def read_items(self, anno: str, videos_dir: str) -> list[EventItem]:
-        """The annotated videos."""
-        return read_events(anno, videos_dir)
+        """The annotated videos; with one frame an event those of several events, the others have nothing to choose."""
+        items = read_events(anno, videos_dir)
+        if not self.cfg.one_frame_per_event:
+            return items
+        several = [item for item in items if len(item.events) > 1]
+        if not several:
+            raise ConfigError(f"datasets.{self.name}.one_frame_per_event=true: no video of {anno} has several events")
+        return several
 
     def settings(self) -> dict[str, Any]:
         """How many frames a sample keeps. Raises ConfigError."""
