@@ -50,7 +50,7 @@ def test_plots_are_drawn_also_without_a_readable_video(tmp_path: Path) -> None:
     ]
     files = {"1": video, "2": video, "3": tmp_path / "gone.mp4"}
     paths = draw_plots(examples, files, tmp_path / "plots")
-    assert [path.stem for path in paths] == ["timeline_best", "timeline_worst", "quality_histogram"]
+    assert [path.stem for path in paths] == ["timeline_best", "timeline_worst", "gallery", "quality_histogram"]
     assert all(height_of(path) > 100 for path in paths)
     gallery = draw_gallery(examples, files, tmp_path / "new" / "gallery.png")
     one = draw_gallery(examples, files, tmp_path / "one.png", rows=1)

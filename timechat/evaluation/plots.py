@@ -49,6 +49,8 @@ def draw_plots(
         path = output_dir / f"timeline_{label}.png"
         _draw_video(path, f"{label}: {name}", by_video[name][:MAX_ROWS], videos[by_video[name][0].id])
         paths.append(path)
+    gallery = draw_gallery(timed, videos, output_dir / "gallery.png")
+    paths += [gallery] if gallery else []
     if timed:
         paths.append(_draw_histogram(output_dir / "quality_histogram.png", timed))
     return paths
