@@ -100,7 +100,7 @@ answers_of() { echo "runs/eval/$(basename "$(dirname "$1")")/$(basename "$1" .pt
 WHAT=${1:-}
 if [[ $WHAT == quickstart ]]; then
   CKPT=${2:-$(last_checkpoint)} CFG=${CFG:-$HERE/eval_configs/quickstart.yaml}
-  CKPT=${CKPT:-$QUICKSTART_RUN/4_times/checkpoint_0.pth}
+  CKPT=${CKPT:-"$QUICKSTART_RUN/[1-9]_*/checkpoint_*.pth"} # for the message that there is none
   OUTPUT=${OUTPUT:-$QUICKSTART_RUN/eval}
   FRAMES=$QUICKSTART_RUN/1_frames/checkpoint_0.pth # the frame encoder, which later stages leave as it is
   OPTIONS=("model.ckpt_2=$FRAMES" "model.llama_model=$QUICKSTART_DATA/llama"
