@@ -1,0 +1,220 @@
+"""eval.sh on miniature data of every benchmark, with the tiny model and with one whose scores can be computed by hand.
+
+In each benchmark one video is missing, and one of the scripted answers cannot be parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.benchmark_data import (
+    copy_video,
+    mvbench_row,
+    write_egoschema,
+    write_json,
+    write_mvbench,
+    write_tempcompass,
+    write_video_mme,
+)
+from helpers.meteor import FakeMeteor
+from helpers.scripted_answers import ByTemplate
+from helpers.temporal_data import write_activitynet, write_charades, write_qvhighlights, write_youcook2
+from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
+from helpers.videos import write_video
+
+import evaluate
+from timechat.evaluation.benchmarks import BENCHMARKS
+from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
+from timechat.evaluation.metrics import dense_captioning
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = (
+    f"model.llama_model={LLAMA}", f"model.qformer_tokenizer={BERT}", "run.device=cpu",
+    "run.num_workers=0", "run.batch_size_eval=4",
+)  # fmt: skip
+MISSING_VIDEOS = (
+    "charades/videos/DDDDD.mp4",
+    "activitynet/videos/v_video_of_40.mp4",
+    "youcook2/videos/video_of_40.mp4",
+    "qvhighlights/videos/vid4_0.0_10.0.mp4",
+    "mvbench/video/vlnqa/egocentric_navigation_0.mp4",
+    "tempcompass/videos/v2.mp4",
+    "egoschema/videos/00000002-aaaa.mp4",
+    "video_mme/videos/longClip.mp4",
+)
+# Found / expected answers.
+COUNTS = {
+    "charades_sta": (4, 5),
+    "activitynet_grounding": (4, 5),
+    "youcook2": (3, 4),
+    "activitynet_captions": (3, 4),
+    "qvhighlights": (3, 4),
+    "mvbench": (21, 22),
+    "tempcompass": (6, 9),
+    "egoschema": (3, 4),
+    "video_mme": (4, 6),
+}
+# One video exact; in one an IoU of 0.5, which is more than 0.3 alone. A single pair has no CIDEr: every word is in all
+# of its references.
+DENSE = {"F1": (1 + 0.25) / 4, "SODA_c": (1 + 0.5) / 4, "METEOR": (1 + 0.25) / 4, "CIDEr": 10 / 4, "Recall@0.7": 1 / 4}
+# Scores of the scripted answers, as fractions.
+BY_HAND: dict[str, dict[str, float]] = {
+    # IoU 1, 8/10, 6/14, unparsable, missing
+    "charades_sta": {"R@1 IoU=0.3": 3 / 5, "R@1 IoU=0.5": 2 / 5, "R@1 IoU=0.7": 2 / 5, "mIoU": (1 + 0.8 + 6 / 14) / 5},
+    # IoU 1, 6/10, 4/10, unparsable, missing
+    "activitynet_grounding": {"R@1 IoU=0.3": 3 / 5, "R@1 IoU=0.5": 2 / 5, "R@1 IoU=0.7": 1 / 5, "mIoU": 2 / 5},
+    "youcook2": DENSE,
+    "activitynet_captions": DENSE,
+    # The right clip; a wrong one, so that the right one is last of five by chance; unparsable; missing
+    "qvhighlights": {
+        "mAP@VeryGood": (1 + 0.2 + 0.2) / 3,
+        "HIT@1@VeryGood": 2 / 3,
+        "mAP@VeryGood/expected": (1 + 0.2) / 4,
+        "HIT@1@VeryGood/expected": 1 / 4,
+    },
+    # Wrong, unparsable or missing: one of three in one task, all in four tasks
+    "mvbench": {
+        "accuracy": 17 / 22,
+        "average of tasks": (15 + 2 / 3) / 20,
+        "Action Sequence": 2 / 3,
+        "Action Count": 0,
+    },
+    "tempcompass": {"multi-choice": 1 / 3, "yes_no": 1 / 3, "caption_matching": 1 / 2, "accuracy": 3 / 8},
+    "egoschema": {"accuracy": 1 / 3},
+    "video_mme": {"accuracy": 3 / 6, "short": 1, "medium": 1 / 2, "long": 0, "task: Reasoning": 1 / 3},
+}
+
+
+def write_data(folder: Path) -> Path:
+    """The data of all benchmarks where eval.sh looks for them."""
+    write_charades(folder / "charades")
+    write_youcook2(folder / "youcook2")
+    write_activitynet(folder / "activitynet")
+    write_qvhighlights(folder / "qvhighlights")
+    mvbench = write_mvbench(folder / "mvbench")
+    write_json(mvbench.anno / "action_sequence.json", [mvbench_row("action_sequence", number) for number in range(3)])
+    for number in (1, 2):
+        copy_video(folder / "mvbench", mvbench.videos / f"star/Charades_v1_480/action_sequence_{number}.mp4")
+    write_tempcompass(folder / "tempcompass")
+    egoschema = write_egoschema(folder / "egoschema")
+    for file in egoschema.anno.iterdir():
+        file.rename(folder / "egoschema" / file.name)
+    questions = json.loads((folder / "egoschema" / "questions.json").read_text())
+    for number, row in enumerate(questions):
+        row["question"] += f" (day {number})"
+    write_json(folder / "egoschema" / "questions.json", questions)
+    write_video_mme(folder / "video_mme")
+    write_video(folder / "video_mme" / "videos" / "mediumClip.mp4", frames=40)
+    for video in MISSING_VIDEOS:
+        (folder / video).unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `write_data`; tests must leave it as it is."""
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def eval_sh(data: Path, out: Path, what: str, python: Path | str = sys.executable, **environment: str) -> str:
+    """What `bash eval.sh` prints with the tiny model's config."""
+    ours = {"PYTHON": str(python), "DATA_DIR": str(data), "OUTPUT": str(out), "CFG": str(TINY / "config.yaml")}
+    unset = ("NPROC", "ANNO", "VIDEOS", "EVAL_ARGS")
+    clean = {key: value for key, value in os.environ.items() if key not in unset}
+    command = ["bash", str(ROOT / "eval.sh"), what, str(WEIGHTS), *OPTIONS]
+    everything = clean | {"OMP_NUM_THREADS": "1"} | ours | environment
+    done = subprocess.run(command, cwd=ROOT, env=everything, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """What scores.json holds."""
+    return json.loads((folder / "scores.json").read_text())
+
+
+def executable(path: Path, *lines: str) -> Path:
+    """A bash script."""
+    path.write_text("\n".join(("#!/usr/bin/env bash", *lines)) + "\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="module")
+def calls(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Arguments that `eval.sh all` gives evaluate.py, by benchmark; its Python only writes them down."""
+    folder = tmp_path_factory.mktemp("calls")
+    recorder = executable(folder / "python", f'printf "%s\\n" "$@" "" >> "{folder}/calls"')
+    eval_sh(data, folder / "out", "all", recorder)
+    said = [call.split("\n") for call in (folder / "calls").read_text().split("\n\n")]
+    evaluations = [arguments[1:] for arguments in said if arguments[0].endswith("evaluate.py")]
+    return {arguments[arguments.index("--benchmark") + 1]: arguments for arguments in evaluations}
+
+
+def check_by_hand(name: str, folder: Path) -> None:
+    """The scores in an output folder are those of BY_HAND."""
+    record = record_of(folder)
+    found = {score: record["percent"][score] for score in BY_HAND[name]}
+    # The published scorer of highlights rounds to two digits.
+    assert found == pytest.approx({score: 100 * value for score, value in BY_HAND[name].items()}, abs=0.005)
+    counts = record["counts"]
+    assert (counts["found"], counts["expected"]) == COUNTS[name]
+    assert (counts["unparsable"], counts["unreadable_videos"]) == (1, 1)
+    assert len((folder / "failures.jsonl").read_text().splitlines()) == 1
+    missing = json.loads((folder / "unreadable.jsonl").read_text())["video"]
+    assert any(video.endswith(missing) for video in MISSING_VIDEOS)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_scripted_answers_score_what_a_hand_computes(
+    name: str, calls: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command lines of `eval.sh all`, in this process. METEOR is 1 for equal captions; the real one has its turn
+    below."""
+    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
+    monkeypatch.setattr(dense_benchmarks, "Meteor", FakeMeteor)
+    monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
+    assert evaluate.main([*calls[name][: -len(OPTIONS) - 1], "--output-dir", str(tmp_path), "--options", *OPTIONS]) == 0
+    check_by_hand(name, tmp_path)
+
+
+def test_the_benchmarks_own_files(calls: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submission of EgoSchema, without guesses; TempCompass's captions for a judge."""
+    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
+    for name in ("egoschema", "tempcompass"):
+        argv = [*calls[name][: -len(OPTIONS) - 1], "--output-dir", str(tmp_path / name), "--options", *OPTIONS]
+        assert evaluate.main(argv) == 0
+    rows = (tmp_path / "egoschema" / "egoschema_submission.csv").read_text().splitlines()
+    assert rows == ["q_uid,answer", *(f"{number:08x}-aaaa,{index}" for number, index in enumerate((0, -1, -1, 4)))]
+    judged = json.loads((tmp_path / "tempcompass" / "judge" / "captioning.json").read_text())
+    assert judged["v1"]["action"][0]["prediction"] == "He dunks."
+
+
+def test_dense_captions_with_the_real_meteor(data: Path, tmp_path: Path) -> None:
+    """One benchmark through eval.sh with the scripted model in a process of its own."""
+    real, script = sys.executable, ROOT / "tests" / "helpers" / "scripted_answers.py"
+    lines = (f'[[ $1 == *evaluate.py ]] && exec "{real}" "{script}" "${{@:2}}"', f'exec "{real}" "$@"')
+    printed = eval_sh(data, tmp_path / "out", "youcook2", executable(tmp_path / "python", *lines))
+    check_by_hand("youcook2", tmp_path / "out" / "youcook2")
+    assert "31.25" in printed
+    assert "3 / 4" in printed
+
+
+def test_tiny_model_runs_every_benchmark(data: Path, tmp_path: Path) -> None:
+    """From `bash eval.sh all` to nine reports and one joint table."""
+    printed = eval_sh(data, tmp_path, "all", EVAL_ARGS="--max-new-tokens 4")
+    assert {path.name for path in tmp_path.iterdir()} == set(BENCHMARKS) == set(BY_HAND)
+    for name, (found, expected) in COUNTS.items():
+        record = record_of(tmp_path / name)
+        assert (record["counts"]["found"], record["counts"]["expected"]) == (found, expected)
+        assert record["settings"]["model.lora_alpha"] == (20 if "accuracy" in record["percent"] else 32)
+        assert f"Answers found / expected: {found} / {expected}" in (tmp_path / name / "report.md").read_text()
+        assert "Beside published numbers" in (tmp_path / name / "report.md").read_text()
+        joint = [line for line in printed.splitlines() if line.startswith(f"{name} ")][-1]
+        assert f"{found} / {expected}" in joint
