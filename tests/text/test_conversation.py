@@ -108,6 +108,19 @@ def test_an_image_has_no_sentence(tiny: LlamaTokenizer) -> None:
     assert ids[len(start) :] == [*piece("</Image> When does it happen? [/INST] At 3.0 seconds. "), 2]
 
 
+def test_a_prompt_without_times(tiny: LlamaTokenizer) -> None:
+    """`list_seconds=False` leaves the sentence out, in training and in generation, and nothing else."""
+    piece = tiny.sp.encode
+    expected = [1, *piece("[INST] <<SYS>>\n \n<</SYS>>\n\n<Video>"), IMAGE, IMAGE, IMAGE]
+    expected += [*piece("</Video> When does it happen? [/INST] At 3.0 seconds. "), 2]
+    encoded = encode(tiny, QA[:1], list_seconds=False)
+    assert encoded.input_ids == expected
+    assert supervised(tiny, encoded) == ["At 3.0 seconds.</s>"]
+    ids = encode_prompt("When?", [0.0, 2.5], tiny, num_video_tokens=3, system=" ", list_seconds=False)
+    assert "sampled at" not in tiny.decode([i for i in ids if i != IMAGE])
+    assert ids.count(IMAGE) == 3
+
+
 # Cuts -----------------------------------------------------------------------------------------------------------------
 
 

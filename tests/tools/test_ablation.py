@@ -39,7 +39,7 @@ def content(tmp_path: Path) -> dict[str, Any]:
 def write(folder: Path, content: Any) -> Path:
     """A plan as a file."""
     path = folder / "plan.yaml"
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
     return path
 
 
