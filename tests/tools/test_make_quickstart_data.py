@@ -213,7 +213,7 @@ def test_saliency_is_highest_in_the_middle_of_the_event(planned: dict):
             assert sum(scores[best]) >= sum(scores[min(scores)])
             away = {clip: abs(2 * clip + 1 - (event.start + event.end) / 2) for clip in scores}
             for clip, given in scores.items():
-                steps_out = (away[clip] - min(away.values())) / 2
+                steps_out = round((away[clip] - min(away.values())) / 2)
                 assert steps_out <= REACH
                 assert all(abs(4 - steps_out - score) <= 1 for score in given)
 

@@ -12,8 +12,9 @@ import numpy as np
 from timechat.tools.quickstart.files import PARTIAL_SUFFIX
 from timechat.tools.quickstart.scenes import COLOURS, Event, Scene
 
-# No B-frames: decoding order is display order, and times start at 0 without an edit list.
-_ENCODER = {"crf": "26", "preset": "veryfast", "bf": "0", "g": "96", "threads": "1"}
+# No B-frames: decoding order is display order, and times start at 0 without an edit list. No mbtree: at such small
+# sizes its result depends on what the process encoded before.
+_ENCODER = {"crf": "30", "preset": "veryfast", "bf": "0", "g": "96", "threads": "1", "x264-params": "mbtree=0"}
 
 
 def render_video(scene: Scene, path: Path) -> None:
