@@ -31,6 +31,7 @@ from timechat.text.conversation import encode_conversation
 # Another value for each key, or (another value, what else is set in both).
 MODEL: dict[str, Any] = {
     "arch": "timechatt",
+    "initialization": "fan_in",
     "model_type": "pretrain_vicuna",
     "vit_model": "missing.pth",
     "vit.embed_dim": 96,
@@ -72,6 +73,7 @@ MODEL: dict[str, Any] = {
     "lora_alpha": 8,
     "lora_dropout": 0.5,
     "lora_inference_mode": True,
+    "list_seconds": False,
     "max_txt_len": 4096,
     "use_grad_checkpoint": True,
     "ckpt": "missing.pth",
@@ -93,6 +95,9 @@ DATASET: dict[str, Any] = {
     "vis_processor.train.n_frms": 5,
     "vis_processor.train.image_size": 28,
     "sample_type": "rand",
+    "cache_dir": "cache",
+    "frame_counts": [2],
+    "one_frame_per_event": True,
     "num_frm": 5,
     "num_video_query_token": 5,
     "stride": 2,
@@ -229,7 +234,7 @@ def info(folder: Path) -> dict[str, str]:
 
 
 def observe_dataset(info: dict[str, str], key: str = "", value: Any = None, options: tuple[str, ...] = ()) -> Any:
-    """The first sample of a dataset, or the error."""
+    """The first sample of a dataset and whether it was kept, or the error."""
     entry = OmegaConf.create({"builder": "video_instruct", "build_info": info})
     if key:
         OmegaConf.update(entry, key, value)
@@ -238,7 +243,8 @@ def observe_dataset(info: dict[str, str], key: str = "", value: Any = None, opti
         sample = data.sample(0, torch.Generator().manual_seed(3))
     except TimeChatError as error:
         return type(error), str(error)
-    return len(data), sample.key, sample.frames.tolist(), sample.seconds, sample.input_ids, sample.labels
+    kept = Path("cache").is_dir()
+    return len(data), kept, sample.key, sample.frames.tolist(), sample.seconds, sample.input_ids, sample.labels
 
 
 @pytest.mark.parametrize("key", DATASET)

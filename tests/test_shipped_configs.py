@@ -13,19 +13,25 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from helpers.tiny import BERT, LLAMA
-from helpers.training import ROOT, Run, make_videos
+from helpers.tiny import BERT, LLAMA, write_json
+from helpers.training import ROOT, VIDEOS, Run, make_videos
 from omegaconf import OmegaConf
 
 from timechat.config import frames_per_video, is_no_op, load_config
+from timechat.datasets.builders import EventBuilder
 from timechat.models import build_model
 from timechat.models.checkpoints import canonical_name
+from timechat.registry import registry
 from timechat.runners import build_runner
 from timechat.runners.plan import make_plan
+from timechat.tools.ablation import read_plan
 
 PUBLISHED = ROOT / "tests" / "golden" / "published_style"
 KEYS = OmegaConf.load(PUBLISHED / "keys.yaml")
-TRAIN_CONFIGS = sorted((ROOT / "train_configs").glob("**/*.yaml"))
+QUICKSTART = ROOT / "train_configs" / "quickstart"
+STAGES = sorted(QUICKSTART.glob("[1-9]_*.yaml"))
+TRAIN_CONFIGS = [*sorted((ROOT / "train_configs").glob("*.yaml")), *STAGES]
+PLAN = QUICKSTART / "ablation.yaml"
 STAGE2 = ROOT / "train_configs" / "stage2_finetune_time104k_asr_valley72k.yaml"
 DOWNSTREAM = {
     # samples, updates an epoch
@@ -53,7 +59,7 @@ SMALL = (
     "run.device=cpu",
     "run.num_workers=0",
 )
-WEIGHTS = ("vit_model", "q_former_model", "ckpt")
+WEIGHTS = ("vit_model", "q_former_model", "ckpt", "ckpt_2")
 
 
 def _name(path: Path) -> str:
@@ -131,23 +137,77 @@ def test_every_shipped_training_config_says_what_its_numbers_are_meant_for(path:
 def test_paths_of_shipped_configs_are_relative(path: Path) -> None:
     cfg = load_config(path)
     named = [cfg.model[key] for key in (*WEIGHTS, "llama_model", "qformer_tokenizer")] + [cfg.run.output_dir]
-    named += [value for entry in cfg.datasets.values() for value in entry.build_info.values()]
+    named += [value for entry in cfg.datasets.values() for value in (*entry.build_info.values(), entry.cache_dir)]
     assert not [value for value in named if value.startswith(("/", "~", ".."))]
+
+
+def test_no_file_is_forgotten() -> None:
+    """Whatever is no training config by itself is included by all stages, or is the plan of an ablation."""
+    others = set((ROOT / "train_configs").glob("**/*.yaml")) - set(TRAIN_CONFIGS)
+    included = {path.parent / name for path in STAGES for name in OmegaConf.load(path).include}
+    assert others == included | {PLAN}
+    assert [path.stem.split("_")[0] for path in STAGES] == [str(i + 1) for i in range(len(STAGES))]
+    assert len(STAGES) >= 4
+
+
+def test_each_stage_of_the_quick_start_begins_where_one_before_it_ended() -> None:
+    """And the evaluation where the last one did. Folders are named as files are, one below the other's parent."""
+    given: list[str] = []
+    for path in STAGES:
+        cfg = load_config(path)
+        assert cfg.run.output_dir == f"runs/quickstart/{path.stem}"
+        named = [cfg.model[key] for key in ("ckpt", "ckpt_2") if cfg.model[key]]
+        assert set(named) <= set(given), path
+        assert not given or given[-1] in named, path
+        given.append(f"{cfg.run.output_dir}/checkpoint_{cfg.run.max_epoch - 1}.pth")
+    evaluated = load_config(ROOT / "eval_configs" / "quickstart.yaml").model
+    assert (evaluated.ckpt, evaluated.ckpt_2) == (given[-1], given[0])
+
+
+def test_all_stages_of_the_quick_start_are_about_one_model() -> None:
+    """Sizes above all; a stage may freeze parts, and choose what the prompt says."""
+    own = {"arch", "freeze_vit", "list_seconds", "ckpt", "ckpt_2", "system_prompt"}
+    models = [load_config(path).model for path in (*STAGES, ROOT / "eval_configs" / "quickstart.yaml")]
+    settings = [{key: value for key, value in _settings(model).items() if key not in own} for model in models]
+    assert all(other == settings[0] for other in settings)
+
+
+def test_the_shipped_ablation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stages are a beginning of the quick start, and every variant is a config that loads."""
+    monkeypatch.chdir(ROOT)
+    plan = read_plan(PLAN)
+    assert [ROOT / stage for stage in plan.stages] == STAGES[: len(plan.stages)]
+    assert "full" in plan.variants
+    for changes in plan.variants.values():
+        for stage in plan.stages[plan.shared :]:
+            load_config(stage, changes)
+        load_config(plan.evaluation["cfg_path"], [change for change in changes if change.startswith("model.")])
+    assert Path(plan.evaluation["prompt_file"]).is_file()
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("shipped")
-    entry = make_videos(folder / "videos")
-    return {"folder": folder, **entry["build_info"]}
+    info = make_videos(folder / "videos")["build_info"]
+    segments, captions = [[0.0, 0.2], [0.3, 0.4]], ["a red circle appears.", "a blue cross appears."]
+    rows = [{"image_id": name, "segments": segments, "captions": captions} for name in VIDEOS]
+    return {"folder": folder, **info, "events": str(write_json(folder / "events.json", {"annotations": rows}))}
 
 
 def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
     """What shrinks a shipped config and points it to what there is here."""
     cfg = load_config(path)
     updates = f"run.iters_per_epoch={cfg.run.accum_grad_iters}"
-    infos = [f"datasets.{n}.build_info.{k}={data[k]}" for n in cfg.datasets for k in ("anno_dir", "videos_dir")]
-    return [*SMALL, *infos, updates, f"run.output_dir={data['folder'] / path.stem}"]
+    infos = []
+    for name, entry in cfg.datasets.items():
+        events = issubclass(registry.get_builder_class(entry.builder), EventBuilder)
+        infos += [
+            f"datasets.{name}.build_info.anno_dir={data['events' if events else 'anno_dir']}",
+            f"datasets.{name}.build_info.videos_dir={data['videos_dir']}",
+            f"datasets.{name}.cache_dir={data['folder'] / 'cache' if entry.cache_dir else ''}",
+        ]
+    batch = f"run.batch_size_train={min(2, cfg.run.batch_size_train)}"
+    return [*SMALL, *infos, updates, batch, f"run.output_dir={data['folder'] / path.stem}"]
 
 
 def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
@@ -158,7 +218,12 @@ def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
     model = build_model(load_config(path, [*options, *(f"model.{key}=" for key in WEIGHTS)]).model)
     state = {canonical_name(name): tensor for name, tensor in model.state_dict().items()}
     vit = {k.removeprefix("visual_encoder."): v for k, v in state.items() if k.startswith("visual_encoder.")}
-    contents = {"vit_model": vit, "q_former_model": {"model": state}, "ckpt": {"model": state}}
+    contents = {
+        "vit_model": vit,
+        "q_former_model": {"model": state},
+        "ckpt": {"model": state},
+        "ckpt_2": {"model": state},
+    }
     for key in named:
         torch.save(contents[key], folder / f"{path.stem}_{key}.pth")
     return [f"model.{key}={folder / f'{path.stem}_{key}.pth'}" for key in named]
