@@ -4,9 +4,9 @@ Everything is a function of (seed, split, index), so scenes need no files and an
 
 Made to be learnable by a tiny model: colour and shape alone tell the events of a video apart; a shape fills about
 half of a frame; and an event starts and ends at the very time of one of the frames that uniform sampling takes
-(`SAMPLED_FRAMES` of them), at a whole second. A shape is on screen from its start to its end, both included: the first
-sampled frame that shows it has the start as its time, the last one has the end. Durations that are multiples of 16 s
-put every sampled frame at a whole second; the shorter and the odd ones use those sampled frames that fall on one.
+(`SAMPLED_FRAMES` of them). A shape is on screen from its start to its end, both included: the first sampled frame that
+shows it has the start as its time, the last one has the end. Duration and frame rate are drawn so that all sampled
+frames stand at whole seconds.
 """
 
 from __future__ import annotations
@@ -147,9 +147,10 @@ def _draw_times(rng: np.random.Generator, num_events: int) -> tuple[int, Fractio
     while True:
         duration = DURATIONS[rng.integers(len(DURATIONS))]
         fps = FRAME_RATES[rng.integers(len(FRAME_RATES))]
-        grid = [int(second) for second in sampled_seconds(duration, fps) if second.denominator == 1]
-        if len(grid) < 2 * num_events:
+        sampled = sampled_seconds(duration, fps)
+        if any(second.denominator > 1 for second in sampled):
             continue
+        grid = [int(second) for second in sampled]
         bounds = sorted(rng.choice(grid, size=2 * num_events, replace=False).tolist())
         times = list(zip(bounds[::2], bounds[1::2], strict=True))
         if all(end - start <= MAX_EVENT_SHARE * duration for start, end in times):

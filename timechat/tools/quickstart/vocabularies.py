@@ -22,7 +22,7 @@ from timechat.tools.quickstart.files import write_bytes, write_json, write_lines
 from timechat.tools.quickstart.scenes import COLOURS, SHAPES, Scene, sampled_seconds
 
 LLAMA_PIECES = 500
-CAPTION_REPEATS = 300
+CAPTION_REPEATS = 3000
 _UNK, _BOS, _EOS = "<unk>", "<s>", "</s>"  # ids 0, 1, 2
 _SYSTEM = "You watch a video and answer questions about what happens in it and at which seconds."
 _WEIGHT_STREAM = 2
