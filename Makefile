@@ -56,8 +56,9 @@ ablation: quickstart-data
 
 # Development ----------------------------------------------------------------------------------------------------------
 
+# A file of tests stays on one process: its tests share what they make.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(NPROC) --dist loadfile
 
 # lmms-eval needs older packages than constraints.txt names, so it has an environment of its own.
 test-lmms-eval: $(LMMS_VENV)/.installed
