@@ -131,8 +131,8 @@ class SampledListingDataset(EventDataset):
 class SampledTimesDataset(SampledListingDataset):
     """Each event that the frames show, its caption before its times, in random order; a list where they show none.
 
-    The lesson that makes a model listen: with the caption just said, the times can only be found by looking for the
-    frames that it describes. From grounding alone small models learn for long to answer with the times of any event.
+    Meant to make a model listen: with the caption just said, the times can only be found by looking for the frames that
+    it describes. From grounding alone small models learn for long to answer with the times of any event.
     """
 
     def conversation(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[dict[str, str]]:
