@@ -96,7 +96,7 @@ class _Data:
 class _Task(InstructionTask):
     """The real loop around a model of three numbers."""
 
-    def build_model(self, cfg: Any) -> nn.Module:
+    def build_model(self, cfg: Any, datasets: list[Any]) -> nn.Module:
         return nn.Sequential(nn.Linear(1, 2), nn.Dropout(0.5), nn.Linear(2, 1))
 
     def build_datasets(self, cfg: Any) -> list[Any]:
