@@ -1,7 +1,7 @@
 # Two commands on a fresh machine:
 #   make quickstart   environment, rendered videos, a tiny TimeChat trained and scored (no download but Python packages)
 #   make test         environment, ruff, pytest
-# Both can be interrupted and started again; what is done is not done twice.
+# Both can be interrupted and started again; videos and stages that are finished are not made again.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

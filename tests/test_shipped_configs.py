@@ -183,6 +183,18 @@ def test_the_shipped_ablation(monkeypatch: pytest.MonkeyPatch) -> None:
             load_config(stage, changes)
         load_config(plan.evaluation["cfg_path"], [change for change in changes if change.startswith("model.")])
     assert Path(plan.evaluation["prompt_file"]).is_file()
+    assert_evaluated_as_trained(plan.stages[-1], plan.evaluation["cfg_path"])
+
+
+def test_the_quick_start_is_evaluated_as_it_was_trained() -> None:
+    assert_evaluated_as_trained(STAGES[-1], ROOT / "eval_configs" / "quickstart.yaml")
+
+
+def assert_evaluated_as_trained(stage: str | Path, evaluation: str | Path) -> None:
+    """A prompt that a tiny model has never seen would be scored as ignorance."""
+    trained, evaluated = load_config(stage), load_config(evaluation)
+    assert evaluated.model.list_seconds == trained.model.list_seconds
+    assert evaluated.model.ckpt == f"{trained.run.output_dir}/checkpoint_{trained.run.max_epoch - 1}.pth"
 
 
 @pytest.fixture(scope="module")

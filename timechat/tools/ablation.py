@@ -31,10 +31,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from timechat.cli import run_main
+from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
 from timechat.evaluation.files import write_json, write_text
 from timechat.evaluation.report import read_record
-from timechat.tools.stages import stage_name, train_stages
+from timechat.tools.stages import checkpoint_name, stage_name, train_stages
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
 def _evaluate(plan: Plan, checkpoint: Path, output: Path, changes: Sequence[str]) -> None:
     """Score a checkpoint, unless the same command has done so."""
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in plan.evaluation.items()]
-    first = checkpoint.parents[1] / stage_name(plan.stages[0]) / "checkpoint_0.pth"
+    first = checkpoint.parents[1] / stage_name(plan.stages[0]) / checkpoint_name(load_config(plan.stages[0]))
     arguments += [f"--ckpt={checkpoint}", f"--output-dir={output}", "--options", f"model.ckpt_2={first}", *changes]
     text, done = "\n".join(arguments), output / ARGUMENTS
     if done.is_file() and done.read_text(encoding="utf-8") == text:

@@ -58,7 +58,7 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
         cfg = load_config(config, overrides)
         folder = Path(cfg.run.output_dir)
         fingerprint = _fingerprint(cfg)
-        checkpoint = folder / f"checkpoint_{cfg.run.max_epoch - 1}.pth"
+        checkpoint = folder / checkpoint_name(cfg)
         if _finished(folder) == fingerprint and checkpoint.is_file():
             logger.info("%s is finished", folder)
             continue
@@ -70,6 +70,11 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
 def stage_name(config: str) -> str:
     """The folder that a stage gets below the output. Raises ConfigError."""
     return Path(load_config(config).run.output_dir).name
+
+
+def checkpoint_name(cfg: DictConfig) -> str:
+    """The file that a stage leaves in its folder: the checkpoint of its last epoch."""
+    return f"checkpoint_{cfg.run.max_epoch - 1}.pth"
 
 
 def _moved(cfg: DictConfig, output: Path) -> list[str]:
