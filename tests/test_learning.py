@@ -16,9 +16,8 @@ import pytest
 from timechat.tools.make_quickstart_data import make_quickstart_data
 
 TESTS = Path(__file__).parent
-LEARNED = 0.6  # R@1 at IoU 0.5
-# Without times a model can still guess from the place of the frames; the best constant answer finds about 0.2.
-GUESSED = 0.45
+# R@1 at IoU 0.5: where this was written 0.89 with timestamp sentences, 0.18 without; the best constant answer has 0.23.
+LEARNED, GUESSED = 0.65, 0.35
 
 
 def start(data: Path, output: Path, *options: str) -> subprocess.Popen:
