@@ -101,6 +101,13 @@ def test_no_text_equals_text_that_is_masked_whole(qformer: QFormer) -> None:
     assert_close(masked[:, :4], qformer(queries, encoder), **CLOSE)
 
 
+def test_without_a_text_every_weight_has_a_gradient_all_the_same(qformer: QFormer) -> None:
+    """Images have no sentence; processes that train on images and on videos must exchange the same gradients."""
+    qformer(torch.randn(2, 3, 12), torch.randn(2, 4, 10)).square().sum().backward()
+    assert [name for name, p in qformer.named_parameters() if p.grad is None] == []
+    assert not qformer.bert.embeddings.word_embeddings.weight.grad.any()
+
+
 def test_without_text_input_there_are_no_text_weights() -> None:
     names = [name for name, _ in QFormer(QFormerConfig(num_hidden_layers=1, text_input=False)).named_parameters()]
     assert not [n for n in names if "word_embeddings" in n or "position_embeddings" in n]

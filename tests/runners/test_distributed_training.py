@@ -71,7 +71,7 @@ def test_collectives(ranks: list[dict[str, Any]]) -> None:
 
 def test_the_engine_that_runs_is_ddp_and_exchanges_in_the_last_micro_batch_alone(ranks: list[dict[str, Any]]) -> None:
     found = [rank["exchange"] for rank in ranks]
-    assert [f["engine"] for f in found] == ["MULTI_CPU", "MULTI_CPU"]
+    assert [f["engine"] for f in found] == ["ddp", "ddp"]
     assert [f["first"] for f in found] == [1.0, 2.0]
     assert [f["last"] for f in found] == [16.5, 16.5]  # the mean of 1 + 10 and 2 + 20
     assert [rank["mixed"]["exchanged"] for rank in ranks] == [[False, True] * 3] * 2

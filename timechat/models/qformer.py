@@ -145,7 +145,7 @@ class Layer(nn.Module):
         if hasattr(self, "crossattention"):
             query = self.crossattention(query, encoder, encoder_mask)
         query = self.output_query(self.intermediate_query(query), query)
-        if text.shape[1] == 0:
+        if not hasattr(self, "intermediate"):
             return query
         return torch.cat([query, self.output(self.intermediate(text), text)], dim=1)
 
@@ -206,7 +206,11 @@ class QFormer(nn.Module):
         """
         num_queries = query_embeds.shape[1]
         mask = None
-        if input_ids is not None:
+        if input_ids is None and self.cfg.text_input:
+            # A sentence of no words: every parameter takes part in every pass, so that processes which train on
+            # images and on videos side by side exchange the same gradients.
+            input_ids = torch.empty(len(encoder_states), 0, dtype=torch.long, device=encoder_states.device)
+        elif input_ids is not None:
             mask = torch.cat([text_mask.new_ones(len(text_mask), num_queries), text_mask], dim=1)
         hidden = self.bert.embeddings(query_embeds, input_ids)
         for layer in self.bert.encoder.layer:

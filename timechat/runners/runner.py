@@ -27,7 +27,7 @@ from timechat.errors import CheckpointError, ConfigError, TimeChatError, Trainin
 from timechat.models.checkpoints import load_weights, save_file, trainable_state_dict
 from timechat.models.weight_files import read_file, state_dict_of
 from timechat.registry import registry
-from timechat.runners.engines import DDPEngine, resolve_precision
+from timechat.runners.engines import build_engine, resolve_precision
 from timechat.runners.guards import SkipGuard
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.optimizers import build_optimizer
@@ -80,7 +80,7 @@ class Runner:
         optimizer, self.optimized = build_optimizer(
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
-        self.engine = DDPEngine(device, precision, self._may_leave_parameters_out())
+        self.engine = build_engine("ddp", device, precision)
         self.engine.prepare(model, optimizer)
         self.start_epoch = self._resume() if cfg.run.resume_ckpt_path else 0
         self.meter = Meter()
@@ -94,11 +94,6 @@ class Runner:
                 f"run.output_dir={self.output_dir} holds {earlier[-1]} of an earlier run: give another folder, or go "
                 f"on with run.resume_ckpt_path={self.output_dir / earlier[-1]}"
             )
-
-    def _may_leave_parameters_out(self) -> bool:
-        """Images have no timestamp sentence, and without its outputs the sentence's last layers are idle."""
-        images = any(not dataset.timestamps for dataset in self.datasets)
-        return images or not self.cfg.model.keep_timestamp_tokens
 
     def train(self) -> None:
         """Run all epochs that are left. Raises TrainingError when going on would be wrong."""

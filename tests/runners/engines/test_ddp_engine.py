@@ -1,77 +1,15 @@
-"""Device and precision, and the engine on one process; several processes: test_distributed_training.py."""
+"""DistributedDataParallel on one process; on two: test_distributed_training.py."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from accelerate.utils import DistributedType
 from torch import nn
 
 from timechat.errors import ConfigError
-from timechat.runners import engines
-from timechat.runners.engines import DDPEngine, resolve_device, resolve_precision
+from timechat.runners.engines import DDPEngine, ddp
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
-
-
-def _gpus(monkeypatch: pytest.MonkeyPatch, count: int, native_bf16: bool = True) -> None:
-    """Pretend that this machine has GPUs; old ones emulate bf16, which torch counts as support unless asked not to."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: native_bf16 or including_emulation
-    )
-
-
-def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    _gpus(monkeypatch, 0)
-    assert resolve_device("auto") == CPU
-    _gpus(monkeypatch, 2)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert resolve_device("auto") == torch.device("cuda", 1)
-    assert resolve_device("cpu") == CPU
-
-
-def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    _gpus(monkeypatch, 0)
-    with pytest.raises(ConfigError, match=r"run\.device=cuda: no CUDA GPU.*run\.device=cpu"):
-        resolve_device("cuda")
-    with pytest.raises(ConfigError, match=r"run\.device=tpu: choose auto, cuda or cpu"):
-        resolve_device("tpu")
-    _gpus(monkeypatch, 2)
-    monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ConfigError, match=r"process 2 .* there are 2.*nproc_per_node"):
-        resolve_device("cuda")
-
-
-@pytest.mark.parametrize(
-    ("precision", "amp", "device", "native_bf16", "expected"),
-    [
-        (None, False, CPU, False, "fp32"),
-        (None, True, CPU, False, "bf16"),
-        (None, False, GPU, True, "fp32"),
-        (None, True, GPU, True, "bf16"),
-        (None, True, GPU, False, "fp16"),
-        ("fp32", True, GPU, True, "fp32"),
-        ("fp16", False, GPU, True, "fp16"),
-        ("bf16", False, CPU, False, "bf16"),
-    ],
-)
-def test_precision(
-    monkeypatch: pytest.MonkeyPatch,
-    precision: str | None,
-    amp: bool,
-    device: torch.device,
-    native_bf16: bool,
-    expected: str,
-) -> None:
-    _gpus(monkeypatch, 1, native_bf16)
-    assert resolve_precision(precision, amp, device) == expected
-
-
-def test_fp16_on_a_cpu_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"run\.precision=fp16 needs a GPU; on a CPU choose fp32 or bf16"):
-        resolve_precision("fp16", False, CPU)
+CPU = torch.device("cpu")
 
 
 def _engine(precision: str = "fp32", lr: float = 1.0) -> DDPEngine:
@@ -84,7 +22,7 @@ def _engine(precision: str = "fp32", lr: float = 1.0) -> DDPEngine:
 
 def test_one_process_trains_alone() -> None:
     engine = _engine()
-    assert engine.accelerator.distributed_type == DistributedType.NO
+    assert engine.name == "single"
     assert engine.device == CPU
     assert engine.unwrap() is engine.model
 
@@ -107,6 +45,39 @@ def test_clip_scales_down_to_the_norm_and_tells_the_one_before() -> None:
     torch.testing.assert_close(engine.model.weight.grad, torch.tensor([[0.6, 0.8]]), rtol=1e-5, atol=0.0)
     assert engine.clip(10.0) == pytest.approx(1.0)
     torch.testing.assert_close(engine.model.weight.grad, torch.tensor([[0.6, 0.8]]), rtol=1e-5, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "factor", "finite"), [(1.0, 1.0, True), (1.0, torch.inf, False), (torch.nan, 1.0, False)]
+)
+def test_losses_and_gradients_that_are_no_numbers_are_noticed(loss: float, factor: float, finite: bool) -> None:
+    engine = _engine()
+    engine.backward(factor * engine.model(torch.ones(1, 2)).sum())
+    assert engine.all_finite(torch.tensor(loss)) is finite
+
+
+@pytest.mark.parametrize(("scale", "finite"), [(2.0, True), (1.0, False)])
+def test_an_overflow_is_the_scalers_business_as_long_as_there_is_a_scale(scale: float, finite: bool) -> None:
+    engine = _engine()
+    engine.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    engine.backward(torch.inf * engine.model(torch.ones(1, 2)).sum())
+    assert engine.all_finite(torch.tensor(1.0)) is finite
+
+
+def test_a_skipped_update_leaves_no_trace() -> None:
+    engine = _engine()
+    engine.backward(torch.nan * engine.model(torch.ones(1, 2)).sum())
+    engine.skip()
+    assert engine.model.weight.tolist() == [[1.0, 1.0]]
+    assert engine.model.weight.grad is None
+    assert not engine.state_dict()["optimizer"]["state"]
+
+
+def test_model_state_holds_what_learns() -> None:
+    engine, model = DDPEngine(CPU, "fp32"), nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model[0].weight.requires_grad_(False)
+    engine.prepare(model, torch.optim.SGD([model[0].bias], lr=1.0))
+    assert set(engine.model_state()) == {"0.bias"} | {f"1.{name}" for name in model[1].state_dict()}
 
 
 def test_state_goes_round() -> None:
@@ -138,7 +109,7 @@ def test_processes_that_do_not_know_each_other_are_refused(
 ) -> None:
     """accelerate falls back to single training without a word."""
     engine = _engine()
-    monkeypatch.setattr(engines.distributed, "world_size", lambda: world_size)
+    monkeypatch.setattr(ddp.distributed, "world_size", lambda: world_size)
     monkeypatch.setattr(type(engine.accelerator), "num_processes", property(lambda self: sees))
     with pytest.raises(ConfigError, match=f"torchrun started 2 processes, but accelerate sees {sees}"):
         engine._check_processes()

@@ -1,4 +1,4 @@
-"""How several processes train one model: the runner sees this interface and nothing of what lies under it."""
+"""The same model on every process, gradients averaged: DistributedDataParallel, through accelerate."""
 
 from __future__ import annotations
 
@@ -9,58 +9,24 @@ import accelerate
 import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from timechat import distributed
 from timechat.errors import ConfigError
+from timechat.runners.engines.base import Engine
 
 
-def resolve_device(name: str) -> torch.device:
-    """`auto` (a GPU where there is one), `cuda` or `cpu` -> this process's device. Raises ConfigError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cuda", "cpu"):
-        raise ConfigError(f"run.device={name}: choose auto, cuda or cpu")
-    if name == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ConfigError("run.device=cuda: no CUDA GPU is visible to torch; set run.device=cpu (or auto)")
-    if distributed.local_rank() >= torch.cuda.device_count():
-        raise ConfigError(
-            f"process {distributed.local_rank()} of this machine has no GPU: there are {torch.cuda.device_count()}; "
-            "start as many processes as GPUs (torchrun --nproc_per_node)"
-        )
-    return torch.device("cuda", distributed.local_rank())
-
-
-def resolve_precision(precision: str | None, amp: bool, device: torch.device) -> str:
-    """`fp32`, `bf16` or `fp16`; without a precision, the published `amp: true` means bf16, or fp16 on GPUs without it.
-
-    Raises:
-        ConfigError: fp16 on a CPU, which has no loss scaling for it.
-    """
-    if precision is None:
-        # Older GPUs emulate bf16, slowly.
-        no_bf16 = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = ("fp16" if no_bf16 else "bf16") if amp else "fp32"
-    if precision == "fp16" and device.type == "cpu":
-        raise ConfigError("run.precision=fp16 needs a GPU; on a CPU choose fp32 or bf16")
-    return precision
-
-
-class DDPEngine:
-    """Data-parallel training through accelerate: the same model on every process, gradients averaged.
+class DDPEngine(Engine):
+    """Data-parallel training; on one process, plain training.
 
     Args:
         device: of this process.
         precision: fp32, bf16 or fp16 (with loss scaling).
-        find_unused_parameters: some batches leave trainable parameters out.
     """
 
-    def __init__(self, device: torch.device, precision: str, find_unused_parameters: bool = False):
+    def __init__(self, device: torch.device, precision: str):
         self.accelerator = accelerate.Accelerator(
-            cpu=device.type == "cpu",
-            mixed_precision="no" if precision == "fp32" else precision,
-            kwargs_handlers=[accelerate.DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)],
+            cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision
         )
         self._check_processes()
         self.device = self.accelerator.device
@@ -75,17 +41,30 @@ class DDPEngine:
                 f"{self.accelerator.num_processes} ({self.accelerator.distributed_type})"
             )
 
+    @property
+    def name(self) -> str:
+        """`ddp`, or `single` on one process."""
+        return "ddp" if isinstance(self.model, DistributedDataParallel) else "single"
+
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Move the model to the device and tie the processes together."""
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
 
     def accumulate(self, last: bool) -> AbstractContextManager:
-        """Around forward and backward of one micro-batch: gradients are exchanged in the last one of an update only."""
+        """Gradients are exchanged in the last micro-batch of an update only."""
         return nullcontext() if last else self.accelerator.no_sync(self.model)
 
     def backward(self, loss: Tensor) -> None:
         """Add up gradients (scaled, in fp16)."""
         self.accelerator.backward(loss)
+
+    def _finite_gradients(self) -> bool:
+        scaler = self.accelerator.scaler
+        # A scale of 1 or less: what overflows now is no matter of scaling.
+        if scaler and scaler.get_scale() > 1.0:
+            return True
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return bool(torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf).isfinite())
 
     def clip(self, max_norm: float) -> float:
         """Scale gradients down to a total norm of at most `max_norm`; returns the norm before."""
@@ -94,6 +73,10 @@ class DDPEngine:
     def step(self) -> None:
         """Update the weights and forget the gradients."""
         self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def skip(self) -> None:
+        """Forget the gradients."""
         self.optimizer.zero_grad()
 
     def unwrap(self) -> nn.Module:

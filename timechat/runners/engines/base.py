@@ -1,0 +1,146 @@
+"""What the runner knows of an engine, and the choices that are the same for all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from timechat import distributed
+from timechat.errors import ConfigError
+from timechat.models.checkpoints import trainable_state_dict
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` (a GPU where there is one), `cuda` or `cpu` -> this process's device. Raises ConfigError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cuda", "cpu"):
+        raise ConfigError(f"run.device={name}: choose auto, cuda or cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError("run.device=cuda: no CUDA GPU is visible to torch; set run.device=cpu (or auto)")
+    if distributed.local_rank() >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {distributed.local_rank()} of this machine has no GPU: there are {torch.cuda.device_count()}; "
+            "start as many processes as GPUs (torchrun --nproc_per_node)"
+        )
+    return torch.device("cuda", distributed.local_rank())
+
+
+def resolve_precision(precision: str | None, amp: bool, device: torch.device) -> str:
+    """`fp32`, `bf16` or `fp16`; without a precision, the published `amp: true` means bf16, or fp16 on GPUs without it.
+
+    Raises:
+        ConfigError: no such precision, or fp16 on a CPU, which has no loss scaling for it.
+    """
+    if precision is None:
+        # Older GPUs emulate bf16, slowly.
+        no_bf16 = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = ("fp16" if no_bf16 else "bf16") if amp else "fp32"
+    if precision not in PRECISIONS:
+        raise ConfigError(f"run.precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("run.precision=fp16 needs a GPU; on a CPU choose fp32 or bf16")
+    return precision
+
+
+class Engine(ABC):
+    """How the processes of a run train one model.
+
+    An update is: for each micro-batch, forward and `backward` inside `accumulate`; then `all_finite`; then either
+    `clip`, if wanted, and `step`, or `skip`. Gradients are averaged over processes.
+
+    All methods are collective: every process calls them, in the same order.
+
+    Attributes:
+        device: of this process.
+        model: what a training step calls, once prepared.
+        optimizer: once prepared; the runner sets the learning rates of its `param_groups`.
+        keeps_files: whether `save` writes files of the engine's own, which `load` needs.
+    """
+
+    device: torch.device
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    keeps_files: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The engine that really runs, as the prepared model tells: a value of `run.strategy`, or `single`."""
+
+    @abstractmethod
+    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Move the model to the device and tie the processes together; weights must be loaded before."""
+
+    @abstractmethod
+    def accumulate(self, last: bool) -> AbstractContextManager:
+        """Around forward and backward of one micro-batch; `last` of its update, after which gradients are exchanged."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor) -> None:
+        """Add up gradients (scaled, in fp16)."""
+
+    def all_finite(self, loss: Tensor) -> bool:
+        """Whether every process's loss and the gradients of this update are finite; called before `clip`.
+
+        An overflow of scaled gradients is finite: the loss scaler skips that step and lowers its scale by itself.
+        """
+        bad = not (torch.isfinite(loss).all() and self._finite_gradients())
+        return distributed.all_reduce_sum([bad], self.device) == [0.0]
+
+    @abstractmethod
+    def _finite_gradients(self) -> bool:
+        """Whether the gradients are finite, or the loss scaler's business."""
+
+    @abstractmethod
+    def clip(self, max_norm: float) -> float:
+        """Scale gradients down to a total norm of at most `max_norm`; returns the norm before."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Update the weights and forget the gradients."""
+
+    @abstractmethod
+    def skip(self) -> None:
+        """Forget the gradients; weights and optimizer stay as they are."""
+
+    @abstractmethod
+    def unwrap(self) -> nn.Module:
+        """The model itself; with some engines its parameters are shards."""
+
+    def model_state(self) -> dict[str, Tensor] | None:
+        """Trainable parameters and buffers by published name, whole and on the CPU; None but on the main process."""
+        state = {name: self._to_main(tensor) for name, tensor in trainable_state_dict(self.unwrap()).items()}
+        return state if distributed.is_main_process() else None
+
+    def _to_main(self, tensor: Tensor) -> Tensor | None:
+        """A tensor, whole and on the CPU; None but on the main process."""
+        return tensor.detach().cpu() if distributed.is_main_process() else None
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """State of optimizer and loss scaler (None without one).
+
+        Whole tensors, the same on any number of processes; complete on the main process alone. Engines that keep
+        files of their own have it there instead.
+        """
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from the main process's `state_dict`, given to every process."""
+
+    # Most engines have nothing to write here.
+    def save(self, folder: Path) -> None:  # noqa: B027
+        """Write what `state_dict` does not hold into a folder. Nothing, unless the engine `keeps_files`."""
+
+    def load(self, folder: Path) -> None:  # noqa: B027
+        """Continue from what `save` wrote. Raises CheckpointError: it does not fit this model or number of processes."""
