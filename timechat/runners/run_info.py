@@ -1,0 +1,108 @@
+"""run_info.json: what a run was, so that it can be told, repeated and compared years later."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+import timechat
+from timechat import distributed
+from timechat.errors import TrainingError
+
+INFO_FILE = "run_info.json"
+PACKAGES = (
+    *("timechat", "torch", "torchvision", "transformers", "accelerate", "deepspeed", "peft", "timm", "tokenizers"),
+    *("sentencepiece", "decord", "numpy"),
+)
+
+
+def record_start(output_dir: Path, cfg: DictConfig, **facts: Any) -> str:
+    """Add this start to the run's `run_info.json`; call it on the main process.
+
+    Args:
+        output_dir: of the run.
+        cfg: the whole config.
+        facts: what else is worth knowing, JSON-ready: the engine that really runs, where the run goes on, ...
+
+    Returns:
+        The run's id, eight letters and digits, the same for all its starts.
+
+    Raises:
+        TrainingError: an earlier file that is no run_info.json.
+    """
+    path = output_dir / INFO_FILE
+    info = _read(path) if path.is_file() else {"id": secrets.token_hex(4), "starts": []}
+    info["starts"].append(describe_start(cfg) | facts)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return info["id"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(info["id"], str) and isinstance(info["starts"], list):
+            return info
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise TrainingError(f"{path}: is damaged or not written by train.py; move it away")
+
+
+def describe_start(cfg: DictConfig) -> dict[str, Any]:
+    """Time, command, host, versions, commit and config of this process, JSON-ready."""
+    return {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.orig_argv),
+        "working_directory": os.getcwd(),
+        "host": socket.gethostname(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "world_size": distributed.world_size(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": versions(),
+        "git": git_state(),
+        "config": OmegaConf.to_container(cfg),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python, CUDA and the packages that results depend on; None for what is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version(), "cuda": torch.version.cuda}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the running code, and whether tracked files differ from it; None outside of a git checkout."""
+    init = Path(timechat.__file__)
+    # A package that is installed into a virtual environment may lie within somebody else's checkout.
+    if _git("ls-files", "--error-unmatch", init.name) is None:
+        return None
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def _git(*command: str) -> str | None:
+    """What git says about the folder of the package; None when it refuses or is not installed."""
+    folder = str(Path(timechat.__file__).parent)
+    try:
+        done = subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
