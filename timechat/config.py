@@ -57,6 +57,7 @@ _NULLABLE: dict[str, tuple[type, ...]] = {
     "run.reference_world_size": (int,),
     "run.clip_grad_norm": (float, int),
     "run.precision": (str,),
+    "run.save_every_steps": (int,),
     "run.resume_ckpt_path": (str,),
     "datasets.*.vis_processor.*.n_frms": (int,),
     "datasets.*.vis_processor.*.image_size": (int,),
@@ -347,7 +348,7 @@ _RUN_LIMITS: _Limits = {
     "must be 1 or more": (
         (
             *("max_epoch", "iters_per_epoch", "batch_size_train", "batch_size_eval", "accum_grad_iters", "log_freq"),
-            "reference_world_size",
+            *("reference_world_size", "save_every_steps", "keep_checkpoints"),
         ),
         lambda value: value >= 1,
     ),
@@ -406,6 +407,10 @@ def _run_conflicts(run: DictConfig) -> Iterator[str]:
         yield "run.output_dir is empty: name the folder that gets checkpoints and logs"
     if run.precision not in (None, "fp32", "fp16", "bf16"):
         yield f"run.precision={run.precision}: choose fp32, fp16 or bf16"
+    if not run.resume:
+        yield "run.resume is empty: choose auto, never, or the path of a checkpoint"
+    if run.resume != "auto" and run.resume_ckpt_path:
+        yield f"run.resume={run.resume}: goes with run.resume_ckpt_path=null, they mean the same; remove one of them"
     if list(run.train_splits) != ["train"]:
         yield f"run.train_splits={list(run.train_splits)}: the instruction datasets have the split train alone"
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from timechat.errors import TimeChatError
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -73,6 +78,24 @@ def gather_objects(value: Any) -> list[Any] | None:
     gathered: list[Any] | None = [None] * dist.get_world_size() if is_main_process() else None
     dist.gather_object(value, gathered)
     return gathered
+
+
+def on_main_process(function: Callable[[], T]) -> T:
+    """Run a function on the main process alone; every process gets its (picklable) result, or raises its TimeChatError.
+
+    Collective: what one process decides or fails at, all of them know.
+    """
+    outcome: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            outcome[0] = function()
+        except TimeChatError as error:
+            outcome[1] = error
+    if dist.is_initialized():
+        dist.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 def setup_logging(level: int = logging.INFO) -> None:

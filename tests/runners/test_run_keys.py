@@ -64,6 +64,9 @@ CHANGED: dict[str, Any] = {
     "seed": 43,
     "output_dir": "elsewhere",
     "log_freq": 2,
+    "save_every_steps": 1,
+    "keep_checkpoints": 1,
+    "resume": "missing.pth",
     "resume_ckpt_path": "missing.pth",
     "max_skip_ratio": 0.0,
     "train_splits": ["val"],
@@ -135,7 +138,7 @@ def _observe(seen: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     except TimeChatError as error:
         return {"error": f"{type(error).__name__}: {error}"}
     records = [json.loads(line) for line in (runner.output_dir / "log.jsonl").read_text().splitlines()]
-    measured = ("videos_per_s", "tokens_per_s", "data_wait", "config")
+    measured = ("videos_per_s", "tokens_per_s", "data_wait", "config", "seconds")
     return {
         **seen,
         "plan": repr(runner.plan),

@@ -120,7 +120,7 @@ def test_each_update_has_the_rate_of_the_plan(base: Path, videos: Path) -> None:
 
 def test_files_of_a_run(full: Run) -> None:
     names = {path.name for path in full.output.iterdir()}
-    assert names == {"checkpoint_0.pth", "checkpoint_1.pth", "log.jsonl", "tensorboard", "config.yaml"}
+    assert names == {"checkpoint_0.pth", "checkpoint_1.pth", "checkpoints", "log.jsonl", "tensorboard", "config.yaml"}
     events = [(record["event"], record["epoch"]) for record in full.log]
     assert events == [("start", 0), *[("train", 0)] * 3, ("checkpoint", 0), *[("train", 1)] * 3, ("checkpoint", 1)]
     assert full.log[0]["config"] == OmegaConf.to_container(full.runner.cfg)
@@ -134,7 +134,7 @@ def test_checkpoints_have_the_published_format(full: Run) -> None:
     buffers = {canonical_name(name) for name, _ in model.named_buffers() if canonical_name(name) in _state(model)}
     assert set(content["model"]) == trainable_names(full.runner) | buffers
     assert "llama_model.base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight" in content["model"]
-    assert {"optimizer", "scaler", "epoch", "config", "optimized"} == set(content) - {"model"}
+    assert {"optimizer", "scaler", "epoch", "config", "optimized", "progress"} == set(content) - {"model"}
     assert (content["epoch"], content["scaler"]) == (1, None)
     assert content["config"] == OmegaConf.to_container(full.runner.cfg)
     weights = weights_of(full.runner)
@@ -234,7 +234,7 @@ def test_a_published_checkpoint_starts_the_optimizer_anew(
     torch.save(content, path)
     runner = build(base / "published", datasets, *LONG, f"run.resume_ckpt_path={path}")
     assert any(r.levelno == logging.WARNING and "the optimizer starts anew" in r.getMessage() for r in caplog.records)
-    assert runner.start_epoch == 1
+    assert runner.updates == 3
     assert not runner.engine.optimizer.state
     weights = weights_of(runner)
     assert all(torch.equal(weights[name], content["model"][name]) for name in trainable_names(runner))
@@ -466,16 +466,18 @@ def test_a_full_disk_leaves_the_old_checkpoint(
         path.write_bytes(b"half")
         raise error
 
-    runner = build(tmp_path, datasets, "run.iters_per_epoch=1")
-    runner.save_checkpoint(0)
-    before = (tmp_path / "checkpoint_0.pth").read_bytes()
+    runner = train(tmp_path, datasets, "run.iters_per_epoch=1").runner
+    before = _files(tmp_path)
     monkeypatch.setattr(torch, "save", half_written)
-    with pytest.raises(TrainingError, match=r"checkpoint_0\.pth: cannot be written \(.*\); is the disk full") as stop:
-        runner.save_checkpoint(0)
-    runner.log.close()
-    assert (tmp_path / "checkpoint_0.pth").read_bytes() == before
-    assert [path.name for path in tmp_path.glob("*checkpoint*")] == ["checkpoint_0.pth"]
+    runner.updates += 1
+    with pytest.raises(TrainingError, match=r"update_00000002: cannot be written \(.*\); is the disk full") as stop:
+        runner.save()
+    assert _files(tmp_path) == before
     assert "\n" not in str(stop.value)
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "events.out" not in path.name}
 
 
 def test_bf16_trains(base: Path, videos: Path) -> None:

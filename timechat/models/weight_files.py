@@ -52,7 +52,9 @@ class LazyTensor:
 
 
 def read_file(path: str | Path, key: str) -> dict[str, Any]:
-    """Read a whole .pth or .safetensors file onto the CPU, for what is no weight in it (optimizer, epoch).
+    """Open a whole .pth or .safetensors file on the CPU, for what is no weight in it (optimizer, epoch).
+
+    The numbers of a .pth file's tensors are read from it when they are used: it must not be written to meanwhile.
 
     Args:
         path: the file.
@@ -65,7 +67,8 @@ def read_file(path: str | Path, key: str) -> dict[str, Any]:
     with _Refusal(path, key):
         if Path(path).suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # The format of torch before 1.6 cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         _must_be_dict(content, path, key)
         return content
 

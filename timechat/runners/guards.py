@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from timechat.errors import TrainingError
 
@@ -44,3 +45,12 @@ class SkipGuard:
                 f"{self.max_skip_ratio} allows; skipped.jsonl in run.output_dir names them and says why. "
                 "Repair the data, or raise run.max_skip_ratio"
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps; alike on all processes."""
+        return {"total_skipped": self.total_skipped, "recent": [list(draws) for draws in self._recent]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self.total_skipped = state["total_skipped"]
+        self._recent = deque((drawn, skipped) for drawn, skipped in state["recent"])

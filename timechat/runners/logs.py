@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ class Meter:
         """Begin anew."""
         self.__init__(started=time.perf_counter())
 
+    def state_dict(self) -> dict[str, float]:
+        """What a checkpoint keeps of this process: its counts, and the seconds since the last reset."""
+        state = asdict(self)
+        state["elapsed"] = time.perf_counter() - state.pop("started")
+        return state
+
+    def load_state_dicts(self, states: Sequence[dict[str, float]]) -> None:
+        """Continue from the `state_dict` of each process; on another number of processes they are shared out anew."""
+        world = distributed.world_size()
+        if len(states) == world:
+            state = dict(states[distributed.rank()])
+        else:
+            state = {key: sum(s[key] for s in states) / len(states) for key in states[0]}
+            state |= {key: state[key] * len(states) / world for key in ("videos", "tokens")}
+        self.__init__(started=time.perf_counter() - state.pop("elapsed"), **state)
+
     def reduce(self, device: Any) -> dict[str, float]:
         """Averages and rates over all processes since the reset; collective."""
         elapsed = time.perf_counter() - self.started
@@ -62,16 +79,19 @@ class RunLog:
 
     Args:
         output_dir: where log.jsonl, skipped.jsonl and the TensorBoard files go.
+        update: finished updates of the run that goes on; what was written about later ones is cut off.
     """
 
-    def __init__(self, output_dir: Path):
+    def __init__(self, output_dir: Path, update: int = 0):
         self.output_dir = output_dir
         self._main = distributed.is_main_process()
         self._tensorboard: SummaryWriter | None = None
         self._bar: tqdm | None = None
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
-            self._tensorboard = SummaryWriter(str(output_dir / "tensorboard"))
+            for name in (LOG_FILE, SKIPPED_FILE):
+                _cut(output_dir / name, update)
+            self._tensorboard = SummaryWriter(str(output_dir / "tensorboard"), purge_step=update + 1)
 
     def event(self, **record: Any) -> None:
         """Write one record to log.jsonl, for example that the run has started."""
@@ -98,11 +118,12 @@ class RunLog:
             for record in records:
                 logger.warning("skipped %s: %s", record["sample"], record["error"])
 
-    def progress(self, epoch: int, updates: int) -> None:
-        """Begin an epoch's progress bar; it shows on a terminal only."""
+    def progress(self, epoch: int, updates: int, done: int = 0) -> None:
+        """Begin an epoch's progress bar, of which some updates are done; it shows on a terminal only."""
         if self._bar is not None:
             self._bar.close()
-        self._bar = tqdm(total=updates, desc=f"epoch {epoch}", unit="update", disable=None if self._main else True)
+        disable = None if self._main else True
+        self._bar = tqdm(total=updates, initial=done, desc=f"epoch {epoch}", unit="update", disable=disable)
 
     def advance(self, loss: float) -> None:
         """One update is done."""
@@ -120,3 +141,14 @@ class RunLog:
     def _append(self, name: str, records: Iterable[dict[str, Any]]) -> None:
         with (self.output_dir / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def _cut(path: Path, update: int) -> None:
+    """Keep the records up to an update; a last line that a killed process left unfinished goes as well."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line).get("update", 0) <= update]
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,8 +1,9 @@
-"""The training loop: epochs, updates, logging and checkpoints. What a step is, the task says; how processes work
+"""The training loop: epochs, updates, when to report and to save. What a step is, the task says; how processes work
 together, the engine.
 
 Randomness is keyed, never carried over: a sample's on (seed, epoch, position), dropout's on (seed, update, rank). So a
-run that resumes after an epoch goes on exactly as if it had never stopped.
+run that resumes after any update goes on exactly as if it had never stopped, without the state of any generator: there
+is none that lives longer than an update.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +26,17 @@ from timechat.batch import VideoBatch
 from timechat.datasets import RankBatches, SampleStream, StreamDataset
 from timechat.datasets.instruction import InstructionDataset
 from timechat.errors import CheckpointError, ConfigError, TimeChatError, TrainingError
-from timechat.models.checkpoints import load_weights, save_file, trainable_state_dict
-from timechat.models.weight_files import read_file, state_dict_of
+from timechat.models.checkpoints import load_weights
+from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
+from timechat.runners.checkpointing import ENGINE_FOLDER, Checkpoints
 from timechat.runners.engines import build_engine, resolve_precision
 from timechat.runners.guards import SkipGuard
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
+from timechat.runners.resume import ResumePoint, find_resume_point
+from timechat.runners.signals import StopSignals, StopTraining, ignore_stop_signals, start_command
 from timechat.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -67,33 +72,33 @@ class Runner:
         if cfg.run.evaluate:
             raise ConfigError("run.evaluate=true: train.py trains; to evaluate, start evaluate.py or eval.sh")
         self.cfg, self.task, self.datasets = cfg, task, datasets
+        self.output_dir = Path(cfg.run.output_dir)
         self.plan = make_plan(cfg.run, distributed.world_size(), sum(map(len, datasets)))
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
         self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
-        self.output_dir = Path(cfg.run.output_dir)
-        self._check_output_dir()
-        self.log = RunLog(self.output_dir)
+        self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
+        point = find_resume_point(cfg, self.checkpoints)
+        self.updates = self._updates_done(point) if point else 0  # finished ones, over all epochs
+        self.saved: int | None = None  # the update after which the newest checkpoint was written
+        self.log = RunLog(self.output_dir, self.updates)
         # Weights that no file gives are the same in every run, whatever was drawn before.
         torch.manual_seed(cfg.run.seed)
         model = task.build_model(cfg, datasets)
+        if point:
+            load_weights(model, state_dict_of(point.content, point.source), point.source)
         optimizer, self.optimized = build_optimizer(
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
         self.engine = build_engine("ddp", device, precision)
         self.engine.prepare(model, optimizer)
-        self.start_epoch = self._resume() if cfg.run.resume_ckpt_path else 0
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
-
-    def _check_output_dir(self) -> None:
-        """Two runs in one folder would overwrite some of each other's checkpoints and keep others."""
-        earlier = sorted((path.name for path in self.output_dir.glob("checkpoint_*.pth")), key=lambda n: (len(n), n))
-        if earlier and not self.cfg.run.resume_ckpt_path:
-            raise ConfigError(
-                f"run.output_dir={self.output_dir} holds {earlier[-1]} of an earlier run: give another folder, or go "
-                f"on with run.resume_ckpt_path={self.output_dir / earlier[-1]}"
-            )
+        # Whatever else a resumed run goes on with, by its name in checkpoints; its state is alike on all processes.
+        self.stateful: dict[str, Any] = {"skip_guard": self.guard}
+        self.signals = StopSignals()
+        if point:
+            self._restore(point)
 
     def train(self) -> None:
         """Run all epochs that are left. Raises TrainingError when going on would be wrong."""
@@ -103,47 +108,74 @@ class Runner:
             plan.max_epoch, plan.updates_per_epoch, plan.global_batch,
             distributed.world_size(), plan.accumulation, plan.micro_batch,
         )  # fmt: skip
-        if self.start_epoch >= plan.max_epoch:
+        first = self.updates // plan.updates_per_epoch
+        if first >= plan.max_epoch:
             logger.warning("nothing is left to train: run.max_epoch=%d epochs are done", plan.max_epoch)
-        self.log.event(event="start", epoch=self.start_epoch, config=OmegaConf.to_container(self.cfg))
+        config = OmegaConf.to_container(self.cfg)
+        self.log.event(event="start", epoch=first, update=self.updates, config=config)
         try:
-            for epoch in range(self.start_epoch, plan.max_epoch):
-                self.train_epoch(epoch)
-                self.save_checkpoint(epoch)
-                distributed.barrier()
+            with self.signals:
+                for epoch in range(first, plan.max_epoch):
+                    self.train_epoch(epoch)
+                    self.save()
+        except StopTraining as stop:
+            self._stop(stop)
         finally:
             self.log.close()
 
-    def train_epoch(self, epoch: int) -> None:
-        """Run the updates of one epoch."""
-        self.engine.model.train()
-        self.log.progress(epoch, self.plan.updates_per_epoch)
-        self.meter.reset()
-        updates = self._updates(epoch)
-        for update in itertools.count():
-            waiting = time.perf_counter()
-            batches = next(updates, None)
-            self.meter.waiting += time.perf_counter() - waiting
-            if batches is None:
-                break
-            self.check_samples(batches)
-            learning_rate = self.plan.learning_rate(epoch, update)
-            self.update(batches, learning_rate, epoch * self.plan.updates_per_epoch + update)
-            last = update + 1 == self.plan.updates_per_epoch
-            if last or (update + 1) % self.cfg.run.log_freq == 0:
-                self.report(epoch, update, learning_rate)
+    def _stop(self, stop: StopTraining) -> None:
+        """Save, and say how to go on. Raises TrainingError, if the run has failed."""
+        folder = self.save()
+        auto = "" if self.cfg.run.resume == "auto" and not self.cfg.run.resume_ckpt_path else " and run.resume=auto"
+        message = (
+            f"{stop} after update {self.updates}; saved {folder}; resume with the same command{auto}: {start_command()}"
+        )
+        self.log.event(event="stop", update=self.updates, reason=str(stop))
+        if stop.failed:
+            raise TrainingError(message)
+        logger.warning("%s", message)
 
-    def _updates(self, epoch: int) -> Iterator[list[VideoBatch]]:
-        """The micro-batches of each update of an epoch, on this process."""
+    def train_epoch(self, epoch: int) -> None:
+        """Run the updates of one epoch that are left. Raises StopTraining."""
+        plan, run = self.plan, self.cfg.run
+        first = self.updates % plan.updates_per_epoch
+        self.engine.model.train()
+        self.log.progress(epoch, plan.updates_per_epoch, first)
+        if not first:
+            self.meter.reset()
+        groups = self._updates(epoch, first)
+        for update in range(first, plan.updates_per_epoch):
+            batches = self._fetch(groups)
+            self.check_samples(batches)
+            learning_rate = plan.learning_rate(epoch, update)
+            self.update(batches, learning_rate, self.updates)
+            self.updates += 1
+            last = update + 1 == plan.updates_per_epoch
+            if last or (update + 1) % run.log_freq == 0:
+                self.report(epoch, update, learning_rate)
+            if run.save_every_steps and self.updates % run.save_every_steps == 0 and not last:
+                self.save()
+
+    def _fetch(self, groups: Iterator[list[VideoBatch]]) -> list[VideoBatch]:
+        """The micro-batches of the next update, and how long they were waited for."""
+        waiting = time.perf_counter()
+        batches = next(groups)
+        self.meter.waiting += time.perf_counter() - waiting
+        return batches
+
+    def _updates(self, epoch: int, first: int = 0) -> Iterator[list[VideoBatch]]:
+        """The micro-batches of each update of an epoch from the first one wanted on, on this process."""
         run = self.cfg.run
         stream = self.stream.epoch(epoch, self.plan.draws)
         # Whole updates: the last one of a pass begins the epoch anew, alike on any number of processes.
         length = self.plan.updates_per_epoch * self.plan.global_batch
+        rank, world, start = distributed.rank(), distributed.world_size(), first * self.plan.accumulation
         loader = DataLoader(
             StreamDataset(self.datasets, stream, run.seed, epoch),
-            batch_sampler=RankBatches(length, distributed.rank(), distributed.world_size(), self.plan.micro_batch),
+            batch_sampler=RankBatches(length, rank, world, self.plan.micro_batch, start),
             num_workers=run.num_workers,
             collate_fn=self.task.collate,
+            worker_init_fn=ignore_stop_signals,
             pin_memory=self.engine.device.type == "cuda",
             # Its own generator: making an iterator draws a seed, and the global generator is not ours to advance.
             generator=torch.Generator(),
@@ -156,15 +188,26 @@ class Runner:
             raise _without_traceback(error) from error
 
     def check_samples(self, batches: list[VideoBatch]) -> None:
-        """Count the samples that were skipped, on all processes together; raises TrainingError on all or none."""
+        """Before each update all processes agree: is there a reason to stop, and which samples were skipped?
+
+        Raises:
+            StopTraining, TrainingError: on all processes or none.
+        """
         records = [record for batch in batches for record in batch.skipped]
         read = sum(map(len, batches))
-        missing = len(batches) * self.plan.micro_batch - read
-        counts = distributed.all_reduce_sum([read, len(records), missing], self.engine.device)
-        read, skipped, missing = map(int, counts)
+        seen = {
+            "read": read,
+            "skipped": len(records),
+            "missing": len(batches) * self.plan.micro_batch - read,
+            "signals": self.signals.received,
+        }
+        counts = distributed.all_reduce_sum([float(count) for count in seen.values()], self.engine.device)
+        read, skipped, missing, signals = map(int, counts)
+        if signals:  # what was fetched is fetched again by the run that goes on, and counted there
+            raise StopTraining("stopped by SIGTERM or SIGUSR1")
         if skipped:
-            gathered = distributed.gather_objects(records)
-            self.log.skipped([record for part in gathered or [] for record in part])
+            gathered = distributed.gather_objects(records) or []
+            self.log.skipped([{"update": self.updates + 1, **record} for part in gathered for record in part])
         self.guard.update(read + skipped, skipped, missing)
 
     def update(self, batches: list[VideoBatch], learning_rate: float, number: int) -> None:
@@ -209,34 +252,64 @@ class Runner:
         )
         self.meter.reset()
 
-    def save_checkpoint(self, epoch: int) -> None:
-        """Write checkpoint_{epoch}.pth in the published format, from the main process."""
-        if not distributed.is_main_process():
-            return
-        path = self.output_dir / f"checkpoint_{epoch}.pth"
-        content = {
-            "model": trainable_state_dict(self.engine.unwrap()),
+    def save(self) -> Path:
+        """Write a checkpoint of where the run stands, between any two updates; returns its folder. Collective.
+
+        The one after an epoch is also named checkpoint_{epoch}.pth, where tools look for it.
+
+        Raises:
+            TrainingError: on all processes, if it cannot be written; earlier checkpoints are untouched then.
+        """
+        started, path = time.perf_counter(), self.checkpoints.folder_of(self.updates)
+        if self.saved != self.updates:
+            content = self._content()
+            folder = distributed.on_main_process(lambda: self.checkpoints.begin(self.updates, content))
+            self.engine.save(folder / ENGINE_FOLDER)
+            distributed.on_main_process(lambda: self.checkpoints.finish(self.updates))
+            self.saved = self.updates
+        epoch, update = divmod(self.updates, self.plan.updates_per_epoch)
+        if epoch and not update:
+            epoch -= 1
+            path = distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch, self.updates))
+        seconds = round(time.perf_counter() - started, 3)
+        name = path.relative_to(self.output_dir).as_posix()
+        self.log.event(event="checkpoint", epoch=epoch, update=self.updates, path=name, seconds=seconds)
+        logger.info("saved %s in %.1f s", path, seconds)
+        return self.checkpoints.folder_of(self.updates)
+
+    def _content(self) -> dict[str, Any]:
+        """The published format, and under `progress` what it lacks. Collective."""
+        epoch, update = divmod(self.updates, self.plan.updates_per_epoch)
+        meters = distributed.gather_objects(self.meter.state_dict())
+        return {
+            "model": self.engine.model_state(),
             **self.engine.state_dict(),
             "optimized": self.optimized,
-            "epoch": epoch,
+            "epoch": epoch - 1,  # the last one that is finished
             "config": OmegaConf.to_container(self.cfg),
+            "progress": {
+                "epoch": epoch,
+                "update": update,
+                "global_batch": self.plan.global_batch,
+                "world_size": distributed.world_size(),
+                "meters": meters,
+                **{name: part.state_dict() for name, part in self.stateful.items()},
+            },
         }
-        try:
-            save_file(content, path)
-        except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when the disk is full
-            reason = str(error).splitlines()[0]
-            raise TrainingError(f"{path}: cannot be written ({reason}); is the disk full or read-only?") from error
-        self.log.event(event="checkpoint", epoch=epoch, path=path.name)
-        logger.info("saved %s", path)
 
-    def _resume(self) -> int:
-        """Load `run.resume_ckpt_path`; returns the epoch to go on with. Raises CheckpointError."""
-        path = self.cfg.run.resume_ckpt_path
-        source = f"run.resume_ckpt_path={path}"
-        content = read_file(path, "run.resume_ckpt_path")
-        load_weights(self.engine.unwrap(), state_dict_of(content, source), source)
-        if not isinstance(content.get("epoch"), int):
-            raise CheckpointError(f"{source}: has no epoch; to start from its weights alone, name it in model.ckpt")
+    def _updates_done(self, point: ResumePoint) -> int:
+        """Finished updates of the run that a checkpoint is of. Raises CheckpointError."""
+        if point.progress:
+            return point.progress["epoch"] * self.plan.updates_per_epoch + point.progress["update"]
+        if not isinstance(point.content.get("epoch"), int):
+            raise CheckpointError(
+                f"{point.source}: has no epoch; to start from its weights alone, name it in model.ckpt"
+            )
+        return (point.content["epoch"] + 1) * self.plan.updates_per_epoch
+
+    def _restore(self, point: ResumePoint) -> None:
+        """Go on from a checkpoint, whose weights are loaded."""
+        content, source, progress = point.content, point.source, point.progress
         if content.get("optimized") != self.optimized:
             logger.warning(
                 "%s: its optimizer state is not for these parameters (published checkpoints do not name them): "
@@ -244,8 +317,14 @@ class Runner:
             )  # fmt: skip
         else:
             self.engine.load_state_dict(content)
+            self.engine.load(point.path.parent / ENGINE_FOLDER)
             self._keep_settings()
-        return content["epoch"] + 1
+        if progress:
+            self.meter.load_state_dicts(progress["meters"])
+            for name, part in self.stateful.items():
+                if name in progress:
+                    part.load_state_dict(progress[name])
+        logger.info("%s: going on after update %d", source, self.updates)
 
     def _keep_settings(self) -> None:
         """A loaded optimizer brings the settings of its run; those of this config count."""

@@ -1,0 +1,198 @@
+"""Checkpoints on disk: written beside their place, verified, found again, pruned.
+
+    output_dir/checkpoints/update_00000200/checkpoint.pth    everything that a resumed run needs
+    output_dir/checkpoints/update_00000200/engine/           with some engines: their files
+    output_dir/checkpoints/update_00000200/manifest.json     size and SHA-256 of each file of the folder
+    output_dir/checkpoint_0.pth                              the one after epoch 0, a second name for the same file
+
+A folder gets its name when all of it is on the disk, so a process may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from timechat.errors import CheckpointError, TrainingError
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+FILE = "checkpoint.pth"
+MANIFEST = "manifest.json"
+ENGINE_FOLDER = "engine"  # files of engines that keep some
+_CHUNK = 1 << 20
+
+
+class Checkpoints:
+    """The checkpoints of one run. Only the main process writes, so its methods are called there alone.
+
+    Args:
+        output_dir: of the run.
+        keep: how many folders stay.
+    """
+
+    def __init__(self, output_dir: Path, keep: int):
+        self.output_dir, self.keep = output_dir, keep
+        self.folder = output_dir / FOLDER
+
+    def folder_of(self, update: int) -> Path:
+        """Where the checkpoint after an update lies, counted over all epochs."""
+        return self.folder / f"update_{update:08d}"
+
+    def numbers(self) -> list[int]:
+        """The updates of which there is a checkpoint, whole or not, in order."""
+        return sorted(int(path.name.removeprefix("update_")) for path in self.folder.glob("update_" + "[0-9]" * 8))
+
+    def epoch_files(self) -> list[str]:
+        """The names of the epochs' files, in order."""
+        return sorted((path.name for path in self.output_dir.glob("checkpoint_*.pth")), key=lambda n: (len(n), n))
+
+    def newest(self) -> Path | None:
+        """The folder of the newest whole checkpoint; a damaged one is named and set aside. None: there is none yet.
+
+        Raises:
+            CheckpointError: all that there are are damaged.
+        """
+        self.clean()
+        damaged = []
+        for number in reversed(self.numbers()):
+            folder = self.folder_of(number)
+            try:
+                verify(folder)
+            except CheckpointError as error:
+                aside = folder.with_name(f"{folder.name}.damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(folder, aside)
+                logger.warning("%s; set aside as %s, the checkpoint before it is used", error, aside.name)
+                damaged.append(str(error))
+                continue
+            return folder
+        if damaged:
+            raise CheckpointError(f"no checkpoint is whole: {'; '.join(damaged)}; give another run.output_dir")
+        return None
+
+    def begin(self, update: int, content: dict[str, Any]) -> Path:
+        """Write what the checkpoint after an update holds; returns the folder, to which more files may be added.
+
+        Raises:
+            TrainingError: the disk is full or read-only; earlier checkpoints are untouched. `finish` raises the same.
+        """
+        folder = self._unfinished(update)
+        with self._writing(update):
+            self.clean()
+            folder.mkdir(parents=True)
+            torch.save(content, folder / FILE)
+        return folder
+
+    def finish(self, update: int) -> None:
+        """Give the checkpoint its name, and remove older ones when it is safe on the disk."""
+        folder, written = self.folder_of(update), self._unfinished(update)
+        with self._writing(update):
+            write_manifest(written)
+            if folder.exists():
+                self._remove(folder)
+            os.replace(written, folder)
+            _sync(self.folder)
+            for number in [number for number in self.numbers() if number <= update][: -self.keep]:
+                self._remove(self.folder_of(number))
+
+    def _unfinished(self, update: int) -> Path:
+        return self.folder / f".{self.folder_of(update).name}.tmp"
+
+    @contextmanager
+    def _writing(self, update: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when the disk is full
+            shutil.rmtree(self._unfinished(update), ignore_errors=True)
+            raise _not_written(self.folder_of(update), error) from error
+
+    def name_epoch(self, epoch: int, update: int) -> Path:
+        """Give the checkpoint after an epoch, whose last update is `update`, its lasting name. Raises TrainingError."""
+        path = self.output_dir / f"checkpoint_{epoch}.pth"
+        source, temporary = self.folder_of(update) / FILE, self.output_dir / f".{path.name}.tmp"
+        temporary.unlink(missing_ok=True)
+        try:
+            try:
+                os.link(source, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(source, temporary)
+            os.replace(temporary, path)
+            _sync(self.output_dir)
+        except OSError as error:
+            raise _not_written(path, error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    def clean(self) -> None:
+        """Remove what an interrupted process left half-written or half-removed."""
+        for path in self.folder.glob(".update_*.tmp"):
+            shutil.rmtree(path)
+
+    def _remove(self, folder: Path) -> None:
+        """Under another name first: what is half removed must not look like a damaged checkpoint."""
+        aside = folder.with_name(f".{folder.name}.old.tmp")
+        os.replace(folder, aside)
+        shutil.rmtree(aside)
+
+
+def write_manifest(folder: Path) -> None:
+    """Bring every file of a folder to the disk, and say in `manifest.json` what they are."""
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        _sync(path)
+        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"files": files}, indent=2) + "\n", encoding="utf-8")
+    _sync(manifest)
+    for path in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
+        _sync(path)
+
+
+def verify(folder: Path) -> None:
+    """Compare a checkpoint's files with its manifest. Raises CheckpointError."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name, expected in files.items():
+            path = folder / name
+            if path.stat().st_size != expected["bytes"]:
+                raise CheckpointError(f"{path}: has {path.stat().st_size} bytes, not {expected['bytes']}")
+            if _sha256(path) != expected["sha256"]:
+                raise CheckpointError(f"{path}: its content is not what was written (SHA-256 differs)")
+    except OSError as error:
+        raise CheckpointError(f"{folder}: is incomplete ({error})") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST}: is damaged ({error!r})") from error
+
+
+def _not_written(path: Path, error: Exception) -> TrainingError:
+    reason = str(error).splitlines()[0]
+    return TrainingError(f"{path}: cannot be written ({reason}); is the disk full or read-only?")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""From where a run goes on: its own newest checkpoint, one that is named, or the beginning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from timechat import distributed
+from timechat.errors import ConfigError
+from timechat.models.weight_files import read_file
+from timechat.runners.checkpointing import FILE, Checkpoints, verify
+
+logger = logging.getLogger(__name__)
+
+# Of the `run` section, what decides which weights a run ends with. Of `model` and `datasets` all does, but:
+_DECISIVE = (
+    *("task", "lr_sched", "init_lr", "min_lr", "warmup_lr", "warmup_steps", "lr_decay_rate", "iters_per_epoch"),
+    *("batch_size_train", "accum_grad_iters", "reference_world_size", "weight_decay", "beta2", "clip_grad_norm"),
+    *("amp", "precision", "seed"),
+)
+_PLACES = ("videos_dir", "cache_dir")  # where files lie may change
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A checkpoint to go on from.
+
+    Attributes:
+        path: its .pth file.
+        source: the setting that names it, for messages.
+        content: of the file; the numbers of its tensors are read when they are used.
+    """
+
+    path: Path
+    source: str
+    content: dict[str, Any]
+
+    @property
+    def progress(self) -> dict[str, Any] | None:
+        """The position and the counters of the run that wrote it; the published code's files have none."""
+        return self.content.get("progress")
+
+
+def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint | None:
+    """What `run.resume` and `run.resume_ckpt_path` say; None: begin anew. Collective.
+
+    Raises:
+        ConfigError: the folder belongs to another run. CheckpointError: the checkpoint is damaged or missing.
+    """
+    run = cfg.run
+    if run.resume_ckpt_path:
+        return _named(run.resume_ckpt_path, "run.resume_ckpt_path", cfg, checkpoints)
+    if run.resume not in ("auto", "never"):
+        return _named(run.resume, "run.resume", cfg, checkpoints)
+    folder = distributed.on_main_process(checkpoints.newest) if run.resume == "auto" else None
+    if folder is None:
+        _must_be_unused(checkpoints)
+        return None
+    point = ResumePoint(folder / FILE, f"run.resume=auto ({folder})", read_file(folder / FILE, "run.resume"))
+    different = list(_differences(point.content["config"], OmegaConf.to_container(cfg)))
+    if different:
+        raise ConfigError(
+            f"{folder} was written with other settings:\n  " + "\n  ".join(different) + f"\nGive another "
+            f"run.output_dir, restore the settings, or accept the new ones with run.resume={folder}"
+        )
+    return point
+
+
+def _named(path: str, key: str, cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint:
+    """A checkpoint that the config names: a folder or a .pth file."""
+    file = Path(path)
+    if file.is_dir():
+        distributed.on_main_process(lambda: verify(Path(path)))
+        file = file / FILE
+    point = ResumePoint(file, f"{key}={path}", read_file(file, key))
+    for difference in _differences(point.content.get("config") or {}, OmegaConf.to_container(cfg)):
+        logger.warning("%s: was written with another setting, %s", point.source, difference)
+    return point
+
+
+def _must_be_unused(checkpoints: Checkpoints) -> None:
+    """Two runs in one folder would overwrite some of each other's checkpoints and keep others."""
+    earlier = checkpoints.epoch_files()
+    if earlier:
+        file = checkpoints.output_dir / earlier[-1]
+        raise ConfigError(
+            f"run.output_dir={checkpoints.output_dir} holds {earlier[-1]} of an earlier run: give another folder, or "
+            f"go on with run.resume_ckpt_path={file}"
+        )
+    numbers = checkpoints.numbers()
+    if numbers:
+        folder = checkpoints.folder_of(numbers[-1])
+        raise ConfigError(
+            f"run.output_dir={checkpoints.output_dir} holds {folder.name} of an earlier run: give another folder, or "
+            "go on with run.resume=auto"
+        )
+
+
+def _differences(saved: dict[str, Any], current: dict[str, Any]) -> Iterator[str]:
+    """Keys that decide what is learned and have another value now, one line each."""
+    before, now = _decisive(saved), _decisive(current)
+    for key in sorted(before.keys() | now.keys()):
+        if key not in before or key not in now or before[key] != now[key]:
+            yield f"{key}: {before.get(key, 'absent')} then, {now.get(key, 'absent')} now"
+
+
+def _decisive(config: dict[str, Any]) -> dict[str, Any]:
+    sections = {key: config.get(key) or {} for key in ("model", "datasets")}
+    run = {key: value for key, value in (config.get("run") or {}).items() if key in _DECISIVE}
+    return dict(_leaves({**sections, "run": run}))
+
+
+def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif key not in _PLACES:
+            yield f"{prefix}{key}", value

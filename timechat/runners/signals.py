@@ -1,0 +1,79 @@
+"""How a run is asked to stop, and how it leaves its loop.
+
+A scheduler that wants its machine back sends SIGTERM, or SIGUSR1 where the job asks for an early warning. The process
+finishes its update; all processes learn of it when they next agree, and stop at the same place.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class StopTraining(Exception):
+    """Leaves the loop between two updates, raised on every process alike; what was learned so far is saved.
+
+    Args:
+        reason: why, the beginning of a sentence.
+        failed: the run ends with a TrainingError, not with exit status 0.
+    """
+
+    def __init__(self, reason: str, failed: bool = False):
+        super().__init__(reason)
+        self.failed = failed
+
+
+class StopSignals:
+    """While it is entered, SIGTERM and SIGUSR1 are noted and do nothing else.
+
+    Attributes:
+        received: one of them came to this process.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():  # Python allows it there alone
+            self._handlers = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
+
+
+def ignore_stop_signals(worker: int) -> None:
+    """For the workers of a DataLoader: schedulers signal every process of a job, but the update needs its data.
+
+    SIGTERM from the parent still ends a worker. Only waiting for a signal, not handling it, tells who sent it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    threading.Thread(target=_heed_the_parent, daemon=True).start()
+
+
+def _heed_the_parent() -> None:
+    while True:
+        received = signal.sigwaitinfo(STOP_SIGNALS)
+        if received.si_signo == signal.SIGTERM and received.si_pid == os.getppid():
+            os._exit(0)
+
+
+def start_command() -> str:
+    """The command that started this run, as far as a process can know it."""
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        return shlex.join(["python", *sys.argv])
+    machines = int(os.environ.get("GROUP_WORLD_SIZE", 1))
+    nodes = [f"--nnodes={machines}", "..."] if machines > 1 else []
+    return shlex.join(["torchrun", *nodes, f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}", *sys.argv])
