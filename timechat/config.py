@@ -49,7 +49,7 @@ NO_OP_KEYS = {
     "run.test_splits": "the instruction datasets have a train split alone; evaluate.py runs the benchmarks",
 }
 
-# Keys whose default is null: what they may be when they are set.
+# Keys that may be null: what they may be besides.
 _NULLABLE: dict[str, tuple[type, ...]] = {
     "model.num_frm": (int,),
     "run.lr_decay_rate": (float, int),
@@ -59,6 +59,8 @@ _NULLABLE: dict[str, tuple[type, ...]] = {
     "run.precision": (str,),
     "run.save_every_steps": (int,),
     "run.resume_ckpt_path": (str,),
+    "run.data_timeout_s": (float, int),
+    "run.max_nonfinite": (int,),
     "datasets.*.vis_processor.*.n_frms": (int,),
     "datasets.*.vis_processor.*.image_size": (int,),
     "datasets.*.num_frm": (int,),
@@ -259,15 +261,15 @@ def _wrong_types(cfg: DictConfig, known: DictConfig, prefix: str) -> Iterator[st
             continue
         allowed = _allowed_types(dotted, default)
         if value is None:
-            if default is not None:
+            if _lookup(_NULLABLE, dotted) is None:
                 yield f"{dotted} must be {_type_names(allowed)}, not null"
         elif not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
             yield f"{dotted}={value!r} must be {_type_names(allowed)}"
 
 
 def _allowed_types(dotted: str, default: Any) -> tuple[type, ...]:
-    if default is None:
-        return _lookup(_NULLABLE, dotted)
+    if nullable := _lookup(_NULLABLE, dotted):
+        return nullable
     if isinstance(default, bool):
         return (bool,)
     if isinstance(default, float):
@@ -348,7 +350,7 @@ _RUN_LIMITS: _Limits = {
     "must be 1 or more": (
         (
             *("max_epoch", "iters_per_epoch", "batch_size_train", "batch_size_eval", "accum_grad_iters", "log_freq"),
-            *("reference_world_size", "save_every_steps", "keep_checkpoints"),
+            *("reference_world_size", "save_every_steps", "keep_checkpoints", "max_nonfinite", "data_timeout_s"),
         ),
         lambda value: value >= 1,
     ),

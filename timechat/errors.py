@@ -6,6 +6,8 @@ training replaces such a sample and counts it. Everything else stops the program
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TimeChatError(Exception):
     """Base of all errors that a user can cause and mend; entry points print it without a traceback."""
@@ -33,6 +35,19 @@ class PredictionError(TimeChatError):
 
 class TrainingError(TimeChatError):
     """Training cannot go on, for example because too many samples are unreadable."""
+
+
+class WorkerError(TrainingError):
+    """A process that reads samples hangs, or died.
+
+    Args:
+        message: what happened and what to do.
+        files: what a resumed run is not to open again: (name of the dataset, path in it, why).
+    """
+
+    def __init__(self, message: str, files: Sequence[tuple[str, str, str]] = ()):
+        super().__init__(message)
+        self.files = list(files)
 
 
 class SampleError(TimeChatError):

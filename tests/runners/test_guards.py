@@ -1,11 +1,13 @@
-"""When unreadable samples stop a run."""
+"""When unreadable samples, and updates that are no numbers, stop a run."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from timechat.errors import TrainingError
-from timechat.runners.guards import MINIMUM, WINDOW, SkipGuard
+from timechat.runners.guards import MINIMUM, WINDOW, NonFiniteGuard, SkipGuard
 
 
 def test_up_to_the_ratio_training_goes_on() -> None:
@@ -60,3 +62,38 @@ def test_the_bounds_of_the_ratio(ratio: float, stops: bool) -> None:
     guard.update(drawn=500, skipped=0, irreplaceable=0)
     with pytest.raises(TrainingError):
         guard.update(drawn=500, skipped=1, irreplaceable=0)
+
+
+def test_the_skip_guard_goes_on_from_its_state() -> None:
+    """One more than the ratio stops, though half of it was seen by the run before."""
+    before, after = SkipGuard(0.1), SkipGuard(0.1)
+    before.update(drawn=WINDOW - 1, skipped=99, irreplaceable=0)
+    after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+    assert after.total_skipped == 99
+    with pytest.raises(TrainingError, match="101 of the last 1001 samples"):
+        after.update(drawn=2, skipped=2, irreplaceable=0)
+
+
+def test_so_many_nonfinite_updates_in_a_row_stop() -> None:
+    guard = NonFiniteGuard(3)
+    for number, finite in enumerate((False, False, True, False, False)):
+        guard.update(finite, number + 1, ["tv[0] a.mp4"])
+    assert guard.total == 4
+    with pytest.raises(TrainingError, match=r"in 3 updates in a row \(run\.max_nonfinite\), up to update 6.*tv\[1\] b"):
+        guard.update(False, 6, ["tv[1] b.mp4"])
+
+
+def test_the_nonfinite_guard_goes_on_from_its_state() -> None:
+    before, after = NonFiniteGuard(2), NonFiniteGuard(2)
+    before.update(False, 1, [])
+    after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+    with pytest.raises(TrainingError, match="up to update 2"):
+        after.update(False, 2, [])
+    assert after.total == 2
+
+
+def test_without_a_number_nonfinite_updates_never_stop() -> None:
+    guard = NonFiniteGuard(None)
+    for number in range(100):
+        guard.update(False, number, [])
+    assert guard.total == 100

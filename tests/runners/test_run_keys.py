@@ -20,8 +20,7 @@ from timechat.config import CONFIGS, is_no_op, load_config
 from timechat.datasets.instruction import Sample
 from timechat.errors import TimeChatError, VideoError
 from timechat.registry import registry
-from timechat.runners import build_runner
-from timechat.runners import runner as runner_module
+from timechat.runners import build_runner, loading
 from timechat.tasks import InstructionTask
 
 ITEMS, BAD = 6, 4  # samples of the data set, and the one that cannot be read
@@ -69,6 +68,8 @@ CHANGED: dict[str, Any] = {
     "resume": "missing.pth",
     "resume_ckpt_path": "missing.pth",
     "max_skip_ratio": 0.0,
+    "max_nonfinite": (1, {"init_lr": 1e30, "min_lr": 1e30}),
+    "data_timeout_s": (None, {"num_workers": 1}),
     "train_splits": ["val"],
     "evaluate": True,
 }
@@ -112,14 +113,14 @@ class _Task(InstructionTask):
 @pytest.fixture
 def fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """What a run with some settings does, in everything that can be seen from outside."""
-    loader = runner_module.DataLoader
+    loader = loading.DataLoader
     seen: dict[str, Any] = {}
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        seen["workers"] = kwargs["num_workers"]
+        seen.update(workers=kwargs["num_workers"], timeout=kwargs["timeout"])
         return loader(*args, **kwargs)
 
-    monkeypatch.setattr(runner_module, "DataLoader", watched)
+    monkeypatch.setattr(loading, "DataLoader", watched)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setitem(registry._tables["task"], "video_text_pretrain", _Task)
     monkeypatch.chdir(tmp_path)

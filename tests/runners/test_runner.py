@@ -428,14 +428,18 @@ def test_datasets_are_mixed_by_their_ratio(base: Path, videos: Path) -> None:
 # Stops ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_no_number_stops_before_the_checkpoint(base: Path, videos: Path) -> None:
+def test_updates_that_are_no_numbers_are_skipped_and_stop_the_run(base: Path, videos: Path) -> None:
+    """Nothing is saved of it, and nothing reported: there is no loss to report."""
     datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
-    runner = build(base / "nan", datasets, "run.iters_per_epoch=2")
+    runner = build(base / "nan", datasets, "run.iters_per_epoch=4", "run.max_nonfinite=2")
     with torch.no_grad():
         runner.engine.unwrap().llama_proj.weight.fill_(math.nan)
-    with pytest.raises(TrainingError, match=r"the loss is nan at update 1.*run\.init_lr"):
+    with pytest.raises(
+        TrainingError, match=r"in 2 updates in a row .*up to update 2 \(.*tv\[0\] a\.mp4\).*run\.init_lr"
+    ):
         runner.train()
-    assert not list((base / "nan").glob("*.pth"))
+    assert not list((base / "nan").rglob("*.pth"))
+    assert [r["event"] for r in read_lines(base / "nan" / "log.jsonl")] == ["start", "nonfinite", "nonfinite"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from timechat.batch import FrameBatch, VideoBatch, pad_conversations
 from timechat.datasets.events import FrameWordsSample
 from timechat.datasets.instruction import InstructionDataset, Sample
-from timechat.datasets.sampler import EpochStream, sample_generator
-from timechat.errors import SampleError
+from timechat.datasets.sampler import EpochStream, SampleRef, sample_generator
+from timechat.datasets.watching import ReadingBoard
+from timechat.errors import SampleError, VideoError
 from timechat.text.tokenizers import LlamaTokenizer
 
 MAX_REPLACEMENTS = 10  # positions tried after an unreadable one before the run is told to stop
@@ -36,10 +38,21 @@ class StreamDataset(torch.utils.data.Dataset):
         datasets: what the stream's references point into.
         stream: the epoch.
         seed, epoch: key the randomness of each sample, together with its position.
+        board: where workers note what they read; None for nowhere.
+        skip: files that are not to be opened: why not, by path, by name of the dataset.
     """
 
-    def __init__(self, datasets: Sequence[InstructionDataset], stream: EpochStream, seed: int, epoch: int):
+    def __init__(
+        self,
+        datasets: Sequence[InstructionDataset],
+        stream: EpochStream,
+        seed: int,
+        epoch: int,
+        board: ReadingBoard | None = None,
+        skip: Mapping[str, Mapping[str, str]] | None = None,
+    ):
         self.datasets, self.stream, self.seed, self.epoch = datasets, stream, seed, epoch
+        self.board, self.skip = board, skip or {}
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -49,15 +62,22 @@ class StreamDataset(torch.utils.data.Dataset):
         skipped: list[dict[str, Any]] = []
         for tried in range(position, position + 1 + min(MAX_REPLACEMENTS, len(self) - 1)):
             ref = self.stream[tried % len(self)]
-            dataset = self.datasets[ref.dataset]
             try:
-                generator = sample_generator(self.seed, self.epoch, tried % len(self))
-                return Fetched(dataset.sample(ref.index, generator), skipped)
+                return Fetched(self._read(ref, tried % len(self)), skipped)
             except SampleError as error:
-                skipped.append(
-                    {"epoch": self.epoch, "position": position, "sample": dataset.key(ref.index), "error": str(error)}
-                )
+                key = self.datasets[ref.dataset].key(ref.index)
+                skipped.append({"epoch": self.epoch, "position": position, "sample": key, "error": str(error)})
         return Fetched(None, skipped)
+
+    def _read(self, ref: SampleRef, position: int) -> Sample | FrameWordsSample:
+        dataset = self.datasets[ref.dataset]
+        if reasons := self.skip.get(dataset.name):
+            path = dataset.path(ref.index)
+            if path in reasons:
+                raise VideoError(path, reasons[path])
+        generator = sample_generator(self.seed, self.epoch, position)
+        with self.board.note(ref) if self.board else nullcontext():
+            return dataset.sample(ref.index, generator)
 
 
 def collate_frames(fetched: Sequence[Fetched]) -> FrameBatch:

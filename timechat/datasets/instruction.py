@@ -91,11 +91,15 @@ class InstructionDataset(torch.utils.data.Dataset):
 
     def key(self, index: int) -> str:
         """Where a sample comes from, for logs: dataset, index, file."""
-        return f"{self.name}[{index}] {self.items[index].path}"
+        return f"{self.name}[{index}] {self.path(index)}"
+
+    def path(self, index: int) -> str:
+        """The file of a sample, relative to `videos_dir`; several samples may be about one file."""
+        return self.items[index].path
 
     def read_video(self, index: int, generator: torch.Generator) -> Video:
         """The sampled frames of an item. Raises SampleError: the file cannot be decoded."""
-        return self.load(str(self.videos_dir / self.items[index].path), generator)
+        return self.load(str(self.videos_dir / self.path(index)), generator)
 
     def conversation(
         self, index: int, seconds: Sequence[float], generator: torch.Generator

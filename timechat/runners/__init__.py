@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from omegaconf import DictConfig
 
 from timechat import distributed
@@ -18,5 +20,6 @@ def build_runner(cfg: DictConfig) -> Runner:
     device = resolve_device(cfg.run.device)
     runner_class = registry.get_runner_class(cfg.run.runner)
     task = build_task(cfg.run.task)
-    distributed.init_process_group(device)
+    # Longer than a process may wait for its data, in which time the others wait for it.
+    distributed.init_process_group(device, timedelta(seconds=max(1800.0, 2 * (cfg.run.data_timeout_s or 0))))
     return runner_class(cfg, task, task.build_datasets(cfg), device)

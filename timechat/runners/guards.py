@@ -1,8 +1,12 @@
-"""Stop a run whose data is mostly unreadable, before it learns from what little is left."""
+"""Stop a run that goes wrong before it does harm: data that is mostly unreadable, updates that are no numbers.
+
+A guard is told the same on every process, so that all of them stop, or none. What it remembers travels in checkpoints.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from timechat.errors import TrainingError
@@ -48,9 +52,79 @@ class SkipGuard:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; alike on all processes."""
-        return {"total_skipped": self.total_skipped, "recent": [list(draws) for draws in self._recent]}
+        return {"total_skipped": self.total_skipped, "recent": [list(pair) for pair in self._recent]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
         self.total_skipped = state["total_skipped"]
         self._recent = deque((drawn, skipped) for drawn, skipped in state["recent"])
+
+
+class NonFiniteGuard:
+    """Counts the updates that were skipped because a loss or a gradient was NaN or infinite.
+
+    Args:
+        max_nonfinite: `run.max_nonfinite`, None to go on whatever happens.
+    """
+
+    def __init__(self, max_nonfinite: int | None):
+        self.max_nonfinite = max_nonfinite
+        self.total = 0
+        self.in_a_row = 0
+
+    def update(self, finite: bool, number: int, samples: Sequence[str] = ()) -> None:
+        """Take note of one update.
+
+        Args:
+            finite: whether its loss and gradients were numbers, on all processes.
+            number: of the update, from 1.
+            samples: of all processes, where they are known: on the main process.
+
+        Raises:
+            TrainingError: as many in a row as are allowed.
+        """
+        if finite:
+            self.in_a_row = 0
+            return
+        self.total += 1
+        self.in_a_row += 1
+        if self.in_a_row == self.max_nonfinite:
+            named = f" (samples of the last: {', '.join(samples)})" if samples else ""
+            raise TrainingError(
+                f"loss or gradient was NaN or infinite in {self.in_a_row} updates in a row (run.max_nonfinite), up to "
+                f"update {number}{named}. None of them changed the weights, and the last checkpoint is good. Lower "
+                "run.init_lr, set run.clip_grad_norm or run.precision=fp32, or look at the samples, which log.jsonl "
+                "in run.output_dir names"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps; alike on all processes."""
+        return {"total": self.total, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self.total, self.in_a_row = state["total"], state["in_a_row"]
+
+
+class SkipList:
+    """Files that workers hung on or crashed over, which no run is to open again.
+
+    Attributes:
+        files: why not, by path, by name of the dataset; none of it depends on how many processes there are.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[str, str]] = {}
+
+    def add(self, files: Iterable[tuple[str, str, str]]) -> None:
+        """Put files on the list: (name of the dataset, path, why)."""
+        for dataset, path, reason in files:
+            self.files.setdefault(dataset, {})[path] = reason
+
+    def state_dict(self) -> dict[str, dict[str, str]]:
+        """What a checkpoint keeps; alike on all processes."""
+        return self.files
+
+    def load_state_dict(self, state: dict[str, dict[str, str]]) -> None:
+        """Continue from a `state_dict`."""
+        self.files = state

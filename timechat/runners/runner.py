@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,19 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import DataLoader
 
 from timechat import distributed
 from timechat.batch import VideoBatch
 from timechat.datasets import RankBatches, SampleStream, StreamDataset
 from timechat.datasets.instruction import InstructionDataset
-from timechat.errors import CheckpointError, ConfigError, TimeChatError, TrainingError
+from timechat.errors import CheckpointError, ConfigError, TimeChatError, TrainingError, WorkerError
 from timechat.models.checkpoints import load_weights
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
 from timechat.runners.checkpointing import ENGINE_FOLDER, Checkpoints
 from timechat.runners.engines import build_engine, resolve_precision
-from timechat.runners.guards import SkipGuard
+from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
+from timechat.runners.loading import read_batches
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
@@ -40,12 +39,6 @@ from timechat.runners.signals import StopSignals, StopTraining, ignore_stop_sign
 from timechat.tasks import Task
 
 logger = logging.getLogger(__name__)
-
-
-def _without_traceback(error: TimeChatError) -> TimeChatError:
-    """DataLoader puts the traceback of a worker's error into its message; users need the words behind it alone."""
-    kind = type(error)
-    return kind(str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].rstrip())
 
 
 @registry.register_runner("runner_base")
@@ -94,8 +87,14 @@ class Runner:
         self.engine.prepare(model, optimizer)
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
+        self.nonfinite = NonFiniteGuard(cfg.run.max_nonfinite)
+        self.skip_list = SkipList()
         # Whatever else a resumed run goes on with, by its name in checkpoints; its state is alike on all processes.
-        self.stateful: dict[str, Any] = {"skip_guard": self.guard}
+        self.stateful: dict[str, Any] = {
+            "skip_guard": self.guard,
+            "nonfinite_guard": self.nonfinite,
+            "skip_list": self.skip_list,
+        }
         self.signals = StopSignals()
         if point:
             self._restore(point)
@@ -108,6 +107,10 @@ class Runner:
             plan.max_epoch, plan.updates_per_epoch, plan.global_batch,
             distributed.world_size(), plan.accumulation, plan.micro_batch,
         )  # fmt: skip
+        if self.cfg.run.data_timeout_s and not self.cfg.run.num_workers:
+            logger.warning(
+                "run.num_workers=0: files are read by the process that trains; one that hangs it is not noticed"
+            )
         first = self.updates // plan.updates_per_epoch
         if first >= plan.max_epoch:
             logger.warning("nothing is left to train: run.max_epoch=%d epochs are done", plan.max_epoch)
@@ -145,8 +148,8 @@ class Runner:
             self.meter.reset()
         groups = self._updates(epoch, first)
         for update in range(first, plan.updates_per_epoch):
-            batches = self._fetch(groups)
-            self.check_samples(batches)
+            batches, failure = self._fetch(groups)
+            self.check_samples(batches, failure)
             learning_rate = plan.learning_rate(epoch, update)
             self.update(batches, learning_rate, self.updates)
             self.updates += 1
@@ -156,12 +159,15 @@ class Runner:
             if run.save_every_steps and self.updates % run.save_every_steps == 0 and not last:
                 self.save()
 
-    def _fetch(self, groups: Iterator[list[VideoBatch]]) -> list[VideoBatch]:
-        """The micro-batches of the next update, and how long they were waited for."""
+    def _fetch(self, groups: Iterator[list[VideoBatch]]) -> tuple[list[VideoBatch], TimeChatError | None]:
+        """The micro-batches of the next update, or why there are none; and how long they were waited for."""
         waiting = time.perf_counter()
-        batches = next(groups)
-        self.meter.waiting += time.perf_counter() - waiting
-        return batches
+        try:
+            return next(groups), None
+        except TimeChatError as error:
+            return [], error
+        finally:
+            self.meter.waiting += time.perf_counter() - waiting
 
     def _updates(self, epoch: int, first: int = 0) -> Iterator[list[VideoBatch]]:
         """The micro-batches of each update of an epoch from the first one wanted on, on this process."""
@@ -170,28 +176,27 @@ class Runner:
         # Whole updates: the last one of a pass begins the epoch anew, alike on any number of processes.
         length = self.plan.updates_per_epoch * self.plan.global_batch
         rank, world, start = distributed.rank(), distributed.world_size(), first * self.plan.accumulation
-        loader = DataLoader(
-            StreamDataset(self.datasets, stream, run.seed, epoch),
+        batches = read_batches(
+            StreamDataset(self.datasets, stream, run.seed, epoch, skip=self.skip_list.files),
+            run.num_workers,
+            run.data_timeout_s,
             batch_sampler=RankBatches(length, rank, world, self.plan.micro_batch, start),
-            num_workers=run.num_workers,
             collate_fn=self.task.collate,
             worker_init_fn=ignore_stop_signals,
             pin_memory=self.engine.device.type == "cuda",
-            # Its own generator: making an iterator draws a seed, and the global generator is not ours to advance.
-            generator=torch.Generator(),
         )
-        batches = iter(loader)
-        try:
-            while group := list(itertools.islice(batches, self.plan.accumulation)):
-                yield group
-        except TimeChatError as error:
-            raise _without_traceback(error) from error
+        while group := list(itertools.islice(batches, self.plan.accumulation)):
+            yield group
 
-    def check_samples(self, batches: list[VideoBatch]) -> None:
+    def check_samples(self, batches: list[VideoBatch], failure: TimeChatError | None = None) -> None:
         """Before each update all processes agree: is there a reason to stop, and which samples were skipped?
 
+        Args:
+            batches: of this process.
+            failure: why this process has none.
+
         Raises:
-            StopTraining, TrainingError: on all processes or none.
+            StopTraining, TimeChatError: on all processes or none.
         """
         records = [record for batch in batches for record in batch.skipped]
         read = sum(map(len, batches))
@@ -200,15 +205,30 @@ class Runner:
             "skipped": len(records),
             "missing": len(batches) * self.plan.micro_batch - read,
             "signals": self.signals.received,
+            "failures": failure is not None,
         }
         counts = distributed.all_reduce_sum([float(count) for count in seen.values()], self.engine.device)
-        read, skipped, missing, signals = map(int, counts)
+        read, skipped, missing, signals, failures = map(int, counts)
         if signals:  # what was fetched is fetched again by the run that goes on, and counted there
             raise StopTraining("stopped by SIGTERM or SIGUSR1")
+        if failures:
+            self._fail(failure)
         if skipped:
             gathered = distributed.gather_objects(records) or []
             self.log.skipped([{"update": self.updates + 1, **record} for part in gathered for record in part])
         self.guard.update(read + skipped, skipped, missing)
+
+    def _fail(self, failure: TimeChatError | None) -> None:
+        """Raise, on all processes, what one or several of them met; files that stop workers go on the skip list."""
+        gathered = distributed.gather_objects(failure)
+        first, *others = distributed.on_main_process(lambda: [error for error in gathered if error is not None])
+        if not isinstance(first, WorkerError):
+            raise first
+        for error in (first, *others):
+            if isinstance(error, WorkerError) and error.files:
+                self.skip_list.add(error.files)
+                self.saved = None  # a checkpoint of this very update does not have it yet
+        raise StopTraining(f"{first}: stopped", failed=True)
 
     def update(self, batches: list[VideoBatch], learning_rate: float, number: int) -> None:
         """One optimizer step on the micro-batches of this process."""
@@ -222,10 +242,25 @@ class Runner:
                 loss = self.task.train_step(self.engine.model, batch.to(self.engine.device)) / len(batches)
                 self.engine.backward(loss)
             total += loss.detach()
-        if self.cfg.run.clip_grad_norm:
-            self.engine.clip(self.cfg.run.clip_grad_norm)
-        self.engine.step()
-        self._measure(batches, float(total))
+        if self.engine.all_finite(total):
+            if self.cfg.run.clip_grad_norm:
+                self.engine.clip(self.cfg.run.clip_grad_norm)
+            self.engine.step()
+            self._measure(batches, float(total))
+            self.nonfinite.update(True, number + 1)
+        else:
+            self.engine.skip()
+            self._leave_out(batches, number + 1)
+
+    def _leave_out(self, batches: list[VideoBatch], number: int) -> None:
+        """Write down an update that was skipped. Raises TrainingError, on all processes, after too many in a row."""
+        gathered = distributed.gather_objects([key for batch in batches for key in batch.keys])
+        samples = [key for keys in gathered or [] for key in keys]
+        self.log.event(event="nonfinite", update=number, samples=samples)
+        logger.warning(
+            "update %d is skipped: its loss or a gradient is NaN or infinite (%s)", number, ", ".join(samples)
+        )
+        self.nonfinite.update(False, number, samples)
 
     def _seed_dropout(self, number: int) -> None:
         key = np.random.SeedSequence([self.cfg.run.seed, number, distributed.rank()])
@@ -239,17 +274,13 @@ class Runner:
         self.log.advance(loss)
 
     def report(self, epoch: int, update: int, learning_rate: float) -> None:
-        """Log the stretch since the last report. Raises TrainingError, on all processes, if the loss is no number."""
+        """Log the stretch since the last report, unless all of its updates were skipped."""
+        if not self.meter.updates:
+            return
         averages = self.meter.reduce(self.engine.device)
         number = epoch * self.plan.updates_per_epoch + update + 1
-        if not math.isfinite(averages["loss"]):
-            raise TrainingError(
-                f"the loss is {averages['loss']} at update {number}; nothing was saved since the last epoch. "
-                "Lower run.init_lr, set run.clip_grad_norm, or use run.precision=fp32"
-            )
-        self.log.step(
-            {"epoch": epoch, "update": number, "lr": learning_rate, "skipped": self.guard.total_skipped, **averages}
-        )
+        totals = {"skipped": self.guard.total_skipped, "nonfinite": self.nonfinite.total}
+        self.log.step({"epoch": epoch, "update": number, "lr": learning_rate, **totals, **averages})
         self.meter.reset()
 
     def save(self) -> Path:

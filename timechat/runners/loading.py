@@ -1,0 +1,149 @@
+"""Batches from DataLoader workers, watched: one that hangs on a file or dies becomes an error that names the file."""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from timechat.datasets import StreamDataset
+from timechat.datasets.watching import Reading, ReadingBoard
+from timechat.errors import TimeChatError, WorkerError
+
+POLL_S = 0.5  # seconds between two looks at the workers while there is nothing to train on
+
+# A worker that dies of one of these was brought down by what it was reading; the same file would do it again.
+_CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
+
+
+def read_batches(dataset: StreamDataset, num_workers: int, timeout_s: float | None, **settings: Any) -> Iterator[Any]:
+    """The batches of an epoch, in order.
+
+    Args:
+        dataset: the epoch's samples.
+        num_workers: processes that read them; 0 for this one, where nothing can be watched.
+        timeout_s: seconds to wait for a worker that makes no progress; None for ever.
+        settings: of the DataLoader.
+
+    Raises:
+        WorkerError: a worker hangs or died.
+        TimeChatError: an error of a worker, as it was there.
+    """
+    dataset.board = ReadingBoard(num_workers)
+    loader = DataLoader(
+        dataset,
+        num_workers=num_workers,
+        timeout=POLL_S if num_workers and timeout_s else 0,
+        # Its own generator: making an iterator draws a seed, and the global generator is not ours to advance.
+        generator=torch.Generator(),
+        **settings,
+    )
+    others = set(multiprocessing.active_children())
+    with _child_signals_kept():
+        batches = iter(loader)
+    workers = [child for child in multiprocessing.active_children() if child not in others]
+    try:
+        while (batch := _next(batches, dataset, workers, timeout_s)) is not None:
+            yield batch
+    finally:
+        del batches  # ends its workers and waits for them, seconds at most
+        for worker in workers:
+            worker.kill()  # one that hangs would keep this process from ending
+
+
+def _next(
+    batches: Iterator[Any], dataset: StreamDataset, workers: list[BaseProcess], timeout_s: float | None
+) -> Any | None:
+    """The next batch, None after the last one. Raises the errors of `read_batches`."""
+    dataset.board.forget_time()
+    while True:
+        try:
+            return next(batches, None)
+        except TimeChatError as error:
+            raise _without_traceback(error) from error
+        except RuntimeError as error:
+            _raise_if_dead(dataset, workers, error)
+            if not _timed_out(error):
+                raise
+        _raise_if_hung(dataset, timeout_s)
+
+
+@contextmanager
+def _child_signals_kept() -> Iterator[None]:
+    """Keep DataLoader from raising an error wherever this process is when a worker dies.
+
+    In the middle of an update or of a checkpoint, on one process of several, that would be the worst place. A dead
+    worker is noticed as soon as its batch is missed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def _timed_out(error: RuntimeError) -> bool:
+    """DataLoader has no error type of its own for it; its iterator can be asked again afterwards."""
+    return str(error).startswith("DataLoader timed out")
+
+
+def _raise_if_hung(dataset: StreamDataset, timeout_s: float) -> None:
+    hung, still = dataset.board.wait(POLL_S, timeout_s)
+    limit = f"run.data_timeout_s={timeout_s:g} s on {platform.node()}"
+    if hung:
+        reason = f"a worker hung on it for {timeout_s:g} s (run.data_timeout_s)"
+        files = [_file(dataset, reading, reason) for reading in hung]
+        raise WorkerError(
+            f"{_names(dataset, hung)}: not read within {limit} (a damaged file, or a disk that does not answer; a "
+            "resumed run leaves it out)",
+            files,
+        )
+    if still:
+        raise WorkerError(
+            f"no data came within {limit}, though no worker is reading a file (the machine may be out of memory or "
+            "shared memory, /dev/shm; lower run.num_workers)"
+        )
+
+
+def _raise_if_dead(dataset: StreamDataset, workers: list[BaseProcess], error: RuntimeError) -> None:
+    dead = {worker.pid: worker.exitcode for worker in workers if worker.exitcode is not None}
+    if not dead:
+        return
+    readings = [reading for reading in dataset.board.readings() if reading.pid in dead]
+    (pid, code), *_ = dead.items()
+    name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    at = f" while reading {_names(dataset, readings)}" if readings else ""
+    what = f"DataLoader worker {pid} on {platform.node()} ended with {name}{at}"
+    if -code in _CRASHES and readings:
+        files = [_file(dataset, reading, f"reading it ended a worker with {name}") for reading in readings]
+        raise WorkerError(f"{what} (a damaged file; a resumed run leaves it out)", files) from error
+    raise WorkerError(
+        f"{what} (SIGKILL mostly means that the machine or the job ran out of memory, SIGBUS that shared memory, "
+        "/dev/shm, is full: lower run.num_workers, or give the job more memory or shared memory, docker run --shm-size)"
+    ) from error
+
+
+def _names(dataset: StreamDataset, readings: list[Reading]) -> str:
+    return ", ".join(dataset.datasets[r.ref.dataset].key(r.ref.index) for r in readings)
+
+
+def _file(dataset: StreamDataset, reading: Reading, reason: str) -> tuple[str, str, str]:
+    source = dataset.datasets[reading.ref.dataset]
+    return source.name, source.path(reading.ref.index), reason
+
+
+def _without_traceback(error: TimeChatError) -> TimeChatError:
+    """DataLoader puts the traceback of a worker's error into its message; users need the words behind it alone."""
+    kind = type(error)
+    return kind(str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].rstrip())
