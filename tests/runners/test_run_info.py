@@ -82,7 +82,7 @@ def test_a_machine_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("content", ["no json", "[]", '{"id": "x"}'])
 def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "run_info.json").write_text(content)
-    with pytest.raises(TrainingError, match="run_info.json: is damaged"):
+    with pytest.raises(TrainingError, match=r"run_info\.json: is damaged"):
         record_start(tmp_path, tiny_config())
     assert (tmp_path / "run_info.json").read_text() == content
 

@@ -26,8 +26,10 @@ class Task(ABC):
     takes: ClassVar[type]
 
     @abstractmethod
-    def build_model(self, cfg: DictConfig, datasets: Sequence[InstructionDataset]) -> nn.Module:
-        """The model of a config, weights loaded."""
+    def build_model(
+        self, cfg: DictConfig, datasets: Sequence[InstructionDataset], load_weights: bool = True
+    ) -> nn.Module:
+        """The model of a config; `load_weights=False` reads no weight file."""
 
     @abstractmethod
     def collate(self, fetched: Sequence[Fetched]) -> VideoBatch | FrameBatch:

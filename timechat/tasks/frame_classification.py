@@ -23,15 +23,19 @@ class FrameClassificationTask(Task):
 
     takes = FrameWordsSample
 
-    def build_model(self, cfg: DictConfig, datasets: Sequence[FrameWordsDataset]) -> nn.Module:
-        """The classifier. Raises ConfigError: another model, or datasets whose captions have other words."""
+    def build_model(
+        self, cfg: DictConfig, datasets: Sequence[FrameWordsDataset], load_weights: bool = True
+    ) -> nn.Module:
+        """The classifier. Raises ConfigError: another model, no dataset, or captions of other words in some."""
+        if not datasets:
+            raise ConfigError("datasets: the words of a frame_classification run come from them, but none can be read")
         model_class = registry.get_model_class(cfg.model.arch)
         if not issubclass(model_class, FrameClassifier):
             raise ConfigError(f"model.arch={cfg.model.arch}: run.task={cfg.run.task} trains frame_classifier")
         first, *others = (dataset.vocabulary for dataset in datasets)
         if any(vocabulary != first for vocabulary in others):
             raise ConfigError("datasets: the captions of a frame_classification run must all have the same words")
-        return model_class(cfg.model, num_words=len(first))
+        return model_class(cfg.model, num_words=len(first), load_weights=load_weights)
 
     def collate(self, fetched: Sequence[Fetched]) -> FrameBatch:
         """Frames one after the other."""

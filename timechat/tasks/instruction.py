@@ -23,9 +23,11 @@ class InstructionTask(Task):
 
     takes = Sample
 
-    def build_model(self, cfg: DictConfig, datasets: Sequence[InstructionDataset]) -> nn.Module:
-        """The model of a config, weights loaded."""
-        return build_model(cfg.model)
+    def build_model(
+        self, cfg: DictConfig, datasets: Sequence[InstructionDataset], load_weights: bool = True
+    ) -> nn.Module:
+        """The model of a config; `load_weights=False` reads no weight file."""
+        return build_model(cfg.model, load_weights)
 
     def collate(self, fetched: Sequence[Fetched]) -> VideoBatch:
         """Conversations padded to the longest."""

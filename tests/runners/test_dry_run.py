@@ -1,0 +1,162 @@
+"""`train.py --dry-run` tells what a config would do, without weights and within seconds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.tiny import BERT, LLAMA, build_tiny, golden_batch, llama_folder
+from helpers.tiny import Golden as _Golden
+from helpers.training import ROOT, make_videos, training_config, video_entry
+from omegaconf import OmegaConf
+
+import train as train_script
+from timechat.config import load_config
+from timechat.errors import ConfigError
+from timechat.models import build_model
+from timechat.runners.dry_run import dry_run
+from timechat.runners.memory import _kept, activation_bytes, estimate_memory
+
+STAGE2 = ROOT / "train_configs" / "stage2_finetune_time104k_asr_valley72k.yaml"
+LLAMA_2_7B = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "num_hidden_layers": 32,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+}
+
+
+def _numbers(report: str, line: str) -> list[str]:
+    """What stands behind the first words of a line."""
+    (found,) = (row for row in report.splitlines() if row.startswith(f"{line} "))
+    return found[len(line) :].split()
+
+
+def test_the_published_recipe(tmp_path: Path) -> None:
+    """7.97 billion parameters, none of which is there."""
+    folder = llama_folder(tmp_path / "llama", **LLAMA_2_7B)
+    (folder / "model.safetensors").unlink()
+    cfg = load_config(STAGE2, [f"model.llama_model={folder}", f"model.qformer_tokenizer={BERT}"])
+    report = dry_run(cfg)
+    assert _numbers(report, "llama_model") == ["6,738,415,616", "0", "bfloat16"]
+    assert _numbers(report, "LoRA") == ["33,554,432", "33,554,432", "float32"]
+    assert _numbers(report, "visual_encoder")[1:] == ["0", "float16"]
+    assert _numbers(report, "all")[:2] == ["7,965,705,344", "241,392,384"]
+    assert "vit_model=ckpt/blip2/eva_vit_g.pth  (missing)" in report
+    assert _numbers(report, "frames of a video")[0] == "96"
+    assert _numbers(report, "video")[0] == "96"
+    assert int(_numbers(report, "left for words")[0]) == 2048 - 96 - int(_numbers(report, "prompt around it")[0])
+    assert "Schedule on 8 processes" in report
+    assert _numbers(report, "updates")[:4] == ["5,500", "an", "epoch,", "16,500"]
+    assert _numbers(report, "samples of an update")[0] == "32"
+    assert _numbers(report, "warm-up")[0] == "3,300"
+    rates = [float(rate) for rate in re.findall(r"learning rate of update \S+ +(\S+)", report)]
+    assert rates == pytest.approx([1.01e-6, 3e-5, 2e-5, 1e-5], rel=0.01)
+    assert report.count("missing: datasets.") == 2
+    memory = {tuple(row.split()[:2]): list(map(float, row.split()[2:])) for row in report.splitlines() if " 8 " in row}
+    ddp, zero3 = memory["ddp", "8"], memory["deepspeed_zero3", "8"]
+    # 6.74e9 numbers of 2 bytes, 0.986e9 of 2, 0.241e9 of 4; gradients twice; two moments.
+    assert ddp[:3] == pytest.approx([15.29, 1.80, 1.80], abs=0.02)
+    assert ddp[-1] == pytest.approx(sum(ddp[:-1]), abs=0.02)
+    assert zero3[0] == pytest.approx((2 * 7.724 + 2 * 0.2414) / 8 / 1.0737, rel=0.01) or zero3[0] < ddp[0] / 6
+    assert 2 < ddp[3] < 12, "activations"
+
+
+def test_a_tiny_config_with_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through train.py: a real batch is read, nothing is written."""
+    cfg = training_config(tmp_path, {"tv": make_videos(tmp_path / "videos")}, "run.batch_size_train=2")
+    cfg.run.output_dir, cfg.model.ckpt = str(tmp_path / "out"), "missing.pth"
+    OmegaConf.save(cfg, tmp_path / "run.yaml")
+    before = set(tmp_path.rglob("*"))
+    assert train_script.main(["--cfg-path", str(tmp_path / "run.yaml"), "--dry-run"]) == 0
+    report = capsys.readouterr().out
+    assert set(tmp_path.rglob("*")) == before
+    assert "datasets.tv: 4 samples" in report
+    assert report.count("\nread tv[") == 2
+    assert re.search(r"first micro-batch: 2 x \d+ tokens, \d+ of them supervised", report)
+    assert _numbers(report, "updates")[:4] == ["2", "an", "epoch,", "2"]
+    assert "missing.pth  (missing)" in report
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    """One dataset is there and is read; the length of a pass over both is unknown."""
+    there = make_videos(tmp_path / "videos")
+    gone = video_entry(tmp_path / "videos", ["a.mp4"], "gone.json")
+    bad = video_entry(tmp_path / "videos", ["no.mp4"], "bad.json", sample_ratio=0)
+    cfg = training_config(tmp_path, {"tv": there, "gone": gone, "bad": bad})
+    (tmp_path / "videos" / "gone.json").unlink()
+    cfg.datasets.bad.build_info.videos_dir = str(tmp_path / "elsewhere")
+    report = dry_run(cfg)
+    assert f"missing: datasets.gone.build_info.anno_dir={tmp_path / 'videos' / 'gone.json'}" in report
+    assert f"missing: datasets.bad.build_info.videos_dir={tmp_path / 'elsewhere'}" in report
+    assert "one pass over the datasets, whose files are missing" in report
+    assert "read tv[" in report
+
+
+def test_a_missing_folder_of_llama_is_an_error(tmp_path: Path) -> None:
+    cfg = training_config(tmp_path, {"tv": make_videos(tmp_path / "videos")})
+    cfg.model.llama_model = str(tmp_path / "no_llama")
+    for entry in cfg.datasets.values():
+        entry.build_info.anno_dir = str(tmp_path / "none.json")
+    with pytest.raises(ConfigError, match="no_llama"):
+        dry_run(cfg)
+
+
+def test_conversations_without_room_are_told(tmp_path: Path) -> None:
+    cfg = training_config(tmp_path, {"tv": make_videos(tmp_path / "videos")}, "model.max_txt_len=60")
+    cfg.datasets.tv.build_info.anno_dir = str(tmp_path / "none.json")
+    report = dry_run(cfg)
+    assert "too long: nothing is left for question and answer" in report
+    assert "not estimated" in report
+
+
+def test_activations_are_those_of_a_real_pass() -> None:
+    """The fake pass keeps what autograd keeps when the tiny model really learns."""
+    golden, model = _Golden.load(), build_tiny().train()
+    batch = golden_batch(golden, model.tokenizer)
+    real = _kept(model, lambda: model(batch)["loss"])
+    with torch.device("meta"):
+        meta = build_model(model.cfg, load_weights=False)
+    rows, length = batch.input_ids.shape
+    estimate = activation_bytes(
+        meta, batch=rows, frames=batch.frame_counts[0], tokens=length, supervised=batch.num_supervised // rows,
+        precision="fp32",
+    )  # fmt: skip
+    assert estimate == pytest.approx(real, rel=0.05)
+
+
+def test_what_is_cut_into_shards() -> None:
+    with torch.device("meta"):
+        model = torch.nn.Sequential(torch.nn.Linear(10, 10, bias=False), torch.nn.Linear(10, 10, bias=False))
+    model[0].requires_grad_(False)
+    frozen = learns = 100
+    parts = {
+        "ddp": (4 * (frozen + learns), 2 * 4 * learns, 8 * learns),
+        "fsdp": (4 * (frozen + learns / 4), 4 * learns / 4, 8 * learns / 4),
+        "deepspeed_zero2": (4 * frozen + 2 * learns, 2 * learns / 4, 12 * learns / 4),
+        "deepspeed_zero3": ((4 * frozen + 2 * learns) / 4, 2 * learns / 4, 12 * learns / 4),
+    }
+    for strategy, expected in parts.items():
+        estimate = estimate_memory(model, strategy, 4, "bf16", 1, 7.0)
+        assert (estimate.weights, estimate.gradients, estimate.optimizer) == expected, strategy
+        assert estimate.total == sum(expected) + 7.0
+    assert estimate_memory(model, "ddp", 1, "fp32", 1, 0.0).gradients == 4 * learns
+    assert estimate_memory(model, "fsdp", 4, "fp32", 2, 0.0).gradients == 4 * learns
+
+
+def test_no_estimate_for_models_of_others() -> None:
+    model = torch.nn.Linear(1, 1)
+    assert activation_bytes(model, batch=1, frames=1, tokens=1, supervised=1, precision="fp32") is None
+
+
+@pytest.mark.parametrize("option", ["run.task=frame_classification"])
+def test_words_that_no_data_gives(tmp_path: Path, option: str) -> None:
+    cfg = training_config(tmp_path, {"tv": video_entry(tmp_path, ["a.mp4"])}, option)
+    cfg.datasets.tv.build_info.anno_dir = str(LLAMA / "none.json")
+    with pytest.raises(ConfigError, match="the words of a frame_classification run"):
+        dry_run(cfg)

@@ -1,0 +1,207 @@
+"""`train.py --dry-run`: what a config would do, told within seconds: no weights are read and nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from timechat import distributed
+from timechat.batch import FrameBatch, VideoBatch
+from timechat.config import frames_per_video
+from timechat.datasets import SampleStream, StreamDataset
+from timechat.datasets.instruction import InstructionDataset
+from timechat.models import TimeChat
+from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of
+from timechat.runners.memory import STRATEGIES, activation_bytes, estimate_memory
+from timechat.runners.plan import TrainingPlan, make_plan
+from timechat.tasks import Task, build_task
+from timechat.text.conversation import encode_conversation
+from timechat.text.timestamps import frame_sentence
+
+GIB = 2**30
+EXAMPLE_SECONDS = 600  # length of the video whose prompt is counted
+UNLIMITED = 10**6
+USUAL_NODE = 8
+
+
+def dry_run(cfg: DictConfig) -> str:
+    """Build everything on the meta device and read one batch.
+
+    Args:
+        cfg: the whole config.
+
+    Returns:
+        A report for people: parameters, tokens, schedule, memory, data.
+
+    Raises:
+        ConfigError: settings that cannot go together, or a folder of the tokenizers or of LLaMA's config.json that is
+            not there. AnnotationError: broken annotations.
+    """
+    task = build_task(cfg.run.task)
+    missing = dict(_missing_files(cfg))
+    there = DictConfig({**cfg, "datasets": {k: v for k, v in cfg.datasets.items() if k not in missing}})
+    datasets = task.build_datasets(there) if there.datasets else []
+    with torch.device("meta"):
+        model = task.build_model(cfg, datasets, load_weights=False)
+    processes = distributed.world_size() if distributed.world_size() > 1 else cfg.run.reference_world_size or 1
+    plan = None
+    if not missing or cfg.run.iters_per_epoch is not None:
+        plan = make_plan(cfg.run, processes, sum(map(len, datasets)))
+    sections = {
+        "Parameters": [*_parameters(model), "", *_weight_files(cfg.model)],
+        "Tokens of a sample": list(_tokens(cfg, model)),
+        f"Schedule on {processes} processes": list(_schedule(cfg, plan)),
+        "Data": [*missing.values(), *_data(cfg, task, datasets, plan)],
+        # The last one, because it puts fake tensors into the model.
+        "Memory on each GPU, GiB (an estimate)": list(_memory(cfg, model, plan, processes)),
+    }
+    return "".join(f"\n== {title}\n" + "".join(f"{line}\n" for line in lines) for title, lines in sections.items())
+
+
+def _missing_files(cfg: DictConfig) -> Iterator[tuple[str, str]]:
+    """Datasets that cannot be read, and why."""
+    for name, entry in cfg.datasets.items():
+        info, where = entry.build_info, f"datasets.{name}.build_info"
+        if info.anno_dir and not Path(info.anno_dir).is_file():
+            yield name, f"missing: {where}.anno_dir={info.anno_dir}"
+        elif info.anno_dir and not Path(info.videos_dir).is_dir():
+            yield name, f"missing: {where}.videos_dir={info.videos_dir}"
+
+
+def _parameters(model: nn.Module) -> Iterator[str]:
+    """One line for each part: numbers, how many learn, precision."""
+    parts: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        parts.setdefault(part_of(canonical_name(name)) or name.split(".")[0], []).append(parameter)
+    rows = [_row(name, parameters) for name, parameters in parts.items()]
+    rows.append(_row("all", list(model.parameters())))
+    yield from _table([("part", "parameters", "trainable", "precision"), *rows])
+
+
+def _row(name: str, parameters: Sequence[nn.Parameter]) -> tuple[str, ...]:
+    total = sum(p.numel() for p in parameters)
+    learns = sum(p.numel() for p in parameters if p.requires_grad)
+    kinds = sorted({str(p.dtype).removeprefix("torch.") for p in parameters})
+    return name, f"{total:,}", f"{learns:,}", ", ".join(kinds)
+
+
+def _weight_files(model: DictConfig) -> Iterator[str]:
+    for key in ("llama_model", *WEIGHT_FILES):
+        if model[key]:
+            state = "" if Path(model[key]).exists() else "  (missing)"
+            yield f"model.{key}={model[key]}{state}"
+
+
+def _prompt_tokens(cfg: DictConfig, model: TimeChat) -> int:
+    """Tokens before the words of question and answer, those of the video included."""
+    seconds = _example_times(frames_per_video(cfg.model))
+    conversation = encode_conversation(
+        [{"q": "", "a": ""}],
+        seconds,
+        model.tokenizer,
+        num_video_tokens=model.num_video_tokens(len(seconds)),
+        max_txt_len=UNLIMITED,
+        list_seconds=cfg.model.list_seconds,
+    )
+    return len(conversation.input_ids)
+
+
+def _example_times(frames: int) -> list[float]:
+    return [round(i * EXAMPLE_SECONDS / frames, 1) for i in range(frames)]
+
+
+def _tokens(cfg: DictConfig, model: nn.Module) -> Iterator[str]:
+    frames = frames_per_video(cfg.model)
+    yield f"frames of a video            {frames} of {cfg.model.image_size} x {cfg.model.image_size} pixels"
+    if not isinstance(model, TimeChat):
+        return
+    video, prompt = model.num_video_tokens(frames), _prompt_tokens(cfg, model)
+    if model.timestamp_tokenizer is not None:
+        longest = max(len(model.timestamp_tokenizer.encode(frame_sentence(t))) for t in _example_times(frames))
+        yield f"sentence beside each frame   {longest}"
+    yield f"video                        {video}"
+    yield f"prompt around it             {prompt - video}  (times of {EXAMPLE_SECONDS} s of video)"
+    yield f"left for words               {cfg.model.max_txt_len - prompt}  (of model.max_txt_len={cfg.model.max_txt_len})"
+    if prompt >= cfg.model.max_txt_len:
+        yield "too long: nothing is left for question and answer; raise model.max_txt_len or lower model.num_frm"
+
+
+def _schedule(cfg: DictConfig, plan: TrainingPlan | None) -> Iterator[str]:
+    if plan is None:
+        yield "run.iters_per_epoch=null is one pass over the datasets, whose files are missing"
+        return
+    run, per_epoch = cfg.run, plan.updates_per_epoch
+    last = plan.max_epoch * per_epoch
+    yield f"epochs                       {plan.max_epoch}"
+    yield f"updates                      {per_epoch:,} an epoch, {last:,} in all"
+    yield (
+        f"samples of an update         {plan.global_batch}  ({plan.global_batch // plan.accumulation // plan.micro_batch}"
+        f" processes x {plan.accumulation} micro-batches x {plan.micro_batch})"
+    )
+    warmup = -(-run.warmup_steps // plan.iters_per_update)
+    yield f"warm-up                      {warmup:,} updates"
+    for number in sorted({1, min(max(warmup, 1), last), (1 + last) // 2, last}):
+        epoch, update = divmod(number - 1, per_epoch)
+        yield f"learning rate of update {number:<8,}{plan.learning_rate(epoch, update):.3g}"
+
+
+def _memory(cfg: DictConfig, model: nn.Module, plan: TrainingPlan | None, processes: int) -> Iterator[str]:
+    precision = cfg.run.precision or ("bf16" if cfg.run.amp else "fp32")
+    tokens = supervised = 0
+    if isinstance(model, TimeChat):
+        tokens, prompt = cfg.model.max_txt_len, _prompt_tokens(cfg, model)
+        supervised = tokens - prompt
+        if supervised < 1:
+            yield "not estimated: conversations are too short, see above"
+            return
+    frames, batch = frames_per_video(cfg.model), cfg.run.batch_size_train
+    kept = activation_bytes(
+        model, batch=batch, frames=frames, tokens=tokens, supervised=supervised, precision=precision
+    )
+    rows = [("strategy", "GPUs", "weights", "gradients", "optimizer", "activations", "together")]
+    for strategy in STRATEGIES:
+        for count in sorted({1, processes if processes > 1 else USUAL_NODE}):
+            estimate = estimate_memory(model, strategy, count, precision, plan.accumulation if plan else 1, kept or 0.0)
+            parts = (estimate.weights, estimate.gradients, estimate.optimizer, estimate.activations, estimate.total)
+            rows.append((strategy, str(count), *(f"{part / GIB:.2f}" for part in parts)))
+    yield from _table(rows)
+    yield f"Activations: {batch} samples of {frames} frames and {tokens} tokens, {precision}."
+    yield "Temporary buffers and the allocator's reserve come on top: leave a fifth free."
+
+
+def _data(
+    cfg: DictConfig, task: Task, datasets: Sequence[InstructionDataset], plan: TrainingPlan | None
+) -> Iterator[str]:
+    for dataset in datasets:
+        yield f"datasets.{dataset.name}: {len(dataset):,} samples"
+    if not datasets:
+        yield "no batch was read: no dataset has its files"
+        return
+    ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
+    stream = SampleStream([len(d) for d in datasets], ratios, cfg.run.seed).epoch(0, plan.draws if plan else None)
+    samples = StreamDataset(datasets, stream, cfg.run.seed, 0)
+    batch = task.collate([samples[position] for position in range(min(cfg.run.batch_size_train, len(samples)))])
+    yield from _batch(batch)
+
+
+def _batch(batch: VideoBatch | FrameBatch) -> Iterator[str]:
+    """The first micro-batch of the main process."""
+    for record in batch.skipped:
+        yield f"skipped {record['sample']}: {record['error']}"
+    for key, frames in zip(batch.keys, batch.frame_counts, strict=True):
+        yield f"read {key}: {frames} frames"
+    if isinstance(batch, VideoBatch) and len(batch):
+        rows, length = batch.input_ids.shape
+        yield f"first micro-batch: {rows} x {length} tokens, {batch.num_supervised} of them supervised"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Columns side by side, the first one to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        yield "  ".join([first.ljust(widths[0]), *cells])
