@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from timechat.batch import VideoBatch, pad_conversations
 from timechat.config import CONFIGS, is_no_op
-from timechat.datasets import build_datasets
+from timechat.datasets import build_datasets, validation_config
 from timechat.errors import TimeChatError
 from timechat.models import TimeChat
 from timechat.runners import build_runner
@@ -109,6 +109,12 @@ DATASET: dict[str, Any] = {
 # Keys of a dataset that only the training loop looks at.
 DATASET_OF_RUNNER: dict[str, Any] = {"sample_ratio": 9.0}
 
+# Keys of a dataset that say where its validation data is.
+DATASET_OF_VALIDATION: dict[str, Any] = {
+    "build_info.valid_anno_dir": "other.json",
+    "build_info.valid_videos_dir": ("elsewhere", ["build_info.valid_anno_dir"]),
+}
+
 
 def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     """Dotted names of all keys that are no sections."""
@@ -120,7 +126,7 @@ def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     ("section", "file", "tables"),
     [
         ("model", "models/timechat.yaml", (MODEL, MODEL_OF_DATASETS)),
-        ("datasets.any", "dataset.yaml", (DATASET, DATASET_OF_RUNNER)),
+        ("datasets.any", "dataset.yaml", (DATASET, DATASET_OF_RUNNER, DATASET_OF_VALIDATION)),
     ],
 )
 def test_every_key_is_accounted_for_once(section: str, file: str, tables: tuple[dict[str, Any], ...]) -> None:
@@ -256,6 +262,25 @@ def test_a_key_of_a_dataset_changes_its_samples(
     assert isinstance(before[0], int)
     assert observe_dataset(info) == before
     assert observe_dataset(info, key, DATASET[key]) != before
+
+
+@pytest.mark.parametrize("key", DATASET_OF_VALIDATION)
+def test_a_key_of_a_dataset_changes_its_validation_data(
+    key: str, info: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which there is none of by default."""
+    monkeypatch.chdir(folder)
+    change = DATASET_OF_VALIDATION[key]
+    value, shared = change if isinstance(change, tuple) else (change, [])
+    shared = {name: Path(info["anno_dir"]) for name in shared}
+    found = []
+    for settings in (shared, shared | {key: value}):
+        entry = OmegaConf.create({"builder": "video_instruct", "build_info": info})
+        for name, setting in settings.items():
+            OmegaConf.update(entry, name, str(setting))
+        cfg = validation_config(dataset_config({"mine": entry}, folder=folder))
+        found.append([(data.videos_dir, data.items) for data in build_datasets(cfg)] if cfg.datasets else [])
+    assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("key", MODEL_OF_DATASETS)

@@ -39,14 +39,13 @@ NO_OP_KEYS = {
     "model.prompt_template": "the LLaMA-2 template of timechat/text/conversation.py is the only one",
     "model.end_sym": "LLaMA-2 turns always end in </s>",
     "datasets.*.text_processor": "instruction texts are used as they are",
-    "datasets.*.vis_processor.eval": "evaluate.py reads its videos without them; training uses the split train alone",
-    "datasets.*.vis_processor.val": "training uses the split train alone",
+    "datasets.*.vis_processor.eval": "evaluate.py and validation leave frames as they are",
+    "datasets.*.vis_processor.val": "evaluate.py and validation leave frames as they are",
     "datasets.*.vis_processor.test": "training uses the split train alone",
     "run.world_size": "torchrun tells how many processes there are",
     "run.dist_url": "torchrun tells where the main process is",
     "run.distributed": "torchrun decides",
-    "run.valid_splits": "the instruction datasets have a train split alone",
-    "run.test_splits": "the instruction datasets have a train split alone; evaluate.py runs the benchmarks",
+    "run.test_splits": "evaluate.py runs the benchmarks",
 }
 
 # Keys that may be null: what they may be besides.
@@ -58,6 +57,9 @@ _NULLABLE: dict[str, tuple[type, ...]] = {
     "run.clip_grad_norm": (float, int),
     "run.precision": (str,),
     "run.save_every_steps": (int,),
+    "run.best_score": (str,),
+    "run.valid_benchmark.limit": (int,),
+    "run.valid_benchmark.max_new_tokens": (int,),
     "run.resume_ckpt_path": (str,),
     "run.data_timeout_s": (float, int),
     "run.max_nonfinite": (int,),
@@ -298,6 +300,7 @@ def _conflicts(cfg: DictConfig) -> Iterator[str]:
     for name, entry in cfg.datasets.items():
         yield from _dataset_conflicts(f"datasets.{name}", entry, cfg.model)
     yield from _run_conflicts(cfg.run)
+    yield from _validation_conflicts(cfg)
 
 
 def _model_conflicts(model: DictConfig) -> Iterator[str]:
@@ -351,6 +354,7 @@ _RUN_LIMITS: _Limits = {
         (
             *("max_epoch", "iters_per_epoch", "batch_size_train", "batch_size_eval", "accum_grad_iters", "log_freq"),
             *("reference_world_size", "save_every_steps", "keep_checkpoints", "max_nonfinite", "data_timeout_s"),
+            *("valid_benchmark.limit", "valid_benchmark.max_new_tokens"),
         ),
         lambda value: value >= 1,
     ),
@@ -413,8 +417,25 @@ def _run_conflicts(run: DictConfig) -> Iterator[str]:
         yield "run.resume is empty: choose auto, never, or the path of a checkpoint"
     if run.resume != "auto" and run.resume_ckpt_path:
         yield f"run.resume={run.resume}: goes with run.resume_ckpt_path=null, they mean the same; remove one of them"
+    unknown = [name for name in run.loggers if name not in ("tensorboard", "wandb")]
+    if unknown:
+        yield f"run.loggers={list(run.loggers)}: choose from tensorboard and wandb; log.jsonl is always written"
     if list(run.train_splits) != ["train"]:
         yield f"run.train_splits={list(run.train_splits)}: the instruction datasets have the split train alone"
+
+
+def _validation_conflicts(cfg: DictConfig) -> Iterator[str]:
+    run, benchmark = cfg.run, cfg.run.valid_benchmark
+    if list(run.valid_splits) not in ([], ["val"], ["valid"]):
+        yield f"run.valid_splits={list(run.valid_splits)}: choose [val] or []"
+    elif run.valid_splits and not any(entry.build_info.valid_anno_dir for entry in cfg.datasets.values()):
+        yield (
+            f"run.valid_splits={list(run.valid_splits)}: no dataset has validation data; name some in "
+            "datasets.NAME.build_info.valid_anno_dir"
+        )
+    for key in ("anno_path", "videos_dir"):
+        if benchmark.name and not benchmark[key]:
+            yield f"run.valid_benchmark.{key} is empty: run.valid_benchmark.name={benchmark.name} needs it"
 
 
 def _mention_no_ops(written: Sequence[DictConfig]) -> None:

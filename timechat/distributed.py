@@ -71,6 +71,14 @@ def all_reduce_sum(values: list[float], device: torch.device) -> list[float]:
     return tensor.tolist()
 
 
+def all_reduce_max(value: float, device: torch.device) -> float:
+    """The largest value of all processes; every process gets it."""
+    tensor = torch.tensor(value, dtype=torch.float64, device=device)
+    if dist.is_initialized():
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return tensor.item()
+
+
 def gather_objects(value: Any) -> list[Any] | None:
     """Collect one picklable value from each process: the list, in order of rank, on the main process, else None."""
     if not dist.is_initialized():

@@ -58,12 +58,13 @@ def test_the_published_recipe(tmp_path: Path) -> None:
     rates = [float(rate) for rate in re.findall(r"learning rate of update \S+ +(\S+)", report)]
     assert rates == pytest.approx([1.01e-6, 3e-5, 2e-5, 1e-5], rel=0.01)
     assert report.count("missing: datasets.") == 2
-    memory = {tuple(row.split()[:2]): list(map(float, row.split()[2:])) for row in report.splitlines() if " 8 " in row}
+    table = [row.split() for row in report.partition("== Memory")[2].splitlines()]
+    memory = {tuple(row[:2]): list(map(float, row[2:])) for row in table if len(row) == 7 and row[1] == "8"}
     ddp, zero3 = memory["ddp", "8"], memory["deepspeed_zero3", "8"]
     # 6.74e9 numbers of 2 bytes, 0.986e9 of 2, 0.241e9 of 4; gradients twice; two moments.
     assert ddp[:3] == pytest.approx([15.29, 1.80, 1.80], abs=0.02)
     assert ddp[-1] == pytest.approx(sum(ddp[:-1]), abs=0.02)
-    assert zero3[0] == pytest.approx((2 * 7.724 + 2 * 0.2414) / 8 / 1.0737, rel=0.01) or zero3[0] < ddp[0] / 6
+    assert zero3[0] == pytest.approx((2 * 7.724 + 2 * 0.2414) / 8 / 1.0737, abs=0.02)
     assert 2 < ddp[3] < 12, "activations"
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from helpers.training import read_lines
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from timechat.errors import ConfigError
 from timechat.runners import logs
 from timechat.runners.logs import Meter, RunLog
 
@@ -23,6 +27,9 @@ RECORD = {
     "videos_per_s": 7.5,
     "tokens_per_s": 1234.0,
     "data_wait": 0.25,
+    "grad_norm": 0.75,
+    "mfu": 0.4,
+    "memory_gib": 11.5,
 }
 
 
@@ -38,25 +45,39 @@ def test_meter_averages_and_rates(clock: list[float]) -> None:
     meter = Meter()
     meter.reset()
     meter.loss, meter.updates, meter.videos, meter.tokens, meter.waiting = 6.0, 4, 20, 1000, 0.5
+    meter.grad_norm, meter.flops = 8.0, 3e12
     clock[0] += 2.0
-    assert meter.reduce(torch.device("cpu")) == {
+    averages = meter.reduce(torch.device("cpu"))
+    assert 0.05 < averages.pop("memory_gib") < 50
+    assert averages == {
         "loss": 1.5,
+        "grad_norm": 2.0,
         "videos_per_s": 10.0,
         "tokens_per_s": 500.0,
         "data_wait": 0.25,
+        "mfu": None,
     }
     meter.reset()
     assert meter == Meter(started=102.0)
 
 
 def test_meter_over_two_processes(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
-    """Counts add up, the loss and the share of waiting are averaged."""
+    """Counts add up; the loss, the share of waiting and that of the two GPUs' peak are averaged."""
     monkeypatch.setattr(logs.distributed, "world_size", lambda: 2)
     monkeypatch.setattr(logs.distributed, "all_reduce_sum", lambda values, device: [2 * value for value in values])
-    meter = Meter(loss=6.0, updates=4, videos=20, tokens=1000, waiting=0.5, started=100.0)
+    monkeypatch.setattr(logs, "peak_flops", lambda device: 10e12)
+    monkeypatch.setattr(logs.distributed, "all_reduce_max", lambda value, device: 3 * 2**30)
+    meter = Meter(loss=6.0, updates=4, videos=20, tokens=1000, waiting=0.5, started=100.0, flops=5e12, grad_norm=4.0)
     clock[0] += 2.0
-    averages = meter.reduce(torch.device("cpu"))
-    assert averages == {"loss": 1.5, "videos_per_s": 20.0, "tokens_per_s": 1000.0, "data_wait": 0.25}
+    assert meter.reduce(torch.device("cpu")) == {
+        "loss": 1.5,
+        "grad_norm": 1.0,
+        "videos_per_s": 20.0,
+        "tokens_per_s": 1000.0,
+        "data_wait": 0.25,
+        "mfu": 0.25,
+        "memory_gib": 3.0,
+    }
 
 
 def test_a_step_goes_into_the_file_the_line_and_tensorboard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,14 +87,106 @@ def test_a_step_goes_into_the_file_the_line_and_tensorboard(tmp_path: Path, capl
     log.close()
     assert read_lines(tmp_path / "log.jsonl") == [{"event": "train", **RECORD}]
     line = caplog.messages[-1]
-    for part in ("epoch 1 update 30", "loss 1.2346", "lr 2.50e-05", "7.50 videos/s", "1234 tokens/s", "25%", "3 skip"):
+    for part in (
+        "epoch 1 update 30",
+        "loss 1.2346",
+        "lr 2.50e-05",
+        "7.50 videos/s",
+        "1234 tokens/s",
+        "25%",
+        "3 skip",
+        "(40% of",
+    ):
         assert part in line
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    keys = ("loss", "lr", "videos_per_s", "tokens_per_s", "data_wait")
+    keys = RECORD.keys() - {"epoch", "update"}
     assert set(events.Tags()["scalars"]) == {f"train/{key}" for key in keys}
     for key in keys:
         (scalar,) = events.Scalars(f"train/{key}")
         assert (scalar.step, scalar.value) == (30, pytest.approx(RECORD[key]))
+
+
+def test_scores_go_everywhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    record = {"epoch": 1, "update": 30, "valid_loss": 2.5, "mIoU": 31.25}
+    log = RunLog(tmp_path)
+    log.scores(record)
+    log.close()
+    assert read_lines(tmp_path / "log.jsonl") == [{"event": "valid", **record}]
+    assert "epoch 1: valid_loss 2.5, mIoU 31.25" in caplog.messages[-1]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(events.Tags()["scalars"]) == {"valid/valid_loss", "valid/mIoU"}
+
+
+def test_what_is_not_known_is_null_in_the_file_and_no_curve(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    log.step(RECORD | {"mfu": None})
+    log.close()
+    assert read_lines(tmp_path / "log.jsonl")[0]["mfu"] is None
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert "train/mfu" not in events.Tags()["scalars"]
+
+
+def test_log_jsonl_alone(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, loggers=[])
+    log.step(RECORD)
+    log.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+class _Wandb(ModuleType):
+    """Takes the place of the package and remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.started: list[dict[str, Any]] = []
+        self.axes: dict[str, str | None] = {}
+        self.logged: list[dict[str, Any]] = []
+        self.finished = 0
+
+    def init(self, **settings: Any) -> _Wandb:
+        self.started.append(settings)
+        return self
+
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        self.axes[name] = step_metric
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.logged.append(values)
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = _Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    log = RunLog(tmp_path, loggers=["wandb"])
+    assert not fake.started, "a run that cannot begin is not shown"
+    log.start("ab12cd34", {"run": {"seed": 1}})
+    log.step(RECORD)
+    log.scores({"epoch": 1, "update": 30, "valid_loss": 2.5})
+    log.close()
+    (started,) = fake.started
+    assert (started["id"], started["resume"], started["project"]) == ("ab12cd34", "allow", "timechat")
+    assert (started["dir"], started["config"]) == (str(tmp_path), {"run": {"seed": 1}})
+    assert fake.axes == {"update": None, "*": "update"}
+    assert fake.logged[0] == {f"train/{k}": v for k, v in RECORD.items() if k not in ("epoch", "update")} | {
+        "update": 30
+    }
+    assert fake.logged[1] == {"valid/valid_loss": 2.5, "update": 30}
+    assert fake.finished == 1
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_wandb_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every process, so that none waits for the others."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(ConfigError, match=r"pip install timechat\[wandb\]"):
+            RunLog(tmp_path, loggers=["wandb"])
 
 
 def test_records_are_appended_as_lines_of_json(tmp_path: Path) -> None:
@@ -104,6 +217,7 @@ def test_other_processes_write_nothing(
     log = RunLog(tmp_path / "run")
     log.event(event="start")
     log.step(RECORD)
+    log.scores({"epoch": 1, "update": 30, "valid_loss": 2.5})
     log.skipped([{"sample": "x", "error": "y"}])
     log.close()
     assert not (tmp_path / "run").exists()

@@ -63,6 +63,10 @@ CHANGED: dict[str, Any] = {
     "seed": 43,
     "output_dir": "elsewhere",
     "log_freq": 2,
+    "loggers": [],
+    "valid_splits": ["val"],
+    "valid_benchmark": {"name": "charades_sta", "anno_path": "missing.txt", "videos_dir": "."},
+    "best_score": "valid_loss",
     "save_every_steps": 1,
     "keep_checkpoints": 1,
     "resume": "missing.pth",
@@ -139,7 +143,7 @@ def _observe(seen: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     except TimeChatError as error:
         return {"error": f"{type(error).__name__}: {error}"}
     records = [json.loads(line) for line in (runner.output_dir / "log.jsonl").read_text().splitlines()]
-    measured = ("videos_per_s", "tokens_per_s", "data_wait", "config", "seconds")
+    measured = ("videos_per_s", "tokens_per_s", "data_wait", "config", "seconds", "mfu", "memory_gib")
     return {
         **seen,
         "plan": repr(runner.plan),

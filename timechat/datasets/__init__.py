@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from timechat.datasets import processors
-from timechat.datasets.builders import build_datasets
+from timechat.datasets.builders import build_datasets, validation_config
 from timechat.datasets.collate import StreamDataset, collate, collate_frames
 from timechat.datasets.sampler import RankBatches, SampleStream
 
-__all__ = ["RankBatches", "SampleStream", "StreamDataset", "build_datasets", "collate", "collate_frames", "processors"]
+__all__ = [
+    "RankBatches",
+    "SampleStream",
+    "StreamDataset",
+    "build_datasets",
+    "collate",
+    "collate_frames",
+    "processors",
+    "validation_config",
+]

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from timechat.config import frames_per_video
 from timechat.datasets.annotations import Item, read_captions, read_instructions
@@ -206,6 +206,30 @@ class FrameWordsBuilder(EventBuilder):
     """Frames and the words that describe them, for the task frame_classification."""
 
     dataset_class = FrameWordsDataset
+
+
+# The processor that leaves frames as they are, by data_type.
+_UNCHANGED = {"video": "alpro_video_eval", "images": "blip_image_eval"}
+
+
+def validation_config(cfg: DictConfig) -> DictConfig:
+    """The config with the validation data of each dataset that has some in the place of its training data.
+
+    Frames are sampled evenly and not cropped.
+    """
+    datasets = {}
+    for name, entry in cfg.datasets.items():
+        info = entry.build_info
+        if info.valid_anno_dir:
+            change = {
+                "build_info": {"anno_dir": info.valid_anno_dir, "videos_dir": info.valid_videos_dir or info.videos_dir},
+                "vis_processor": {"train": {"name": _UNCHANGED[entry.data_type]}},
+                "sample_type": "uniform",
+            }
+            datasets[name] = OmegaConf.merge(entry, change)
+    return OmegaConf.merge(
+        OmegaConf.masked_copy(cfg, [key for key in cfg if key != "datasets"]), {"datasets": datasets}
+    )
 
 
 def build_datasets(cfg: DictConfig) -> list[InstructionDataset]:

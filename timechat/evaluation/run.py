@@ -67,13 +67,16 @@ class _Plan:
     runs: list[tuple[Path, PredictSettings]]
 
 
-def evaluate(cfg: DictConfig, request: Evaluation, device: torch.device) -> dict[str, Any] | None:
+def evaluate(
+    cfg: DictConfig, request: Evaluation, device: torch.device, model: VideoModel | None = None
+) -> dict[str, Any] | None:
     """Run one evaluation; under torchrun, call it in every process.
 
     Args:
         cfg: the whole config; its sections `model` and `run` are used.
         request: what to evaluate.
         device: of this process.
+        model: whole, in evaluation mode and on the device; None builds the one that the config names.
 
     Returns:
         On the main process the record that `scores.json` holds, else None.
@@ -89,7 +92,7 @@ def evaluate(cfg: DictConfig, request: Evaluation, device: torch.device) -> dict
     def build() -> VideoModel:
         return build_model(plan.cfg.model).to(device).eval()
 
-    model = LazyModel(build)
+    model = LazyModel(build) if model is None else model
     predictions = [predict(model, plan.questions, request.videos_dir, *run) for run in plan.runs]
     if not distributed.is_main_process():
         return None

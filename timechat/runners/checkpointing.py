@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 FILE = "checkpoint.pth"
 MANIFEST = "manifest.json"
+BEST_FILE = "checkpoint_best.pth"
 ENGINE_FOLDER = "engine"  # files of engines that keep some
 _CHUNK = 1 << 20
 
@@ -55,7 +56,8 @@ class Checkpoints:
 
     def epoch_files(self) -> list[str]:
         """The names of the epochs' files, in order."""
-        return sorted((path.name for path in self.output_dir.glob("checkpoint_*.pth")), key=lambda n: (len(n), n))
+        names = (path.name for path in self.output_dir.glob("checkpoint_[0-9]*.pth"))
+        return sorted(names, key=lambda name: (len(name), name))
 
     def newest(self) -> Path | None:
         """The folder of the newest whole checkpoint; a damaged one is named and set aside. None: there is none yet.
@@ -119,8 +121,15 @@ class Checkpoints:
 
     def name_epoch(self, epoch: int, update: int) -> Path:
         """Give the checkpoint after an epoch, whose last update is `update`, its lasting name. Raises TrainingError."""
-        path = self.output_dir / f"checkpoint_{epoch}.pth"
-        source, temporary = self.folder_of(update) / FILE, self.output_dir / f".{path.name}.tmp"
+        return self._name(self.folder_of(update) / FILE, f"checkpoint_{epoch}.pth")
+
+    def name_best(self, epoch: int) -> Path:
+        """Give the checkpoint after an epoch the name checkpoint_best.pth as well. Raises TrainingError."""
+        return self._name(self.output_dir / f"checkpoint_{epoch}.pth", BEST_FILE)
+
+    def _name(self, source: Path, name: str) -> Path:
+        path = self.output_dir / name
+        temporary = path.with_name(f".{name}.tmp")
         temporary.unlink(missing_ok=True)
         try:
             try:

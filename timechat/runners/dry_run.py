@@ -54,7 +54,7 @@ def dry_run(cfg: DictConfig) -> str:
     sections = {
         "Parameters": [*_parameters(model), "", *_weight_files(cfg.model)],
         "Tokens of a sample": list(_tokens(cfg, model)),
-        f"Schedule on {processes} processes": list(_schedule(cfg, plan)),
+        f"Schedule on {processes} processes": list(_schedule(cfg, plan, processes)),
         "Data": [*missing.values(), *_data(cfg, task, datasets, plan)],
         # The last one, because it puts fake tensors into the model.
         "Memory on each GPU, GiB (an estimate)": list(_memory(cfg, model, plan, processes)),
@@ -125,12 +125,13 @@ def _tokens(cfg: DictConfig, model: nn.Module) -> Iterator[str]:
         yield f"sentence beside each frame   {longest}"
     yield f"video                        {video}"
     yield f"prompt around it             {prompt - video}  (times of {EXAMPLE_SECONDS} s of video)"
-    yield f"left for words               {cfg.model.max_txt_len - prompt}  (of model.max_txt_len={cfg.model.max_txt_len})"
-    if prompt >= cfg.model.max_txt_len:
+    limit = cfg.model.max_txt_len
+    yield f"left for words               {limit - prompt}  (of model.max_txt_len={limit})"
+    if prompt >= limit:
         yield "too long: nothing is left for question and answer; raise model.max_txt_len or lower model.num_frm"
 
 
-def _schedule(cfg: DictConfig, plan: TrainingPlan | None) -> Iterator[str]:
+def _schedule(cfg: DictConfig, plan: TrainingPlan | None, processes: int) -> Iterator[str]:
     if plan is None:
         yield "run.iters_per_epoch=null is one pass over the datasets, whose files are missing"
         return
@@ -138,10 +139,8 @@ def _schedule(cfg: DictConfig, plan: TrainingPlan | None) -> Iterator[str]:
     last = plan.max_epoch * per_epoch
     yield f"epochs                       {plan.max_epoch}"
     yield f"updates                      {per_epoch:,} an epoch, {last:,} in all"
-    yield (
-        f"samples of an update         {plan.global_batch}  ({plan.global_batch // plan.accumulation // plan.micro_batch}"
-        f" processes x {plan.accumulation} micro-batches x {plan.micro_batch})"
-    )
+    cut = f"{processes} processes x {plan.accumulation} micro-batches x {plan.micro_batch}"
+    yield f"samples of an update         {plan.global_batch}  ({cut})"
     warmup = -(-run.warmup_steps // plan.iters_per_update)
     yield f"warm-up                      {warmup:,} updates"
     for number in sorted({1, min(max(warmup, 1), last), (1 + last) // 2, last}):

@@ -1,25 +1,33 @@
-"""What a run says: log lines, log.jsonl, TensorBoard, a progress bar; all from the main process."""
+"""What a run says: log lines, log.jsonl, TensorBoard, wandb, a progress bar; all from the main process."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
+import resource
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from timechat import distributed
+from timechat.errors import ConfigError
+from timechat.runners.flops import peak_flops
 
 logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
+_POSITION = ("epoch", "update")
 
 
 @dataclass
@@ -29,6 +37,8 @@ class Meter:
     Attributes:
         loss: sum over updates of the update's loss on this process.
         updates, videos, tokens: how many; tokens are positions of the decoder, video tokens included.
+        flops: floating-point operations of the model, see `timechat.runners.flops`.
+        grad_norm: sum over updates of the gradient's norm.
         waiting: seconds spent waiting for data.
         started: time of the last reset, from time.perf_counter.
     """
@@ -37,6 +47,8 @@ class Meter:
     updates: int = 0
     videos: int = 0
     tokens: int = 0
+    flops: float = 0.0
+    grad_norm: float = 0.0
     waiting: float = 0.0
     started: float = 0.0
 
@@ -57,21 +69,74 @@ class Meter:
             state = dict(states[distributed.rank()])
         else:
             state = {key: sum(s[key] for s in states) / len(states) for key in states[0]}
-            state |= {key: state[key] * len(states) / world for key in ("videos", "tokens")}
+            state |= {key: state[key] * len(states) / world for key in ("videos", "tokens", "flops")}
         self.__init__(started=time.perf_counter() - state.pop("elapsed"), **state)
 
-    def reduce(self, device: Any) -> dict[str, float]:
-        """Averages and rates over all processes since the reset; collective."""
-        elapsed = time.perf_counter() - self.started
-        sums = [self.loss / max(self.updates, 1), self.videos, self.tokens, self.waiting / elapsed]
-        loss, videos, tokens, waiting = distributed.all_reduce_sum(sums, device)
-        world = distributed.world_size()
+    def reduce(self, device: torch.device) -> dict[str, float | None]:
+        """Averages and rates over all processes since the reset; collective.
+
+        `mfu` is the share of the GPUs' peak, None where that is not known; `memory_gib` the most that any process has
+        held at once.
+        """
+        elapsed, updates = time.perf_counter() - self.started, max(self.updates, 1)
+        sums = [self.loss / updates, self.grad_norm / updates, self.videos, self.tokens, self.flops]
+        sums.append(self.waiting / elapsed)
+        loss, grad_norm, videos, tokens, flops, waiting = distributed.all_reduce_sum(sums, device)
+        world, peak = distributed.world_size(), peak_flops(device)
         return {
             "loss": loss / world,
+            "grad_norm": grad_norm / world,
             "videos_per_s": videos / elapsed,
             "tokens_per_s": tokens / elapsed,
             "data_wait": waiting / world,
+            "mfu": flops / elapsed / (peak * world) if peak and flops else None,
+            "memory_gib": round(distributed.all_reduce_max(peak_memory(device), device) / 2**30, 2),
         }
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most bytes that this process has held: tensors on its GPU, or everything in main memory without one."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(largest if sys.platform == "darwin" else largest * 1024)  # Linux counts KiB
+
+
+class _TensorBoard:
+    """Curves below output_dir/tensorboard."""
+
+    def __init__(self, output_dir: Path, update: int):
+        self._writer = SummaryWriter(str(output_dir / "tensorboard"), purge_step=update + 1)
+
+    def scalars(self, scalars: Mapping[str, float], update: int) -> None:
+        """Add one point to each curve."""
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, update)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
+
+
+class _Wandb:
+    """Curves on wandb.ai, or in output_dir/wandb with WANDB_MODE=offline; its other variables count, too."""
+
+    def __init__(self, wandb: ModuleType, output_dir: Path, run_id: str, config: dict[str, Any]):
+        project = os.environ.get("WANDB_PROJECT", "timechat")
+        self._run = wandb.init(
+            project=project, dir=str(output_dir), id=run_id, name=output_dir.name, resume="allow", config=config
+        )
+        # Its own counter of steps only grows, but a resumed run may go back a few updates.
+        self._run.define_metric("update")
+        self._run.define_metric("*", step_metric="update")
+
+    def scalars(self, scalars: Mapping[str, float], update: int) -> None:
+        """Add one point to each curve."""
+        self._run.log({**scalars, "update": update})
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._run.finish()
 
 
 class RunLog:
@@ -80,18 +145,29 @@ class RunLog:
     Args:
         output_dir: where log.jsonl, skipped.jsonl and the TensorBoard files go.
         update: finished updates of the run that goes on; what was written about later ones is cut off.
+        loggers: `run.loggers`, of tensorboard and wandb.
+
+    Raises:
+        ConfigError: wandb is asked for and not installed.
     """
 
-    def __init__(self, output_dir: Path, update: int = 0):
+    def __init__(self, output_dir: Path, update: int = 0, loggers: Sequence[str] = ("tensorboard",)):
         self.output_dir = output_dir
         self._main = distributed.is_main_process()
-        self._tensorboard: SummaryWriter | None = None
+        self._wandb = _import_wandb() if "wandb" in loggers else None
+        self._sinks: list[_TensorBoard | _Wandb] = []
         self._bar: tqdm | None = None
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
             for name in (LOG_FILE, SKIPPED_FILE):
                 _cut(output_dir / name, update)
-            self._tensorboard = SummaryWriter(str(output_dir / "tensorboard"), purge_step=update + 1)
+            if "tensorboard" in loggers:
+                self._sinks.append(_TensorBoard(output_dir, update))
+
+    def start(self, run_id: str, config: dict[str, Any]) -> None:
+        """Begin with what needs to know which run it is; for the main process alone."""
+        if self._wandb is not None:
+            self._sinks.append(_Wandb(self._wandb, self.output_dir, run_id, config))
 
     def event(self, **record: Any) -> None:
         """Write one record to log.jsonl, for example that the run has started."""
@@ -100,16 +176,30 @@ class RunLog:
 
     def step(self, record: dict[str, Any]) -> None:
         """Write the record of one stretch of training everywhere."""
-        if self._tensorboard is None:
+        if not self._main:
             return
-        self._append(LOG_FILE, [{"event": "train", **record}])
-        for key in ("loss", "lr", "videos_per_s", "tokens_per_s", "data_wait"):
-            self._tensorboard.add_scalar(f"train/{key}", record[key], record["update"])
+        self._record("train", record)
+        mfu = "" if record["mfu"] is None else f" ({record['mfu']:.0%} of the peak)"
         logger.info(
-            "epoch %(epoch)d update %(update)d: loss %(loss).4f, lr %(lr).2e, %(videos_per_s).2f videos/s, "
-            "%(tokens_per_s).0f tokens/s, %(data_wait).0f%% of the time waiting for data, %(skipped)d skipped",
-            {**record, "data_wait": 100 * record["data_wait"]},
+            "epoch %(epoch)d update %(update)d: loss %(loss).4f, lr %(lr).2e, gradient %(grad_norm).2f, "
+            "%(videos_per_s).2f videos/s, %(tokens_per_s).0f tokens/s%(mfu)s, %(data_wait).0f%% of the time waiting "
+            "for data, %(memory_gib).1f GiB, %(skipped)d skipped",
+            {**record, "data_wait": 100 * record["data_wait"], "mfu": mfu},
         )
+
+    def scores(self, record: dict[str, Any]) -> None:
+        """Write what was measured after an epoch everywhere."""
+        if not self._main:
+            return
+        self._record("valid", record)
+        scores = ", ".join(f"{key} {value:.4g}" for key, value in record.items() if key not in _POSITION)
+        logger.info("epoch %d: %s", record["epoch"], scores)
+
+    def _record(self, event: str, record: dict[str, Any]) -> None:
+        self._append(LOG_FILE, [{"event": event, **record}])
+        scalars = {f"{event}/{k}": v for k, v in record.items() if k not in _POSITION and v is not None}
+        for sink in self._sinks:
+            sink.scalars(scalars, record["update"])
 
     def skipped(self, records: list[dict[str, Any]]) -> None:
         """Name skipped samples in skipped.jsonl and warn."""
@@ -135,12 +225,21 @@ class RunLog:
         """End the bar and the files."""
         if self._bar is not None:
             self._bar.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        for sink in self._sinks:
+            sink.close()
 
     def _append(self, name: str, records: Iterable[dict[str, Any]]) -> None:
         with (self.output_dir / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+def _import_wandb() -> ModuleType:
+    try:
+        return importlib.import_module("wandb")
+    except ImportError as error:
+        raise ConfigError(
+            f"run.loggers: wandb cannot be imported ({error}); pip install timechat[wandb], or take it out of the list"
+        ) from error
 
 
 def _cut(path: Path, update: int) -> None:

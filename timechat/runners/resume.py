@@ -23,7 +23,7 @@ _DECISIVE = (
     *("batch_size_train", "accum_grad_iters", "reference_world_size", "weight_decay", "beta2", "clip_grad_norm"),
     *("amp", "precision", "seed"),
 )
-_PLACES = ("videos_dir", "cache_dir")  # where files lie may change
+_PLACES = ("videos_dir", "cache_dir", "valid_anno_dir", "valid_videos_dir")  # where files lie may change
 
 
 @dataclass(frozen=True)

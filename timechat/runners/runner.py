@@ -29,13 +29,16 @@ from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
 from timechat.runners.checkpointing import ENGINE_FOLDER, Checkpoints
 from timechat.runners.engines import build_engine, resolve_precision
+from timechat.runners.flops import flop_counter
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
 from timechat.runners.loading import read_batches
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
 from timechat.runners.resume import ResumePoint, find_resume_point
+from timechat.runners.run_info import record_start
 from timechat.runners.signals import StopSignals, StopTraining, ignore_stop_signals, start_command
+from timechat.runners.validation import Validation
 from timechat.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -74,7 +77,8 @@ class Runner:
         point = find_resume_point(cfg, self.checkpoints)
         self.updates = self._updates_done(point) if point else 0  # finished ones, over all epochs
         self.saved: int | None = None  # the update after which the newest checkpoint was written
-        self.log = RunLog(self.output_dir, self.updates)
+        self.validation = Validation(cfg, task)
+        self.log = RunLog(self.output_dir, self.updates, cfg.run.loggers)
         # Weights that no file gives are the same in every run, whatever was drawn before.
         torch.manual_seed(cfg.run.seed)
         model = task.build_model(cfg, datasets)
@@ -83,6 +87,7 @@ class Runner:
         optimizer, self.optimized = build_optimizer(
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
+        self.count_flops = flop_counter(model)
         self.engine = build_engine("ddp", device, precision)
         self.engine.prepare(model, optimizer)
         self.meter = Meter()
@@ -94,6 +99,7 @@ class Runner:
             "skip_guard": self.guard,
             "nonfinite_guard": self.nonfinite,
             "skip_list": self.skip_list,
+            "validation": self.validation,
         }
         self.signals = StopSignals()
         if point:
@@ -114,17 +120,40 @@ class Runner:
         first = self.updates // plan.updates_per_epoch
         if first >= plan.max_epoch:
             logger.warning("nothing is left to train: run.max_epoch=%d epochs are done", plan.max_epoch)
-        config = OmegaConf.to_container(self.cfg)
-        self.log.event(event="start", epoch=first, update=self.updates, config=config)
+        self._write_start(first)
         try:
             with self.signals:
+                if first and not self.updates % plan.updates_per_epoch:
+                    self.validate(first - 1)  # where the run was stopped before or while it did
                 for epoch in range(first, plan.max_epoch):
                     self.train_epoch(epoch)
                     self.save()
+                    self.validate(epoch)
         except StopTraining as stop:
             self._stop(stop)
         finally:
             self.log.close()
+
+    def _write_start(self, epoch: int) -> None:
+        config = OmegaConf.to_container(self.cfg)
+        self.log.event(event="start", epoch=epoch, update=self.updates, config=config)
+        if distributed.is_main_process():
+            engine = self.engine.name
+            self.log.start(record_start(self.output_dir, self.cfg, engine=engine, update=self.updates), config)
+
+    def validate(self, epoch: int) -> None:
+        """Measure what the config asks for after an epoch, unless it is known, and keep the best. Raises StopTraining.
+
+        It follows the checkpoint, so that a run that is killed meanwhile loses nothing but the scores, which the run
+        that goes on measures again.
+        """
+        if not self.validation or self.validation.epoch >= epoch:
+            return
+        scores = self.validation.run(self.engine, epoch, lambda: self.signals.received)
+        best = self.validation.is_best(scores, epoch)
+        self.log.scores({"epoch": epoch, "update": self.updates, **scores, "best": best})
+        if best:
+            distributed.on_main_process(lambda: self.checkpoints.name_best(epoch))
 
     def _stop(self, stop: StopTraining) -> None:
         """Save, and say how to go on. Raises TrainingError, if the run has failed."""
@@ -243,8 +272,7 @@ class Runner:
                 self.engine.backward(loss)
             total += loss.detach()
         if self.engine.all_finite(total):
-            if self.cfg.run.clip_grad_norm:
-                self.engine.clip(self.cfg.run.clip_grad_norm)
+            self.meter.grad_norm += self.engine.clip(self.cfg.run.clip_grad_norm or math.inf)
             self.engine.step()
             self._measure(batches, float(total))
             self.nonfinite.update(True, number + 1)
@@ -271,6 +299,8 @@ class Runner:
         self.meter.updates += 1
         self.meter.videos += sum(map(len, batches))
         self.meter.tokens += sum(batch.num_tokens for batch in batches)
+        if self.count_flops:
+            self.meter.flops += sum(map(self.count_flops, batches))
         self.log.advance(loss)
 
     def report(self, epoch: int, update: int, learning_rate: float) -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from timechat.batch import FrameBatch, VideoBatch
-from timechat.datasets import build_datasets
+from timechat.datasets import build_datasets, validation_config
 from timechat.datasets.collate import Fetched
 from timechat.datasets.instruction import InstructionDataset
 from timechat.errors import ConfigError
@@ -46,9 +46,17 @@ class Task(ABC):
                 )
         return datasets
 
+    def build_validation_datasets(self, cfg: DictConfig) -> list[InstructionDataset]:
+        """The datasets of a config that name validation data, without augmentation. Raises ConfigError."""
+        return self.build_datasets(validation_config(cfg))
+
     def train_step(self, model: nn.Module, batch: VideoBatch | FrameBatch) -> Tensor:
         """The loss of a micro-batch: the mean of its samples' losses.
 
         Averaged over processes and micro-batches it is the mean over the global batch, however samples fall on ranks.
         """
-        return model(batch)["sample_losses"].mean()
+        return self.sample_losses(model, batch).mean()
+
+    def sample_losses(self, model: nn.Module, batch: VideoBatch | FrameBatch) -> Tensor:
+        """The loss of each sample, [B]."""
+        return model(batch)["sample_losses"]

@@ -37,6 +37,10 @@ class FrameClassificationTask(Task):
             raise ConfigError("datasets: the captions of a frame_classification run must all have the same words")
         return model_class(cfg.model, num_words=len(first), load_weights=load_weights)
 
+    def build_validation_datasets(self, cfg: DictConfig) -> list[FrameWordsDataset]:
+        """None: other captions have other words. Raises ConfigError."""
+        raise ConfigError(f"run.valid_splits={list(cfg.run.valid_splits)}: run.task={cfg.run.task} has no validation")
+
     def collate(self, fetched: Sequence[Fetched]) -> FrameBatch:
         """Frames one after the other."""
         return collate_frames(fetched)

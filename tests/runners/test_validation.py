@@ -1,0 +1,216 @@
+"""After each epoch: the loss on validation data, a benchmark on a subset, and the best checkpoint by one of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny import write_json
+from helpers.training import (
+    NO_DROPOUT,
+    STEADY,
+    Run,
+    build,
+    item,
+    make_videos,
+    read_lines,
+    train,
+    training_config,
+)
+from omegaconf import OmegaConf
+
+from timechat import distributed
+from timechat.datasets import build_datasets, validation_config
+from timechat.datasets.collate import Fetched, collate
+from timechat.errors import ConfigError, TrainingError, VideoError
+from timechat.runners import Runner
+from timechat.runners.signals import StopTraining
+from timechat.runners.validation import LOSS, Validation
+
+NAMES = ["a.mp4", "b.mp4", "c.mp4"]
+RANDOM = {"sample_type": "rand", "vis_processor": {"train": {"name": "alpro_video_train"}}}
+TRAINING = (*STEADY, "run.max_epoch=2", "run.iters_per_epoch=1", "run.valid_splits=[val]", "run.loggers=[]")
+
+
+@pytest.fixture(scope="module")
+def entry(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Four videos to train on, at random times and cropped, and three of them for validation."""
+    folder = tmp_path_factory.mktemp("videos")
+    entry = make_videos(folder) | RANDOM
+    entry["build_info"]["valid_anno_dir"] = str(write_json(folder / "valid.json", [item(name) for name in NAMES]))
+    (folder / "charades.txt").write_text("a 0.5 1.5##a person cuts bread.\nb 0.1 0.4##a person stirs.\n")
+    return entry
+
+
+def benchmark(entry: dict[str, Any], limit: int = 1) -> list[str]:
+    folder = Path(entry["build_info"]["videos_dir"])
+    asked = {
+        "name": "charades_sta",
+        "anno_path": folder / "charades.txt",
+        "videos_dir": folder,
+        "limit": limit,
+        "max_new_tokens": 2,
+    }
+    return [f"run.valid_benchmark.{key}={value}" for key, value in asked.items()]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, entry: dict[str, Any]) -> Run:
+    """Two epochs with everything on."""
+    return train(tmp_path_factory.mktemp("run"), {"tv": entry}, *TRAINING, *benchmark(entry))
+
+
+def valid_records(output: Path) -> list[dict[str, Any]]:
+    return [record for record in read_lines(output / "log.jsonl") if record["event"] == "valid"]
+
+
+def by_hand(runner: Runner) -> float:
+    """The mean over the validation samples of each one's loss alone, without dropout."""
+    (data,) = build_datasets(validation_config(runner.cfg))
+    model = runner.engine.unwrap().eval()
+    with torch.no_grad():
+        samples = [data.sample(i, torch.Generator().manual_seed(99)) for i in range(len(data))]
+        losses = [float(model(collate([Fetched(sample)]))["loss"]) for sample in samples]
+    return sum(losses) / len(losses)
+
+
+def test_the_loss_of_every_sample_once_without_chance(run: Run) -> None:
+    first, last = valid_records(run.output)
+    assert (first["epoch"], first["update"], last["epoch"], last["update"]) == (0, 1, 1, 2)
+    assert first[LOSS] != last[LOSS]
+    assert last["valid_skipped"] == 0
+    assert last[LOSS] == pytest.approx(by_hand(run.runner), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_two_processes_share_the_samples(run: Run, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Three samples, so that the second process has to fill up; what fills up does not count, and both step alike."""
+    validation, sums, steps = run.runner.validation, [], []
+    monkeypatch.setattr(validation, "cfg", OmegaConf.merge(validation.cfg, {"run": {"batch_size_eval": size}}))
+    for rank in (0, 1):
+        reduced: list[list[float]] = []
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "world_size", lambda: 2)
+        monkeypatch.setattr(
+            distributed, "all_reduce_sum", lambda v, d, reduced=reduced: [reduced.append(list(v)), list(v)][1]
+        )
+        validation._loss(run.runner.engine, lambda: False)
+        sums.append(reduced.pop())
+        steps.append(len(reduced))
+    assert steps[0] == steps[1]
+    loss, count, skipped = (sum(column) for column in zip(*sums, strict=True))
+    assert (count, skipped) == (3, 0)
+    assert loss / count == pytest.approx(valid_records(run.output)[-1][LOSS], rel=1e-6)
+
+
+def test_the_training_goes_on_as_if_nothing_was_measured(run: Run, tmp_path: Path, entry: dict[str, Any]) -> None:
+    plain = train(tmp_path, {"tv": entry}, *TRAINING[:-2], "run.loggers=[]")
+    assert plain.losses == run.losses
+    assert not valid_records(tmp_path)
+    assert not (tmp_path / "checkpoint_best.pth").exists()
+
+
+def test_a_benchmark_on_a_subset(run: Run) -> None:
+    for epoch, record in enumerate(valid_records(run.output)):
+        folder = run.output / "validation" / f"epoch_{epoch}"
+        scores = json.loads((folder / "scores.json").read_text())
+        assert scores["counts"]["expected"] == 1
+        assert record["mIoU"] == scores["percent"]["mIoU"]
+        assert record["R@1 IoU=0.5"] == scores["percent"]["R@1 IoU=0.5"]
+        assert (folder / "report.md").is_file()
+
+
+def test_the_best_checkpoint_has_the_lowest_loss(run: Run) -> None:
+    records = valid_records(run.output)
+    best = min(records, key=lambda record: record[LOSS])["epoch"]
+    assert [record["best"] for record in records] == [True, best == 1]
+    content = torch.load(run.output / "checkpoint_best.pth", map_location="cpu", weights_only=True)
+    assert content["epoch"] == best
+    assert run.runner.validation.best == {"score": LOSS, "value": records[best][LOSS], "epoch": best}
+
+
+def test_a_resumed_run_knows_the_best_and_measures_what_was_not_kept(run: Run, tmp_path: Path, entry: Any) -> None:
+    """Killed while it measured the second epoch: the first one's score is in the checkpoint, the second's is new."""
+    resumed = build(tmp_path, {"tv": entry}, *TRAINING, f"run.resume={run.output / 'checkpoint_1.pth'}")
+    first, second = valid_records(run.output)
+    assert resumed.validation.best == {"score": LOSS, "value": first[LOSS], "epoch": 0}
+    assert resumed.validation.epoch == 0
+    measured = resumed.validation.run(resumed.engine, 1, lambda: False)
+    assert measured[LOSS] == second[LOSS]
+    info = json.loads((run.output / "run_info.json").read_text())
+    assert [(start["update"], start["engine"]) for start in info["starts"]] == [(0, "single")]
+
+
+def test_validation_data_that_cannot_be_used(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad file is skipped and counted; a folder of bad files is an error."""
+    validation, engine = run.runner.validation, run.runner.engine
+    (data,) = validation.datasets
+    read = type(data).sample
+    bad = {1}
+
+    def sample(self: Any, index: int, generator: torch.Generator) -> Any:
+        if index in bad:
+            raise VideoError(self.key(index), "is empty")
+        return read(self, index, generator)
+
+    monkeypatch.setattr(type(data), "sample", sample)
+    scores = validation._loss(engine, lambda: False)
+    assert scores["valid_skipped"] == 1
+    assert scores[LOSS] != valid_records(run.output)[-1][LOSS]
+    bad |= {0, 2}
+    with pytest.raises(TrainingError, match="valid_anno_dir"):
+        validation._loss(engine, lambda: False)
+    bad.clear()
+    with pytest.raises(StopTraining):
+        validation._loss(engine, lambda: True)
+
+
+class _Scores(Validation):
+    """Scores without a model."""
+
+    def __init__(self, score: str):
+        self.score, self.best, self.epoch = score, None, -1
+
+
+@pytest.mark.parametrize(
+    ("score", "values", "best"),
+    [
+        (LOSS, [2.0, 1.0, 1.5, 1.0], [True, True, False, False]),
+        ("mIoU", [2.0, 1.0, 3.0, 3.0], [True, False, True, False]),
+    ],
+)
+def test_lower_losses_and_higher_scores_are_better(score: str, values: list[float], best: list[bool]) -> None:
+    validation = _Scores(score)
+    found = []
+    for epoch, value in enumerate(values):
+        found.append(validation.is_best({score: value}, epoch))
+        state = validation.state_dict()
+        validation = _Scores(score)
+        validation.load_state_dict(state)
+    assert found == best
+    other = _Scores("another")
+    other.load_state_dict(state)
+    assert other.best is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["run.valid_splits=[test]"], r"run.valid_splits=\['test'\]: choose \[val\]"),
+        (["run.best_score=R@1 IoU=0.5", "run.valid_splits=[val]"], "this run measures valid_loss;"),
+        (["run.best_score=valid_loss"], "this run measures nothing"),
+        (["run.valid_benchmark.name=charades_sta"], "run.valid_benchmark.anno_path is empty"),
+        (["run.loggers=[mlflow]"], "choose from tensorboard and wandb"),
+    ],
+)
+def test_settings_that_measure_nothing(tmp_path: Path, entry: Any, options: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(tmp_path, {"tv": entry}, *options)
+
+
+def test_a_split_without_data(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"datasets\.NAME\.build_info\.valid_anno_dir"):
+        training_config(tmp_path, {"tv": make_videos(tmp_path / "videos")}, "run.valid_splits=[val]")

@@ -1,0 +1,197 @@
+"""What is measured after each epoch: the loss on validation data, a benchmark on a subset, and which epoch was best.
+
+The loss is the training loss without dropout, augmentation and random frames; every sample counts once, whatever the
+number of processes. Every process makes equally many steps, because some engines exchange weights in each; what fills
+up the last ones does not count.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader
+
+from timechat import distributed
+from timechat.batch import FrameBatch, VideoBatch
+from timechat.datasets import RankBatches, StreamDataset
+from timechat.datasets.collate import Fetched
+from timechat.datasets.instruction import InstructionDataset
+from timechat.datasets.sampler import EpochStream
+from timechat.errors import ConfigError, TrainingError
+from timechat.evaluation.benchmarks import get_benchmark
+from timechat.evaluation.request import Evaluation
+from timechat.evaluation.run import evaluate
+from timechat.evaluation.scores import ordered_scores
+from timechat.runners.engines import Engine
+from timechat.runners.signals import StopTraining, ignore_stop_signals
+from timechat.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+LOSS = "valid_loss"
+FOLDER = "validation"
+
+
+class Validation:
+    """Scores after each epoch, and the best of them.
+
+    Args:
+        cfg: the whole config.
+        task: says what the loss of a sample is, and reads the validation data.
+
+    Attributes:
+        epoch: the last one that was measured, -1 for none; like the best score it is kept in checkpoints.
+
+    Raises:
+        ConfigError, AnnotationError: scores that cannot be measured.
+    """
+
+    def __init__(self, cfg: DictConfig, task: Task):
+        self.cfg, self.task = cfg, task
+        self.datasets = task.build_validation_datasets(cfg) if cfg.run.valid_splits else []
+        self.score = _chosen_score(cfg.run)
+        self.epoch = -1
+        self.best: dict[str, Any] | None = None  # score, value, epoch
+
+    def __bool__(self) -> bool:
+        """Whether anything is measured."""
+        return self.score is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"epoch": self.epoch, "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on; a best value of another score does not count."""
+        self.epoch, best = state["epoch"], state["best"]
+        self.best = best if best and best["score"] == self.score else None
+
+    def run(self, engine: Engine, epoch: int, stopping: Callable[[], bool]) -> dict[str, float]:
+        """Measure the model after an epoch; collective.
+
+        Args:
+            engine: with the model; it is left in evaluation mode.
+            epoch: its number, from 0.
+            stopping: whether this process was asked to stop.
+
+        Returns:
+            The scores, alike on every process: `valid_loss`, `valid_skipped`, those of the benchmark in percent, and
+            `seconds`.
+
+        Raises:
+            StopTraining: a process was asked to stop. TrainingError: validation data that cannot be read.
+        """
+        started = time.perf_counter()
+        engine.model.eval()
+        scores: dict[str, float] = {}
+        if self.datasets:
+            scores |= self._loss(engine, stopping)
+        if self.cfg.run.valid_benchmark.name:
+            scores |= self._benchmark(engine, epoch)
+        return scores | {"seconds": round(time.perf_counter() - started, 3)}
+
+    def is_best(self, scores: dict[str, float], epoch: int) -> bool:
+        """Take note of an epoch's scores; whether it is better than all before.
+
+        Raises:
+            TrainingError: the benchmark has no such score.
+        """
+        if self.score not in scores:
+            raise TrainingError(f"run.best_score={self.score}: not measured; there are {', '.join(scores)}")
+        value, self.epoch = scores[self.score], epoch
+        sign = -1 if self.score == LOSS else 1
+        if self.best and sign * value <= sign * self.best["value"]:
+            return False
+        self.best = {"score": self.score, "value": value, "epoch": epoch}
+        return True
+
+    @torch.no_grad()
+    def _loss(self, engine: Engine, stopping: Callable[[], bool]) -> dict[str, float]:
+        run, length = self.cfg.run, sum(map(len, self.datasets))
+        sums = torch.zeros(3, dtype=torch.float64)  # losses, samples, skipped ones
+        for first, (batch, usable) in self._batches(length):
+            counts = [float(len(usable) - len(batch)), float(stopping())]
+            missing, stop = distributed.all_reduce_sum(counts, engine.device)
+            if stop:
+                raise StopTraining("stopped by SIGTERM or SIGUSR1")
+            if missing:
+                raise TrainingError(
+                    "too many validation samples next to each other cannot be used; repair the files that "
+                    "datasets.*.build_info.valid_anno_dir names"
+                )
+            losses = self.task.sample_losses(engine.model, batch.to(engine.device)).double().cpu()
+            for i, (loss, ok) in enumerate(zip(losses, usable, strict=True)):
+                if first + i < length:
+                    sums += torch.tensor([loss * ok, ok, not ok])
+        loss, count, skipped = distributed.all_reduce_sum(sums.tolist(), engine.device)
+        if not count:
+            raise TrainingError(f"run.valid_splits={list(run.valid_splits)}: none of the {length} samples can be used")
+        return {LOSS: loss / count, "valid_skipped": int(skipped)}
+
+    def _batches(self, length: int) -> Any:
+        """This process's batches, each with the position of its first sample and with which ones are what they are."""
+        rank, world, size = distributed.rank(), distributed.world_size(), self.cfg.run.batch_size_eval
+        loader = DataLoader(
+            StreamDataset(self.datasets, in_order(self.datasets), self.cfg.run.seed, epoch=0),
+            batch_sampler=RankBatches(length, rank, world, size),
+            num_workers=self.cfg.run.num_workers,
+            collate_fn=partial(_with_usable, self.task.collate),
+            worker_init_fn=ignore_stop_signals,
+            generator=torch.Generator(),
+        )
+        return (((number * world + rank) * size, batch) for number, batch in enumerate(loader))
+
+    def _benchmark(self, engine: Engine, epoch: int) -> dict[str, float]:
+        asked = self.cfg.run.valid_benchmark
+        request = Evaluation(
+            benchmark=asked.name,
+            anno_path=asked.anno_path,
+            videos_dir=asked.videos_dir,
+            output_dir=str(Path(self.cfg.run.output_dir) / FOLDER / f"epoch_{epoch}"),
+            prompt_file=asked.prompt_file or None,
+            max_new_tokens=asked.max_new_tokens,
+            limit=asked.limit,
+            literature=False,
+            overwrite=True,
+        )
+        record = evaluate(self.cfg, request, engine.device, engine.unwrap())
+        return distributed.on_main_process(lambda: ordered_scores(record))
+
+
+def in_order(datasets: Sequence[InstructionDataset]) -> EpochStream:
+    """Every sample of every dataset once, in order."""
+    sizes = [len(dataset) for dataset in datasets]
+    numbers = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    return EpochStream(numbers, np.concatenate([np.arange(size, dtype=np.int64) for size in sizes]))
+
+
+def _with_usable(
+    collate: Callable[[Sequence[Fetched]], VideoBatch | FrameBatch], fetched: Sequence[Fetched]
+) -> tuple[VideoBatch | FrameBatch, list[bool]]:
+    """A batch, and for each of its samples whether it is itself and not the replacement of a bad one."""
+    for record in (record for f in fetched for record in f.skipped[:1]):
+        logger.error("validation: skipped %s: %s", record["sample"], record["error"])
+    return collate(fetched), [not f.skipped for f in fetched]
+
+
+def _chosen_score(run: DictConfig) -> str | None:
+    """What decides which epoch is the best; None: nothing is measured. Raises ConfigError."""
+    known = [LOSS] if run.valid_splits else []
+    if run.valid_benchmark.name:
+        known += get_benchmark(run.valid_benchmark.name).main_scores
+    if run.best_score is None:
+        return known[0] if known else None
+    if run.best_score not in known:
+        raise ConfigError(
+            f"run.best_score={run.best_score}: this run measures {', '.join(known) or 'nothing'}; "
+            "see run.valid_splits and run.valid_benchmark"
+        )
+    return run.best_score
