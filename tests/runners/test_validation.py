@@ -10,7 +10,6 @@ import pytest
 import torch
 from helpers.tiny import write_json
 from helpers.training import (
-    NO_DROPOUT,
     STEADY,
     Run,
     build,
