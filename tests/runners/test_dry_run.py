@@ -92,9 +92,13 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     cfg = training_config(tmp_path, {"tv": there, "gone": gone, "bad": bad})
     (tmp_path / "videos" / "gone.json").unlink()
     cfg.datasets.bad.build_info.videos_dir = str(tmp_path / "elsewhere")
+    cfg.run.valid_splits, cfg.datasets.tv.build_info.valid_anno_dir = ["val"], "val.json"
+    cfg.run.valid_benchmark.anno_path = "charades.txt"
     report = dry_run(cfg)
     assert f"missing: datasets.gone.build_info.anno_dir={tmp_path / 'videos' / 'gone.json'}" in report
     assert f"missing: datasets.bad.build_info.videos_dir={tmp_path / 'elsewhere'}" in report
+    assert "missing: datasets.tv.build_info.valid_anno_dir=val.json" in report
+    assert "missing: run.valid_benchmark.anno_path=charades.txt" in report
     assert "one pass over the datasets, whose files are missing" in report
     assert "read tv[" in report
 

@@ -120,7 +120,8 @@ def test_each_update_has_the_rate_of_the_plan(base: Path, videos: Path) -> None:
 
 def test_files_of_a_run(full: Run) -> None:
     names = {path.name for path in full.output.iterdir()}
-    assert names == {"checkpoint_0.pth", "checkpoint_1.pth", "checkpoints", "log.jsonl", "tensorboard", "config.yaml"}
+    checkpoints = {"checkpoint_0.pth", "checkpoint_1.pth", "checkpoints"}
+    assert names == checkpoints | {"log.jsonl", "run_info.json", "tensorboard", "config.yaml"}
     events = [(record["event"], record["epoch"]) for record in full.log]
     assert events == [("start", 0), *[("train", 0)] * 3, ("checkpoint", 0), *[("train", 1)] * 3, ("checkpoint", 1)]
     assert full.log[0]["config"] == OmegaConf.to_container(full.runner.cfg)

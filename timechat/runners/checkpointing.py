@@ -119,17 +119,20 @@ class Checkpoints:
             shutil.rmtree(self._unfinished(update), ignore_errors=True)
             raise _not_written(self.folder_of(update), error) from error
 
+    def epoch_file(self, epoch: int) -> Path:
+        """Where the checkpoint after an epoch lies."""
+        return self.output_dir / f"checkpoint_{epoch}.pth"
+
     def name_epoch(self, epoch: int, update: int) -> Path:
         """Give the checkpoint after an epoch, whose last update is `update`, its lasting name. Raises TrainingError."""
-        return self._name(self.folder_of(update) / FILE, f"checkpoint_{epoch}.pth")
+        return self._name(self.folder_of(update) / FILE, self.epoch_file(epoch))
 
     def name_best(self, epoch: int) -> Path:
         """Give the checkpoint after an epoch the name checkpoint_best.pth as well. Raises TrainingError."""
-        return self._name(self.output_dir / f"checkpoint_{epoch}.pth", BEST_FILE)
+        return self._name(self.epoch_file(epoch), self.output_dir / BEST_FILE)
 
-    def _name(self, source: Path, name: str) -> Path:
-        path = self.output_dir / name
-        temporary = path.with_name(f".{name}.tmp")
+    def _name(self, source: Path, path: Path) -> Path:
+        temporary = path.with_name(f".{path.name}.tmp")
         temporary.unlink(missing_ok=True)
         try:
             try:

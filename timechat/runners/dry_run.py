@@ -55,7 +55,7 @@ def dry_run(cfg: DictConfig) -> str:
         "Parameters": [*_parameters(model), "", *_weight_files(cfg.model)],
         "Tokens of a sample": list(_tokens(cfg, model)),
         f"Schedule on {processes} processes": list(_schedule(cfg, plan, processes)),
-        "Data": [*missing.values(), *_data(cfg, task, datasets, plan)],
+        "Data": [*missing.values(), *_missing_validation(cfg), *_data(cfg, task, datasets, plan)],
         # The last one, because it puts fake tensors into the model.
         "Memory on each GPU, GiB (an estimate)": list(_memory(cfg, model, plan, processes)),
     }
@@ -70,6 +70,16 @@ def _missing_files(cfg: DictConfig) -> Iterator[tuple[str, str]]:
             yield name, f"missing: {where}.anno_dir={info.anno_dir}"
         elif info.anno_dir and not Path(info.videos_dir).is_dir():
             yield name, f"missing: {where}.videos_dir={info.videos_dir}"
+
+
+def _missing_validation(cfg: DictConfig) -> Iterator[str]:
+    asked = {"run.valid_benchmark.anno_path": cfg.run.valid_benchmark.anno_path}
+    if cfg.run.valid_splits:
+        key = "build_info.valid_anno_dir"
+        asked |= {f"datasets.{name}.{key}": entry.build_info.valid_anno_dir for name, entry in cfg.datasets.items()}
+    for key, path in asked.items():
+        if path and not Path(path).exists():
+            yield f"missing: {key}={path}"
 
 
 def _parameters(model: nn.Module) -> Iterator[str]:

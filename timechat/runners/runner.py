@@ -124,8 +124,8 @@ class Runner:
         self._write_start(first)
         try:
             with self.signals:
-                if first and not self.updates % plan.updates_per_epoch:
-                    self.validate(first - 1)  # where the run was stopped before or while it did
+                if not self.updates % plan.updates_per_epoch:
+                    self.validate(first - 1)  # stopped before it was done with that
                 for epoch in range(first, plan.max_epoch):
                     self.train_epoch(epoch)
                     self.save()
@@ -149,6 +149,9 @@ class Runner:
         that goes on measures again.
         """
         if not self.validation or self.validation.epoch >= epoch:
+            return
+        # A run that began with another one's checkpoint has none of that epoch.
+        if not distributed.on_main_process(lambda: self.checkpoints.epoch_file(epoch).exists()):
             return
         scores = self.validation.run(self.engine, epoch, lambda: self.signals.received)
         best = self.validation.is_best(scores, epoch)
