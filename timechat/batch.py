@@ -56,6 +56,7 @@ class VideoBatch(TensorRecord):
         attention_mask: bool [B, S], False on padding.
         keys: where each sample came from, for logs.
         skipped: samples that were replaced on the way to this batch, as JSON-ready records.
+        stand_in: nothing of the epoch is left for this process, but for others; what it learns here counts for nothing.
     """
 
     frames: torch.Tensor
@@ -66,10 +67,16 @@ class VideoBatch(TensorRecord):
     attention_mask: torch.Tensor
     keys: list[str] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    stand_in: bool = False
 
     def __len__(self) -> int:
         """Number of videos."""
         return len(self.frame_counts)
+
+    @property
+    def num_counted(self) -> int:
+        """Number of videos that are learned from."""
+        return 0 if self.stand_in else len(self)
 
     @property
     def num_supervised(self) -> int:
@@ -90,7 +97,7 @@ class FrameBatch(TensorRecord):
         frames: uint8 [F, 3, H, W], the frames of all videos one after the other.
         frame_counts: frames of each video.
         words: float [F, W], 1 where a word describes a frame.
-        keys, skipped: as in VideoBatch.
+        keys, skipped, stand_in: as in VideoBatch.
     """
 
     frames: torch.Tensor
@@ -98,10 +105,16 @@ class FrameBatch(TensorRecord):
     words: torch.Tensor
     keys: list[str] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    stand_in: bool = False
 
     def __len__(self) -> int:
         """Number of videos."""
         return len(self.frame_counts)
+
+    @property
+    def num_counted(self) -> int:
+        """Number of videos that are learned from."""
+        return 0 if self.stand_in else len(self)
 
     @property
     def num_tokens(self) -> int:

@@ -140,13 +140,19 @@ def test_the_union_of_an_update_does_not_depend_on_the_world_size(world_size, ba
 
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 5))
-def test_ranks_are_even_and_wrap_round(length, world_size, batch_size):
+def test_every_position_is_taken_once_and_ranks_stay_in_step(length, world_size, batch_size):
+    """A rank for which nothing is left takes a stand-in: the first of what the others take then, plus the length."""
     ranks = [list(positions_of_rank(length, rank, world_size, batch_size)) for rank in range(world_size)]
     assert len({len(rank) for rank in ranks}) == 1
-    assert all(len(micro_batch) == batch_size for rank in ranks for micro_batch in rank)
-    taken = [position for step in zip(*ranks, strict=True) for micro_batch in step for position in micro_batch]
-    assert taken == [number % length for number in range(len(taken))]
-    assert length <= len(taken) < length + world_size * batch_size
+    taken = []
+    for step in zip(*ranks, strict=True):
+        assert all(1 <= len(micro_batch) <= batch_size for micro_batch in step)
+        for micro_batch in step:
+            if micro_batch[0] >= length:
+                assert micro_batch == [step[0][0] + length]
+            else:
+                taken += micro_batch
+    assert taken == list(range(length))
 
 
 def test_rank_batches_begin_where_a_run_stopped():

@@ -340,14 +340,21 @@ def test_images_and_videos_train_together(base: Path, videos: Path) -> None:
     assert all(map(math.isfinite, Run(runner, base / "mixed").losses))
 
 
-def test_one_pass_reads_every_sample_and_fills_the_last_update(base: Path, videos: Path) -> None:
-    """Five samples in updates of 4: the second one begins the pass anew, so that it is whole as well."""
+def test_one_pass_draws_every_sample_once(base: Path, videos: Path) -> None:
+    """Five samples in updates of 4: the second update has one, and its loss is the mean over that one."""
     datasets = {"tv": video_entry(videos, ["a.mp4", "b.mp4", "c.mp4"]), "pictures": image_entry(base / "images")}
-    runner = build(base / "pass", datasets, "run.accum_grad_iters=2", "run.batch_size_train=2")
+    options = ("run.accum_grad_iters=2", "run.batch_size_train=2", "run.init_lr=0.0", "run.min_lr=0.0", *NO_DROPOUT)
+    runner = build(base / "pass", datasets, *options)
     groups = [[key for batch in group for key in batch.keys] for group in runner._updates(0)]
-    assert [len(group) for group in groups] == [4, 4]
-    assert len({*groups[0], groups[1][0]}) == 5
-    assert groups[1][1:] == groups[0][:3]
+    assert [len(group) for group in groups] == [4, 1]
+    assert len({*groups[0], *groups[1]}) == 5
+    runner.train()
+    alone = build(base / "alone", datasets, *options, "run.accum_grad_iters=1", "run.batch_size_train=1")
+    (batch,) = list(alone._updates(0))[4]
+    assert batch.keys == groups[1]
+    alone.engine.model.train()
+    expected = alone.task.train_step(alone.engine.model, batch).item()
+    assert Run(runner, base / "pass").losses[1] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +415,9 @@ def test_an_error_that_no_replacement_mends_reads_the_same_from_a_worker(
 def test_what_is_counted(base: Path, videos: Path) -> None:
     """Videos, and positions of the decoder without padding; both begin anew with each report."""
     datasets = {"tv": video_entry(videos, ["b.mp4", "c.mp4"], **PLAIN)}
-    runner = build(base / "counted", datasets, "run.batch_size_train=2", "run.accum_grad_iters=2")
+    runner = build(
+        base / "counted", datasets, "run.batch_size_train=2", "run.accum_grad_iters=2", "run.iters_per_epoch=2"
+    )
     (batches,) = [list(group) for group in runner._updates(0)]
     runner.meter.reset()
     runner.update(batches, 0.0, 0)

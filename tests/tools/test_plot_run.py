@@ -23,14 +23,19 @@ def train(epoch: int, update: int, loss: float) -> dict:
 
 
 def test_draws_a_picture(tmp_path: Path) -> None:
-    run = write_log(tmp_path, [{"event": "start", "epoch": 0}, train(0, 1, 2.0), train(0, 2, 1.0)])
+    run = write_log(tmp_path, [{"event": "start", "epoch": 0, "update": 0}, train(0, 1, 2.0), train(0, 2, 1.0)])
     with Image.open(plot_run(run)) as picture:
         assert picture.width > 800
         assert len(set(picture.convert("RGB").resize((64, 16)).getdata())) > 10
 
 
-def test_a_resumed_epoch_replaces_the_records_of_its_first_attempt(tmp_path: Path) -> None:
-    records = [{"event": "start", "epoch": 0}, train(0, 1, 2.0), train(1, 2, 1.5), {"event": "start", "epoch": 1}]
+def test_a_resumed_run_replaces_the_records_of_its_first_attempt(tmp_path: Path) -> None:
+    records = [
+        {"event": "start", "epoch": 0, "update": 0},
+        train(0, 1, 2.0),
+        train(1, 2, 1.5),
+        {"event": "start", "epoch": 1, "update": 1},
+    ]
     run = write_log(tmp_path, [*records, train(1, 2, 1.0), {"event": "checkpoint", "epoch": 1, "path": "x"}])
     assert [record["loss"] for record in read_training_records(run)] == [2.0, 1.0]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from helpers.tiny import TINY
@@ -20,10 +22,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The stages that were trained, by the name of their folder; a training writes its checkpoint and no more."""
     names: list[str] = []
 
-    def train(config: str, options: Sequence[str], folder: Path, nproc: int) -> None:
-        names.append(folder.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "checkpoint_0.pth").write_text("weights")
+    def train(config: str, options: Sequence[str], checkpoint: Path, nproc: int) -> None:
+        names.append(checkpoint.parent.name)
+        checkpoint.write_text("weights")
 
     monkeypatch.setattr(stages, "_train", train)
     return names
@@ -106,17 +107,26 @@ def test_a_stage_without_its_checkpoint_is_not_finished(tmp_path: Path, trained:
     assert trained == ["b"]
 
 
-def test_an_unfinished_training_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """train.py refuses a folder that holds checkpoints of an earlier run."""
-    commands = []
+def _is_ended(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, finished: bool) -> list[list[str]]:
+    """train.py ends with status 0, with or without its last checkpoint; returns the commands."""
+    commands: list[list[str]] = []
 
-    class Finished:
-        returncode = 0
+    def run(command: list[str], check: bool) -> Any:
+        commands.append(command)
+        if finished:
+            checkpoint.write_text("weights")
+        return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(stages.subprocess, "run", lambda command, check: commands.append(command) or Finished())
-    left = tmp_path / "out/a/checkpoint_0.pth"
+    monkeypatch.setattr(stages.subprocess, "run", run)
+    return commands
+
+
+def test_a_training_of_other_settings_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """train.py refuses a folder that holds checkpoints of another run."""
+    left = tmp_path / "out/a/checkpoint_7.pth"
     left.parent.mkdir(parents=True)
     left.write_text("of another run")
+    commands = _is_ended(monkeypatch, left.with_name("checkpoint_0.pth"), finished=True)
     train_stages(chain(tmp_path)[:1], tmp_path / "out", nproc=2)
     assert not left.exists()
     (command,) = commands
@@ -124,10 +134,28 @@ def test_an_unfinished_training_begins_anew(tmp_path: Path, monkeypatch: pytest.
     assert command[-1] == f"run.output_dir={tmp_path}/out/a"
 
 
+def test_an_interrupted_training_goes_on_unless_its_settings_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that was asked to stop ends with status 0 as well."""
+    configs, newest = chain(tmp_path)[:1], tmp_path / "out/a/checkpoints/update_00000003"
+    last = tmp_path / "out/a/checkpoint_0.pth"
+    _is_ended(monkeypatch, last, finished=False)
+    with pytest.raises(TrainingError, match=r"a\.yaml: its training is not finished; start the command again"):
+        train_stages(configs, tmp_path / "out")
+    newest.mkdir(parents=True)
+    _is_ended(monkeypatch, last, finished=True)
+    train_stages(configs, tmp_path / "out")
+    assert newest.is_dir()
+    last.unlink()
+    train_stages(configs, tmp_path / "out", options=["run.seed=8"])
+    assert not newest.exists()
+
+
 def test_checkpoints_of_other_folders_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also no checkpoint, where the folder of the runs is the working directory, below which every path lies."""
     given: list[list[str]] = []
-    monkeypatch.setattr(stages, "_train", lambda config, options, folder, nproc: given.append(list(options)))
+    monkeypatch.setattr(stages, "_train", lambda config, options, checkpoint, nproc: given.append(list(options)))
     path = tmp_path / "x.yaml"
     path.write_text("model: {ckpt: ckpt/x.pth}\nrun: {output_dir: runs/q/a}\n")
     train_stages([str(path)], tmp_path / "out", options=["run.seed=3"])

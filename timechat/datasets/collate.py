@@ -22,10 +22,14 @@ MAX_REPLACEMENTS = 10  # positions tried after an unreadable one before the run 
 
 @dataclass
 class Fetched:
-    """What one position gave: a sample (None when nothing near it can be read), and what was skipped on the way."""
+    """What one position gave: a sample (None when nothing near it can be read), and what was skipped on the way.
+
+    A stand-in is a sample of another process, read so that this one has something to compute while the others do.
+    """
 
     sample: Sample | FrameWordsSample | None
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    stand_in: bool = False
 
 
 class StreamDataset(torch.utils.data.Dataset):
@@ -58,7 +62,12 @@ class StreamDataset(torch.utils.data.Dataset):
         return len(self.stream)
 
     def __getitem__(self, position: int) -> Fetched:
-        """Read the sample at a position. Errors other than SampleError pass through: the config is wrong then."""
+        """Read the sample at a position; one beyond the epoch wraps round and is a stand-in.
+
+        Errors other than SampleError pass through: the config is wrong then.
+        """
+        if position >= len(self):
+            return Fetched(self[position % len(self)].sample, stand_in=True)
         skipped: list[dict[str, Any]] = []
         for tried in range(position, position + 1 + min(MAX_REPLACEMENTS, len(self) - 1)):
             ref = self.stream[tried % len(self)]
@@ -89,6 +98,7 @@ def collate_frames(fetched: Sequence[Fetched]) -> FrameBatch:
         words=torch.cat([sample.words for sample in samples]) if samples else torch.empty(0, 0),
         keys=[sample.key for sample in samples],
         skipped=[record for f in fetched for record in f.skipped],
+        stand_in=any(f.stand_in for f in fetched),
     )
 
 
@@ -106,4 +116,5 @@ def collate(fetched: Sequence[Fetched]) -> VideoBatch:
         attention_mask=attention_mask,
         keys=[sample.key for sample in samples],
         skipped=[record for f in fetched for record in f.skipped],
+        stand_in=any(f.stand_in for f in fetched),
     )

@@ -157,7 +157,9 @@ class RankPositions(Sequence):
         if not 0 <= number < len(self):
             raise IndexError(f"micro-batch {number} of {len(self)}")
         first = number * self._stride + self._offset
-        return [position % self._length for position in range(first, first + self._batch_size)]
+        whole = range(first, min(first + self._batch_size, self._length))
+        # A stand-in is the sample that the first rank takes in this micro-batch: of the same update, and never missing.
+        return list(whole) or [self._length + number * self._stride]
 
 
 def positions_of_rank(length: int, rank: int, world_size: int, batch_size: int) -> RankPositions:
@@ -165,8 +167,9 @@ def positions_of_rank(length: int, rank: int, world_size: int, batch_size: int) 
 
     Micro-batch m of rank r takes the positions from (m * world_size + r) * batch_size on. All ranks together take, for
     update u, the positions [u * G, (u + 1) * G) with the global batch G, so that equal G gives equal updates for any
-    number of ranks. Every rank has equally many micro-batches, all of them whole: when `length` is no multiple of
-    world_size * batch_size, the last positions wrap round to the beginning of the epoch.
+    number of ranks. Every position is taken once. When `length` is no multiple of world_size * batch_size, the last
+    micro-batch is shorter; a rank for which nothing is left gets one position of it plus `length`, a stand-in: it keeps
+    the ranks in step, and counts for nothing.
 
     Args:
         length: positions of the epoch.
@@ -175,7 +178,7 @@ def positions_of_rank(length: int, rank: int, world_size: int, batch_size: int) 
         batch_size: samples of a micro-batch of one process.
 
     Returns:
-        A sequence of lists of batch_size positions, in step order.
+        A sequence of lists of up to batch_size positions, in step order; equally many for each rank.
 
     Raises:
         ConfigError: a number below 1, or a rank outside of the world.

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from timechat.errors import CheckpointError, TrainingError
+from timechat.errors import CheckpointError, ConfigError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,19 @@ class Checkpoints:
         """The names of the epochs' files, in order."""
         names = (path.name for path in self.output_dir.glob("checkpoint_[0-9]*.pth"))
         return sorted(names, key=lambda name: (len(name), name))
+
+    def must_not_be_beyond(self, update: int) -> None:
+        """A run that goes on after an update must not have later checkpoints beside it: they are of another course.
+
+        Raises:
+            ConfigError: there are some.
+        """
+        later = [self.folder_of(number).name for number in self.numbers() if number > update]
+        if later:
+            raise ConfigError(
+                f"run.output_dir={self.output_dir} holds {later[-1]}, later than the checkpoint to resume from (after "
+                f"update {update}): go on from it with run.resume=auto, or give another folder"
+            )
 
     def newest(self) -> Path | None:
         """The folder of the newest whole checkpoint; a damaged one is named and set aside. None: there is none yet.

@@ -7,12 +7,15 @@ updates and the learning rate of each update stay the same.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
 from timechat.errors import ConfigError
 from timechat.runners.schedules import LRSchedule, build_lr_schedule
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class TrainingPlan:
         global_batch: samples of one update, over all processes.
         iters_per_update: steps of the config's unit in one update.
         draws: positions of an epoch's sample stream; None for one pass over everything.
+        samples: how many positions that are; the last update of a pass has what is left.
         schedule: learning rate by step of the config's unit.
     """
 
@@ -37,6 +41,7 @@ class TrainingPlan:
     global_batch: int
     iters_per_update: int
     draws: int | None
+    samples: int
     schedule: LRSchedule
 
     def learning_rate(self, epoch: int, update: int) -> float:
@@ -44,27 +49,30 @@ class TrainingPlan:
         done = epoch * self.updates_per_epoch + update + 1
         return self.schedule(done * self.iters_per_update - 1)
 
+    def samples_of(self, update: int) -> int:
+        """How many samples an update of an epoch, from 0, has over all processes."""
+        return min(self.global_batch, self.samples - update * self.global_batch)
 
-def make_plan(run: DictConfig, world_size: int, num_samples: int) -> TrainingPlan:
+
+def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: int | None = None) -> TrainingPlan:
     """Plan a run.
 
     Args:
         run: the config's `run` section.
         world_size: processes there are.
         num_samples: of all datasets together, the length of one pass.
+        global_batch: of the run that this one goes on with, which is kept; None: as the config says.
 
     Raises:
         ConfigError: numbers that do not divide, naming those that would.
     """
     reference = run.reference_world_size or world_size
-    micro_batches = run.accum_grad_iters * reference
-    if micro_batches % world_size:
-        fitting = ", ".join(str(n) for n in range(1, micro_batches + 1) if micro_batches % n == 0)
-        raise ConfigError(
-            f"{world_size} processes cannot share the {micro_batches} micro-batches of an update (run.accum_grad_iters="
-            f"{run.accum_grad_iters} x run.reference_world_size={reference}); start {fitting} processes"
-        )
-    global_batch = micro_batches * run.batch_size_train
+    meant = run.accum_grad_iters * reference * run.batch_size_train
+    if global_batch not in (None, meant):
+        logger.info("the global batch of %d samples is kept; the config alone would give %d", global_batch, meant)
+    global_batch = global_batch or meant
+    if global_batch % (run.batch_size_train * world_size):
+        raise ConfigError(_cannot_share(run, world_size, reference, global_batch))
     if run.iters_per_epoch is None:
         updates = -(-num_samples // global_batch)
     elif run.iters_per_epoch % run.accum_grad_iters:
@@ -87,10 +95,27 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int) -> TrainingPla
     return TrainingPlan(
         max_epoch=run.max_epoch,
         updates_per_epoch=updates,
-        accumulation=micro_batches // world_size,
+        accumulation=global_batch // (run.batch_size_train * world_size),
         micro_batch=run.batch_size_train,
         global_batch=global_batch,
         iters_per_update=run.accum_grad_iters,
         draws=None if run.iters_per_epoch is None else updates * global_batch,
+        samples=num_samples if run.iters_per_epoch is None else updates * global_batch,
         schedule=schedule,
     )
+
+
+def _cannot_share(run: DictConfig, world_size: int, reference: int, global_batch: int) -> str:
+    """What is wrong, and which numbers of processes fit."""
+    if global_batch != run.accum_grad_iters * reference * run.batch_size_train:
+        batches = f"the checkpoint's {global_batch} samples of an update in micro-batches of {run.batch_size_train}"
+    else:
+        batches = (
+            f"the {global_batch // run.batch_size_train} micro-batches of an update (run.accum_grad_iters="
+            f"{run.accum_grad_iters} x run.reference_world_size={reference})"
+        )
+    whole, rest = divmod(global_batch, run.batch_size_train)
+    if rest:
+        return f"{world_size} processes cannot share {batches}; set a run.batch_size_train that divides them"
+    fitting = ", ".join(str(n) for n in range(1, whole + 1) if whole % n == 0)
+    return f"{world_size} processes cannot share {batches}; start {fitting} processes"

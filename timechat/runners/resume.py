@@ -11,9 +11,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from timechat import distributed
-from timechat.errors import ConfigError
+from timechat.errors import CheckpointError, ConfigError
 from timechat.models.weight_files import read_file
 from timechat.runners.checkpointing import FILE, Checkpoints, verify
+from timechat.runners.plan import TrainingPlan
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,40 @@ class ResumePoint:
         """The position and the counters of the run that wrote it; the published code's files have none."""
         return self.content.get("progress")
 
+    @property
+    def global_batch(self) -> int | None:
+        """Samples of an update; None if the file does not tell."""
+        return self.progress["global_batch"] if self.progress else None
+
+    def updates_done(self, plan: TrainingPlan, sizes: list[int]) -> int:
+        """Finished updates of the run that the checkpoint is of, over all epochs.
+
+        Args:
+            plan: of the run that goes on.
+            sizes: samples of its datasets.
+
+        Raises:
+            CheckpointError: the file does not tell. ConfigError: its position is none of this run's.
+        """
+        if not self.progress:
+            if not isinstance(self.content.get("epoch"), int):
+                raise CheckpointError(
+                    f"{self.source}: has no epoch; to start from its weights alone, name it in model.ckpt"
+                )
+            return (self.content["epoch"] + 1) * plan.updates_per_epoch
+        epoch, update = self.progress["epoch"], self.progress["update"]
+        if update and self.progress["sizes"] != sizes:
+            raise ConfigError(
+                f"{self.source}: stopped within an epoch of datasets with {self.progress['sizes']} samples, which have "
+                f"{sizes} now: restore the annotation files, or go on from the checkpoint of a whole epoch"
+            )
+        if update >= plan.updates_per_epoch:
+            raise ConfigError(
+                f"{self.source}: stopped after {update} updates of an epoch, which has {plan.updates_per_epoch} now: "
+                "restore run.iters_per_epoch, or go on from the checkpoint of a whole epoch"
+            )
+        return epoch * plan.updates_per_epoch + update
+
 
 def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint | None:
     """What `run.resume` and `run.resume_ckpt_path` say; None: begin anew. Collective.
@@ -54,9 +89,9 @@ def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint 
     """
     run = cfg.run
     if run.resume_ckpt_path:
-        return _named(run.resume_ckpt_path, "run.resume_ckpt_path", cfg, checkpoints)
+        return _named(run.resume_ckpt_path, "run.resume_ckpt_path", cfg)
     if run.resume not in ("auto", "never"):
-        return _named(run.resume, "run.resume", cfg, checkpoints)
+        return _named(run.resume, "run.resume", cfg)
     folder = distributed.on_main_process(checkpoints.newest) if run.resume == "auto" else None
     if folder is None:
         _must_be_unused(checkpoints)
@@ -71,7 +106,7 @@ def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint 
     return point
 
 
-def _named(path: str, key: str, cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint:
+def _named(path: str, key: str, cfg: DictConfig) -> ResumePoint:
     """A checkpoint that the config names: a folder or a .pth file."""
     file = Path(path)
     if file.is_dir():

@@ -24,7 +24,7 @@ from timechat import distributed
 from timechat.batch import VideoBatch
 from timechat.datasets import RankBatches, SampleStream, StreamDataset
 from timechat.datasets.instruction import InstructionDataset
-from timechat.errors import CheckpointError, ConfigError, TimeChatError, TrainingError, WorkerError
+from timechat.errors import ConfigError, TimeChatError, TrainingError, WorkerError
 from timechat.models.checkpoints import load_weights
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
@@ -70,13 +70,15 @@ class Runner:
             raise ConfigError("run.evaluate=true: train.py trains; to evaluate, start evaluate.py or eval.sh")
         self.cfg, self.task, self.datasets = cfg, task, datasets
         self.output_dir = Path(cfg.run.output_dir)
-        self.plan = make_plan(cfg.run, distributed.world_size(), sum(map(len, datasets)))
+        self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
+        point = find_resume_point(cfg, self.checkpoints)
+        kept = point.global_batch if point else None
+        self.plan = make_plan(cfg.run, distributed.world_size(), sum(map(len, datasets)), kept)
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
         self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
-        self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
-        point = find_resume_point(cfg, self.checkpoints)
-        self.updates = self._updates_done(point) if point else 0  # finished ones, over all epochs
+        self.updates = point.updates_done(self.plan, self.stream.sizes) if point else 0  # finished, over all epochs
+        self.checkpoints.must_not_be_beyond(self.updates)
         self.saved: int | None = None  # the update after which the newest checkpoint was written
         self.validation = Validation(cfg, task)
         self.log = RunLog(self.output_dir, self.updates, cfg.run.loggers)
@@ -206,14 +208,12 @@ class Runner:
         """The micro-batches of each update of an epoch from the first one wanted on, on this process."""
         run = self.cfg.run
         stream = self.stream.epoch(epoch, self.plan.draws)
-        # Whole updates: the last one of a pass begins the epoch anew, alike on any number of processes.
-        length = self.plan.updates_per_epoch * self.plan.global_batch
         rank, world, start = distributed.rank(), distributed.world_size(), first * self.plan.accumulation
         batches = read_batches(
             StreamDataset(self.datasets, stream, run.seed, epoch, skip=self.skip_list.files),
             run.num_workers,
             run.data_timeout_s,
-            batch_sampler=RankBatches(length, rank, world, self.plan.micro_batch, start),
+            batch_sampler=RankBatches(len(stream), rank, world, self.plan.micro_batch, start),
             collate_fn=self.task.collate,
             worker_init_fn=ignore_stop_signals,
             pin_memory=self.engine.device.type == "cuda",
@@ -232,16 +232,15 @@ class Runner:
             StopTraining, TimeChatError: on all processes or none.
         """
         records = [record for batch in batches for record in batch.skipped]
-        read = sum(map(len, batches))
         seen = {
-            "read": read,
+            "read": sum(batch.num_counted for batch in batches),
             "skipped": len(records),
-            "missing": len(batches) * self.plan.micro_batch - read,
+            "empty": sum(not len(batch) for batch in batches),
             "signals": self.signals.received,
             "failures": failure is not None,
         }
         counts = distributed.all_reduce_sum([float(count) for count in seen.values()], self.engine.device)
-        read, skipped, missing, signals, failures = map(int, counts)
+        read, skipped, empty, signals, failures = map(int, counts)
         if signals:  # what was fetched is fetched again by the run that goes on, and counted there
             raise StopTraining("stopped by SIGTERM or SIGUSR1")
         if failures:
@@ -249,7 +248,8 @@ class Runner:
         if skipped:
             gathered = distributed.gather_objects(records) or []
             self.log.skipped([{"update": self.updates + 1, **record} for part in gathered for record in part])
-        self.guard.update(read + skipped, skipped, missing)
+        missing = self.plan.samples_of(self.updates % self.plan.updates_per_epoch) - read
+        self.guard.update(read + skipped, skipped, missing + empty)
 
     def _fail(self, failure: TimeChatError | None) -> None:
         """Raise, on all processes, what one or several of them met; files that stop workers go on the skip list."""
@@ -269,10 +269,12 @@ class Runner:
             group["lr"] = learning_rate
         self._seed_dropout(number)
         total = torch.zeros((), device=self.engine.device)
+        # Averaged over processes, losses weighted like this make the mean over the samples of the update.
+        share = distributed.world_size() / self.plan.samples_of(number % self.plan.updates_per_epoch)
         for i, batch in enumerate(batches):
             with self.engine.accumulate(last=i + 1 == len(batches)):
-                # Divided by the number of micro-batches, which the published code leaves out.
-                loss = self.task.train_step(self.engine.model, batch.to(self.engine.device)) / len(batches)
+                loss = self.task.train_step(self.engine.model, batch.to(self.engine.device))
+                loss = loss * (batch.num_counted * share)
                 self.engine.backward(loss)
             total += loss.detach()
         if self.engine.all_finite(total):
@@ -301,7 +303,7 @@ class Runner:
     def _measure(self, batches: list[VideoBatch], loss: float) -> None:
         self.meter.loss += loss
         self.meter.updates += 1
-        self.meter.videos += sum(map(len, batches))
+        self.meter.videos += sum(batch.num_counted for batch in batches)
         self.meter.tokens += sum(batch.num_tokens for batch in batches)
         if self.count_flops:
             self.meter.flops += sum(map(self.count_flops, batches))
@@ -357,20 +359,11 @@ class Runner:
                 "update": update,
                 "global_batch": self.plan.global_batch,
                 "world_size": distributed.world_size(),
+                "sizes": self.stream.sizes,
                 "meters": meters,
                 **{name: part.state_dict() for name, part in self.stateful.items()},
             },
         }
-
-    def _updates_done(self, point: ResumePoint) -> int:
-        """Finished updates of the run that a checkpoint is of. Raises CheckpointError."""
-        if point.progress:
-            return point.progress["epoch"] * self.plan.updates_per_epoch + point.progress["update"]
-        if not isinstance(point.content.get("epoch"), int):
-            raise CheckpointError(
-                f"{point.source}: has no epoch; to start from its weights alone, name it in model.ckpt"
-            )
-        return (point.content["epoch"] + 1) * self.plan.updates_per_epoch
 
     def _restore(self, point: ResumePoint) -> None:
         """Go on from a checkpoint, whose weights are loaded."""
@@ -384,11 +377,21 @@ class Runner:
             self.engine.load_state_dict(content)
             self.engine.load(point.path.parent / ENGINE_FOLDER)
             self._keep_settings()
-        if progress:
+        if not progress:
+            logger.warning(
+                "%s: holds no position within an epoch and no counters (published checkpoints do not): training goes "
+                "on with the epoch after its last one, epoch %d", source, content["epoch"] + 1
+            )  # fmt: skip
+        else:
             self.meter.load_state_dicts(progress["meters"])
             for name, part in self.stateful.items():
                 if name in progress:
                     part.load_state_dict(progress[name])
+        if point.path.parent == self.checkpoints.folder_of(self.updates):
+            self.saved = self.updates
+            epoch, update = divmod(self.updates, self.plan.updates_per_epoch)
+            if not update:  # the process may have been killed between the two names
+                distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch - 1, self.updates))
         logger.info("%s: going on after update %d", source, self.updates)
 
     def _keep_settings(self) -> None:

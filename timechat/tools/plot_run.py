@@ -31,7 +31,7 @@ _CURVES = {"loss": "training loss", "lr": "learning rate", "videos_per_s": "vide
 
 
 def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The records of the run's stretches, in order; those of an earlier start that were trained again are left out.
+    """The records of the run's stretches, in order; those of updates that were trained again are left out.
 
     Raises:
         PredictionError: there is no log, or it holds no training record.
@@ -48,7 +48,7 @@ def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
                 f"{path}:{number}: not valid JSON ({error}); was the run killed while writing?"
             ) from error
         if record["event"] == "start":
-            records = [kept for kept in records if kept["epoch"] < record["epoch"]]
+            records = [kept for kept in records if kept["update"] <= record.get("update", 0)]
         elif record["event"] == "train":
             records.append(record)
     if not records:

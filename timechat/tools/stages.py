@@ -3,7 +3,8 @@
     python -m timechat.tools.stages train_configs/quickstart/[1-4]_*.yaml --nproc 2 --output runs/quickstart
 
 Each stage is an ordinary config, which `torchrun train.py --cfg-path` trains as well. A stage that is finished is not
-trained again, unless its config, its options or a stage whose checkpoint it starts from changed.
+trained again, and one that was interrupted goes on from its newest checkpoint, unless its config, its options or a
+stage whose checkpoint it starts from changed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from timechat.evaluation.files import write_text
 
 logger = logging.getLogger(__name__)
 
-FINISHED = "finished.txt"
+STARTED, FINISHED = "started.txt", "finished.txt"
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 _CHAINED = ("ckpt", "ckpt_2")
 
@@ -59,10 +60,13 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
         folder = Path(cfg.run.output_dir)
         fingerprint = _fingerprint(cfg)
         checkpoint = folder / checkpoint_name(cfg)
-        if _finished(folder) == fingerprint and checkpoint.is_file():
+        if _marked(folder / FINISHED) == fingerprint and checkpoint.is_file():
             logger.info("%s is finished", folder)
             continue
-        _train(config, overrides, folder, nproc)
+        if folder.is_dir() and _marked(folder / STARTED) != fingerprint:
+            shutil.rmtree(folder)  # a training of other settings
+        write_text(folder / STARTED, f"{fingerprint}\n")
+        _train(config, overrides, checkpoint, nproc)
         write_text(folder / FINISHED, f"{fingerprint}\n")
     return checkpoint
 
@@ -90,25 +94,25 @@ def _moved(cfg: DictConfig, output: Path) -> list[str]:
 
 def _fingerprint(cfg: DictConfig) -> str:
     """Changes with the config and with the stages whose checkpoints it names."""
-    before = [_finished(Path(cfg.model[key]).parent) for key in _CHAINED if cfg.model[key]]
+    before = [_marked(Path(cfg.model[key]).parent / FINISHED) for key in _CHAINED if cfg.model[key]]
     return hashlib.sha256(json.dumps([OmegaConf.to_container(cfg), before], sort_keys=True).encode()).hexdigest()
 
 
-def _finished(folder: Path) -> str:
-    """The fingerprint of the stage that was finished there; empty if none was."""
-    marker = folder / FINISHED
+def _marked(marker: Path) -> str:
+    """The fingerprint of the stage that was started or finished there; empty if none was."""
     return marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
 
 
-def _train(config: str, options: Sequence[str], folder: Path, nproc: int) -> None:
-    if folder.is_dir():  # an unfinished training, or one of other settings: a stage takes minutes, so it begins anew
-        shutil.rmtree(folder)
+def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int) -> None:
+    """Train a stage up to its last checkpoint, from its newest one on. Raises TrainingError."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={nproc}"]
     command = [*(launch if nproc > 1 else [sys.executable]), str(TRAIN), "--cfg-path", config, "--options", *options]
     logger.info("%s", " ".join(command))
     status = subprocess.run(command, check=False).returncode
     if status:
         raise TrainingError(f"{config}: its training stopped with status {status}, see above; start the command again")
+    if not checkpoint.is_file():  # it was asked to stop, and saved what it had learned
+        raise TrainingError(f"{config}: its training is not finished; start the command again to go on with it")
 
 
 def main(argv: list[str] | None = None) -> int:
