@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -209,7 +210,7 @@ def at_call(module: Any, name: str, matches: str, before: bool, count: int = 1) 
         real, left = getattr(module, name), [count]
 
         def fatal(*args: Any, **kwargs: Any) -> Any:
-            left[0] -= matches in str(args[-1])
+            left[0] -= any(matches in str(arg) for arg in args)
             if before and not left[0]:
                 die()
             result = real(*args, **kwargs)
@@ -241,12 +242,11 @@ def half_written(count: int) -> Callable[[Runner], None]:
 
 
 def signals(number: int, rank: int | None = None) -> Callable[[], None]:
-    """Send a signal to this process (only that of a rank) and its data workers, as a scheduler does."""
+    """Another process sends a signal to this one (only that of a rank) and its data workers, as schedulers do."""
 
     def action() -> None:
         if rank in (None, int(os.environ.get("RANK", 0))):
-            for child in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
-                os.kill(int(child), number)
-            os.kill(os.getpid(), number)
+            workers = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            subprocess.run(["kill", f"-{int(number)}", *workers, str(os.getpid())], check=True)
 
     return action

@@ -37,7 +37,7 @@ LONG = (
     "run.log_freq=2",
     "run.save_every_steps=1",
 )
-DROPOUT = ("model.lora_dropout=0.5",)
+DROPOUT, NO_DROPOUT = ("model.lora_dropout=0.5",), ("model.lora_dropout=0.0",)
 
 FOLDER = "update_0000000"
 # The update after which the run goes on, and how it was interrupted.
@@ -46,7 +46,7 @@ KILLS: dict[str, tuple[int, Callable[[Runner], None]]] = {
     "between steps of epoch 2": (4, at_update(5, die)),
     "inside the write": (1, half_written(2)),
     "inside the write of the first": (0, half_written(1)),
-    "before the manifest": (3, at_call(os, "open", f".{FOLDER}4.tmp/manifest.json", before=True)),
+    "while it is brought to the disk": (3, at_call(os, "open", f".{FOLDER}4.tmp/manifest.json", before=True)),
     "before the rename": (4, at_call(os, "replace", f"checkpoints/{FOLDER}5", before=True)),
     "behind the rename": (5, at_call(os, "replace", f"checkpoints/{FOLDER}5", before=False)),
     "before an epoch's name": (3, at_call(os, "replace", "checkpoint_0.pth", before=True)),
@@ -118,7 +118,7 @@ def test_everything_random_was_on(whole: Callable) -> None:
     cropped, sampled = {**PLAIN, "sample_type": "rand"}, {**RANDOM, "sample_type": "uniform"}
     runs = [
         whole(*DROPOUT),
-        whole(),
+        whole(*NO_DROPOUT),
         whole(*DROPOUT, entry=cropped),
         whole(*DROPOUT, entry=sampled),
         whole(*DROPOUT, "run.seed=43"),
@@ -152,7 +152,7 @@ def test_a_signal_ends_a_run_between_two_updates(
 
 # Other numbers of processes -------------------------------------------------------------------------------------------
 
-ONE_PASS = ("run.max_epoch=2", "run.accum_grad_iters=2", "run.reference_world_size=2", "run.log_freq=1")
+ONE_PASS = ("run.max_epoch=2", "run.accum_grad_iters=2", "run.reference_world_size=2", "run.log_freq=1", *NO_DROPOUT)
 
 
 @pytest.mark.parametrize(("world", "other"), [(1, 2), (2, 1)])
