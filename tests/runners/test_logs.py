@@ -248,3 +248,12 @@ def test_the_progress_bar_is_the_main_processs(
     err = capsys.readouterr().err
     assert ("epoch 3" in err and "loss=0.500" in err and "2/2" in err) == shown
     assert bool(err) == shown
+
+
+def test_broken_lines_go_when_a_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A machine that loses power may leave anything in the last blocks of a file."""
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"event": "start"}\n{"event": "tra\n\0\0\n{"update": 2}\n{"update": 3}\n{"upd')
+    RunLog(tmp_path, update=2).close()
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [{"event": "start"}, {"update": 2}]
+    assert caplog.text.count("a broken line of the log is removed") == 2

@@ -32,6 +32,7 @@ MANIFEST = "manifest.json"
 BEST_FILE = "checkpoint_best.pth"
 ENGINE_FOLDER = "engine"  # files of engines that keep some
 _CHUNK = 1 << 20
+_REPLACED = ".replaced"  # ending of a folder whose successor is about to get its name
 
 
 class Checkpoints:
@@ -114,10 +115,12 @@ class Checkpoints:
         folder, written = self.folder_of(update), self._unfinished(update)
         with self._writing(update):
             write_manifest(written)
-            if folder.exists():
-                self._remove(folder)
+            replaced = folder.with_name(f".{folder.name}{_REPLACED}")
+            if folder.exists():  # of the same update, for example with a shorter skip list
+                os.replace(folder, replaced)
             os.replace(written, folder)
             _sync(self.folder)
+            shutil.rmtree(replaced, ignore_errors=True)
             for number in [number for number in self.numbers() if number <= update][: -self.keep]:
                 self._remove(self.folder_of(number))
 
@@ -161,7 +164,13 @@ class Checkpoints:
         return path
 
     def clean(self) -> None:
-        """Remove what an interrupted process left half-written or half-removed."""
+        """Remove what an interrupted process left half-written or half-removed; put back what it had half replaced."""
+        for path in self.folder.glob(f".update_*{_REPLACED}"):
+            folder = path.with_name(path.name.removeprefix(".").removesuffix(_REPLACED))
+            if folder.exists():
+                shutil.rmtree(path)
+            else:
+                os.replace(path, folder)
         for path in self.folder.glob(".update_*.tmp"):
             shutil.rmtree(path)
 
@@ -189,6 +198,8 @@ def verify(folder: Path) -> None:
     """Compare a checkpoint's files with its manifest. Raises CheckpointError."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        if FILE not in files:
+            raise CheckpointError(f"{folder / MANIFEST}: does not name {FILE}")
         for name, expected in files.items():
             path = folder / name
             if path.stat().st_size != expected["bytes"]:

@@ -243,11 +243,19 @@ def _import_wandb() -> ModuleType:
 
 
 def _cut(path: Path, update: int) -> None:
-    """Keep the records up to an update; a last line that a killed process left unfinished goes as well."""
+    """Keep the records up to an update; lines that a killed process or machine left unfinished go as well."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line).get("update", 0) <= update]
+    kept = [line for line in lines if _is_kept(line, update)]
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     os.replace(temporary, path)
+
+
+def _is_kept(line: str, update: int) -> bool:
+    try:
+        return line.endswith("\n") and json.loads(line).get("update", 0) <= update
+    except ValueError:
+        logger.warning("a broken line of the log is removed: %r", line[:80])
+        return False
