@@ -21,7 +21,7 @@ QUICKSTART_STAGES := $(sort $(wildcard train_configs/quickstart/[1-9]_*.yaml))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install quickstart quickstart-data ablation test test-lmms-eval lint format clean
+.PHONY: help install quickstart quickstart-data ablation test test-engines test-lmms-eval lint format clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -59,6 +59,11 @@ ablation: quickstart-data
 # A file of tests stays on one process: its tests share what they make.
 test: lint
 	$(BIN)/python -m pytest --numprocesses $(NPROC) --dist loadfile
+
+# DeepSpeed compiles a small extension on first use, for a minute or so; it needs a C++ compiler.
+test-engines: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,deepspeed]'
+	$(BIN)/python -m pytest -m engines
 
 # lmms-eval needs older packages than constraints.txt names, so it has an environment of its own.
 test-lmms-eval: $(LMMS_VENV)/.installed

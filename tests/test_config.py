@@ -313,6 +313,7 @@ def test_problems_of_options_name_them(load: Load, option: str, message: str) ->
         ("run", "max_skip_ratio", 10, "must be from 0 to 1"),
         ("run", "output_dir", "", "is empty: name the folder"),
         ("run", "precision", "fp8", "choose fp32, fp16 or bf16"),
+        ("run", "strategy", "ddpp", "choose one of ddp, fsdp, deepspeed_zero2, deepspeed_zero3"),
         ("run", "train_splits", ["val"], "the instruction datasets have the split train alone"),
     ],
 )

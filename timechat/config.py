@@ -420,6 +420,9 @@ def _run_conflicts(run: DictConfig) -> Iterator[str]:
     unknown = [name for name in run.loggers if name not in ("tensorboard", "wandb")]
     if unknown:
         yield f"run.loggers={list(run.loggers)}: choose from tensorboard and wandb; log.jsonl is always written"
+    strategies = ("ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
+    if run.strategy not in strategies:
+        yield f"run.strategy={run.strategy}: choose one of {', '.join(strategies)}"
     if list(run.train_splits) != ["train"]:
         yield f"run.train_splits={list(run.train_splits)}: the instruction datasets have the split train alone"
 

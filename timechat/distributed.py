@@ -40,15 +40,23 @@ def is_main_process() -> bool:
     return rank() == 0
 
 
-def init_process_group(device: torch.device, timeout: timedelta | None = None) -> None:
-    """Join the other processes that torchrun started: NCCL on GPUs, gloo on CPUs. Does nothing for one process.
+def init_process_group(device: torch.device, timeout: timedelta | None = None, alone: bool = False) -> None:
+    """Join the other processes that torchrun started: NCCL on GPUs, gloo on CPUs. Does nothing if that was done.
 
-    `timeout` is how long a process waits for the others in a collective step; None is torch's default.
+    Args:
+        device: of this process.
+        timeout: how long a process waits for the others in a collective step; None is torch's default.
+        alone: make a group of one where there is one process, which otherwise has none.
     """
-    if world_size() > 1 and not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+    if dist.is_initialized() or (world_size() == 1 and not alone):
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if world_size() > 1:
+        dist.init_process_group(backend, timeout=timeout)
+    else:
+        dist.init_process_group(backend, timeout=timeout, store=dist.HashStore(), rank=0, world_size=1)
 
 
 def destroy_process_group() -> None:

@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from timechat import distributed
 from timechat.batch import VideoBatch
 from timechat.config import CONFIGS, is_no_op, load_config
 from timechat.datasets.instruction import Sample
@@ -57,6 +58,7 @@ CHANGED: dict[str, Any] = {
     "beta2": 0.9,
     "clip_grad_norm": 1e-3,
     "device": "cuda",
+    "strategy": "fsdp",
     "amp": True,
     "precision": "bf16",
     "num_workers": 1,
@@ -142,16 +144,18 @@ def _observe(seen: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         runner.train()
     except TimeChatError as error:
         return {"error": f"{type(error).__name__}: {error}"}
+    finally:
+        distributed.destroy_process_group()
     records = [json.loads(line) for line in (runner.output_dir / "log.jsonl").read_text().splitlines()]
     measured = ("videos_per_s", "tokens_per_s", "data_wait", "config", "seconds", "mfu", "memory_gib")
     return {
         **seen,
         "plan": repr(runner.plan),
-        "precision": runner.engine.accelerator.mixed_precision,
+        "engine": (runner.engine.name, runner.engine.precision),
         "optimizer": [
             {k: v for k, v in g.items() if k not in ("params", "lr")} for g in runner.engine.optimizer.param_groups
         ],
-        "weights": [p.tolist() for p in runner.engine.unwrap().parameters()],
+        "weights": [tensor.tolist() for tensor in runner.engine.model_state().values()],
         "log": [{k: v for k, v in record.items() if k not in measured} for record in records],
         "files": sorted({str(p) for p in Path().rglob("*") if "events.out" not in p.name} - before - {"config.yaml"}),
     }

@@ -91,7 +91,7 @@ class Runner:
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
         self.count_flops = flop_counter(model)
-        self.engine = build_engine("ddp", device, precision)
+        self.engine = build_engine(cfg.run.strategy, device, precision)
         self.engine.prepare(model, optimizer)
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)

@@ -72,7 +72,7 @@ def test_fp16_on_a_cpu_is_refused() -> None:
 
 
 def test_names_that_are_not_there() -> None:
-    with pytest.raises(ConfigError, match=r"run\.strategy=ddpp: choose one of ddp"):
+    with pytest.raises(ConfigError, match=r"run\.strategy=ddpp: choose one of ddp, fsdp"):
         build_engine("ddpp", CPU, "fp32")
     with pytest.raises(ConfigError, match=r"run\.precision=fp8: choose one of fp32, bf16, fp16"):
         resolve_precision("fp8", False, CPU)

@@ -7,10 +7,21 @@ import torch
 from timechat.errors import ConfigError
 from timechat.runners.engines.base import Engine, resolve_device, resolve_precision
 from timechat.runners.engines.ddp import DDPEngine
+from timechat.runners.engines.deepspeed import DeepSpeedEngine
+from timechat.runners.engines.fsdp import FSDPEngine
 
-__all__ = ["STRATEGIES", "DDPEngine", "Engine", "build_engine", "resolve_device", "resolve_precision"]
+__all__ = [
+    "STRATEGIES",
+    "DDPEngine",
+    "DeepSpeedEngine",
+    "Engine",
+    "FSDPEngine",
+    "build_engine",
+    "resolve_device",
+    "resolve_precision",
+]
 
-STRATEGIES = ("ddp",)
+STRATEGIES = ("ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 
 
 def build_engine(strategy: str, device: torch.device, precision: str) -> Engine:
@@ -26,4 +37,8 @@ def build_engine(strategy: str, device: torch.device, precision: str) -> Engine:
     """
     if strategy not in STRATEGIES:
         raise ConfigError(f"run.strategy={strategy}: choose one of {', '.join(STRATEGIES)}")
+    if strategy == "fsdp":
+        return FSDPEngine(device, precision)
+    if strategy.startswith("deepspeed_zero"):
+        return DeepSpeedEngine(int(strategy[-1]), device, precision)
     return DDPEngine(device, precision)

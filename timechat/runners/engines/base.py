@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from timechat import distributed
-from timechat.errors import ConfigError
+from timechat.errors import CheckpointError, ConfigError
 from timechat.models.checkpoints import trainable_state_dict
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(name: str) -> torch.device:
@@ -62,15 +63,15 @@ class Engine(ABC):
 
     Attributes:
         device: of this process.
+        precision: what the forward pass computes in.
         model: what a training step calls, once prepared.
         optimizer: once prepared; the runner sets the learning rates of its `param_groups`.
-        keeps_files: whether `save` writes files of the engine's own, which `load` needs.
     """
 
     device: torch.device
+    precision: str
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    keeps_files: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -94,12 +95,13 @@ class Engine(ABC):
 
         An overflow of scaled gradients is finite: the loss scaler skips that step and lowers its scale by itself.
         """
-        bad = not (torch.isfinite(loss).all() and self._finite_gradients())
+        # Gradients first: with shards the look at them is collective, whatever this process's loss is.
+        bad = not (self._finite_gradients() and torch.isfinite(loss).all())
         return distributed.all_reduce_sum([bad], self.device) == [0.0]
 
     @abstractmethod
     def _finite_gradients(self) -> bool:
-        """Whether the gradients are finite, or the loss scaler's business."""
+        """Whether the gradients are finite, or the loss scaler's business. Collective."""
 
     @abstractmethod
     def clip(self, max_norm: float) -> float:
@@ -136,11 +138,27 @@ class Engine(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the main process's `state_dict`, given to every process."""
+        """Continue from the main process's `state_dict`, given to every process. Raises CheckpointError: it is none."""
 
     # Most engines have nothing to write here.
     def save(self, folder: Path) -> None:  # noqa: B027
-        """Write what `state_dict` does not hold into a folder. Nothing, unless the engine `keeps_files`."""
+        """Write what `state_dict` does not hold into a folder. Nothing, with most engines."""
 
     def load(self, folder: Path) -> None:  # noqa: B027
-        """Continue from what `save` wrote. Raises CheckpointError: it does not fit this model or number of processes."""
+        """Continue from what `save` wrote. Raises CheckpointError: it does not fit model or number of processes."""
+
+
+def optimizer_state(state: dict[str, Any]) -> dict[str, Any]:
+    """The optimizer's part of a `state_dict`. Raises CheckpointError: DeepSpeed wrote it, and keeps that to itself."""
+    if state["optimizer"] is None:
+        raise CheckpointError(
+            "the checkpoint was written by DeepSpeed, whose optimizer state fits the same run.strategy alone; keep "
+            "that, or take the weights alone: name checkpoint.pth in model.ckpt"
+        )
+    return state["optimizer"]
+
+
+def autocast_forward(model: nn.Module, device: torch.device, precision: str) -> None:
+    """Make the model's forward pass compute in `precision`; the weights stay as they are."""
+    if precision != "fp32":
+        model.forward = torch.autocast(device.type, AUTOCAST[precision])(model.forward)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from timechat import distributed
 from timechat.errors import ConfigError
-from timechat.runners.engines.base import Engine
+from timechat.runners.engines.base import Engine, optimizer_state
 
 
 class DDPEngine(Engine):
@@ -29,7 +29,7 @@ class DDPEngine(Engine):
             cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision
         )
         self._check_processes()
-        self.device = self.accelerator.device
+        self.device, self.precision = self.accelerator.device, precision
 
     def _check_processes(self) -> None:
         """accelerate falls back to single training in silence; several processes that do not know each other would
@@ -64,7 +64,7 @@ class DDPEngine(Engine):
         if scaler and scaler.get_scale() > 1.0:
             return True
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return bool(torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf).isfinite())
+        return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
 
     def clip(self, max_norm: float) -> float:
         """Scale gradients down to a total norm of at most `max_norm`; returns the norm before."""
@@ -90,6 +90,6 @@ class DDPEngine(Engine):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(optimizer_state(state))
         if self.accelerator.scaler and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])

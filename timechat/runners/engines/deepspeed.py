@@ -1,0 +1,156 @@
+"""DeepSpeed's ZeRO: each process keeps a part of gradients and optimizer state (stage 2), and of all weights (stage 3).
+
+DeepSpeed is called directly: accelerate takes the optimizer's step inside `backward`, before anyone can look at the
+gradients. Computing in bf16 is torch's autocast over fp32 weights, as in the other engines; DeepSpeed's own would turn
+every weight into bf16.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from timechat import distributed
+from timechat.errors import CheckpointError, ConfigError
+from timechat.models.checkpoints import canonical_name, trainable_state_dict
+from timechat.runners.engines.base import Engine, autocast_forward
+
+TAG = "engine"  # what DeepSpeed calls the folder below the one that it is given
+
+
+class DeepSpeedEngine(Engine):
+    """Training by ZeRO.
+
+    Args:
+        stage: 2 or 3.
+        device: of this process.
+        precision: fp32 or bf16.
+
+    Raises:
+        ConfigError: DeepSpeed is not installed, chose another kind of device, or should train in fp16.
+    """
+
+    def __init__(self, stage: int, device: torch.device, precision: str):
+        where = f"run.strategy=deepspeed_zero{stage}"
+        if importlib.util.find_spec("deepspeed") is None:
+            raise ConfigError(f"{where} needs DeepSpeed: pip install 'timechat[deepspeed]'")
+        if precision == "fp16":
+            raise ConfigError(
+                f"{where}: run.precision=fp16 would scale losses on each process by itself, and they would drift "
+                "apart; choose bf16 or fp32, or run.strategy=ddp or fsdp"
+            )
+        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        from deepspeed.accelerator import get_accelerator
+
+        if get_accelerator().device_name() != device.type:
+            raise ConfigError(
+                f"{where}: DeepSpeed chose {get_accelerator().device_name()}, run.device={device.type}; start with "
+                f"DS_ACCELERATOR={device.type} in the environment"
+            )
+        distributed.init_process_group(device, alone=True)
+        self.stage, self.device, self.precision = stage, device, precision
+
+    @property
+    def name(self) -> str:
+        """`deepspeed_zero2` or `deepspeed_zero3`, as DeepSpeed says."""
+        return f"deepspeed_zero{self.model.zero_optimization_stage()}"
+
+    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Hand model and optimizer over to DeepSpeed; stage 3 cuts up all parameters, the frozen ones too."""
+        import deepspeed
+
+        autocast_forward(model, self.device, self.precision)
+        config = {
+            # Batches are cut and losses averaged by the runner.
+            "train_micro_batch_size_per_gpu": 1,
+            "zero_optimization": {"stage": self.stage},
+            "zero_allow_untested_optimizer": True,
+        }
+        self.model, self.optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+
+    def accumulate(self, last: bool) -> AbstractContextManager:
+        """Gradients are exchanged in every micro-batch: each process keeps its part of them alone."""
+        self.model.set_gradient_accumulation_boundary(last)
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add up gradients."""
+        self.model.backward(loss)
+
+    def _gradients(self) -> Iterator[Tensor]:
+        """This process's part of the gradients that were averaged."""
+        for group in self.optimizer.averaged_gradients.values():
+            yield from group or ()
+
+    def _norm(self) -> float:
+        squares = sum(float(part.double().square().sum()) for part in self._gradients())
+        return distributed.all_reduce_sum([squares], self.device)[0] ** 0.5
+
+    def _finite_gradients(self) -> bool:
+        return bool(torch.isfinite(torch.tensor(self._norm())))
+
+    def clip(self, max_norm: float) -> float:
+        """Have the next step scale gradients down to a total norm of at most `max_norm`; returns the norm before."""
+        self.optimizer.clip_grad = max_norm
+        return self._norm()
+
+    def step(self) -> None:
+        """Update the weights and forget the gradients."""
+        self.model.step()
+        self.optimizer.clip_grad = 0.0
+
+    def skip(self) -> None:
+        """Forget the gradients. DeepSpeed does that in a step whose gradients are no numbers, and not otherwise."""
+        for part in self._gradients():
+            part.fill_(torch.nan)
+        self.step()
+
+    def unwrap(self) -> nn.Module:
+        """The model itself; in stage 3 its parameters are there while it computes alone."""
+        return self.model.module
+
+    def model_state(self) -> dict[str, Tensor] | None:
+        """Trainable parameters and buffers by published name; stage 3 puts one after the other together."""
+        import deepspeed
+
+        model, main = self.unwrap(), distributed.is_main_process()
+        state = {name: self._to_main(tensor) for name, tensor in trainable_state_dict(model).items()}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                with deepspeed.zero.GatheredParameters([parameter]):
+                    state[canonical_name(name)] = parameter.detach().cpu().clone() if main else None
+        return state if main else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: see `save`."""
+        return {"optimizer": None, "scaler": None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing: see `load`."""
+
+    def save(self, folder: Path) -> None:
+        """Each process writes its part of weights and optimizer state, in DeepSpeed's format."""
+        self.model.save_checkpoint(str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
+
+    def load(self, folder: Path) -> None:
+        """Each process reads its part. Raises CheckpointError: other processes or another stage wrote it, or nobody."""
+        parts = sorted((folder / TAG).glob("*_optim_states.pt"))
+        if len(parts) != distributed.world_size():
+            raise CheckpointError(
+                f"{folder}: holds DeepSpeed's parts of {len(parts)} processes, there are {distributed.world_size()}; "
+                f"start {len(parts) or 'as many as wrote it'}, or take its weights alone through model.ckpt"
+            )
+        try:
+            self.model.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+        except (OSError, RuntimeError, KeyError, AssertionError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(
+                f"{folder}: {self.name} cannot go on from it ({reason}); was it written by another strategy?"
+            ) from error

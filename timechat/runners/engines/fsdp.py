@@ -1,0 +1,135 @@
+"""What learns is cut into shards, one a process: torch's own fully sharded data parallelism (FSDP2).
+
+Each process keeps a part of every trainable parameter, of its gradient and of its optimizer state; a block's parameters
+are put together while it computes. What is frozen stays whole on every process: it has no gradient and no optimizer
+state to save memory on, and would have to travel in every pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from timechat import distributed
+from timechat.runners.engines.base import Engine, autocast_forward, optimizer_state
+
+
+class FSDPEngine(Engine):
+    """Training on shards; whole tensors go in and out.
+
+    Args:
+        device: of this process.
+        precision: fp32, bf16 or fp16 (with loss scaling). Shards are fp32, as with DDP.
+    """
+
+    def __init__(self, device: torch.device, precision: str):
+        distributed.init_process_group(device, alone=True)
+        self.device, self.precision = device, precision
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+    @property
+    def name(self) -> str:
+        """`fsdp`, once every parameter that learns is a shard."""
+        learns = [p for p in self.model.parameters() if p.requires_grad]
+        sharded = isinstance(self.model, FSDPModule) and all(isinstance(p, DTensor) for p in learns)
+        return "fsdp" if sharded else "single"
+
+    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Move the model to the device, cut up what learns, block by block, and give the optimizer the shards."""
+        model.to(self.device)
+        learns = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        frozen = {p for p in model.parameters() if not p.requires_grad}
+        mesh = init_device_mesh(self.device.type, (dist.get_world_size(),))
+        for module in [*_blocks(model), model]:
+            fully_shard(module, mesh=mesh, ignored_params=frozen)
+        autocast_forward(model, self.device, self.precision)
+        shards = dict(model.named_parameters())
+        shard_of = {p: shards[name] for name, p in learns.items()}
+        for group in optimizer.param_groups:
+            group["params"] = [shard_of[p] for p in group["params"]]
+        self.model, self.optimizer = model, optimizer
+
+    def accumulate(self, last: bool) -> AbstractContextManager:
+        """Gradients are exchanged in the last micro-batch of an update only; until then they are kept whole."""
+        self.model.set_requires_gradient_sync(last)
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add up gradients (scaled, in fp16)."""
+        self.scaler.scale(loss).backward()
+
+    def _finite_gradients(self) -> bool:
+        # A scale of 1 or less: what overflows now is no matter of scaling.
+        if self.scaler.is_enabled() and self.scaler.get_scale() > 1.0:
+            return True
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return bool(torch.nn.utils.get_total_norm(gradients).full_tensor().isfinite())
+
+    def clip(self, max_norm: float) -> float:
+        """Scale gradients down to a total norm, over all shards, of at most `max_norm`; returns the norm before."""
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_((p for p in self.model.parameters() if p.requires_grad), max_norm)
+        return float(norm.full_tensor())
+
+    def step(self) -> None:
+        """Update the weights and forget the gradients."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+
+    def skip(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad()
+
+    def unwrap(self) -> nn.Module:
+        """The model itself; what learns is shards."""
+        return self.model
+
+    def _to_main(self, tensor: Tensor) -> Tensor | None:
+        return super()._to_main(tensor.full_tensor() if isinstance(tensor, DTensor) else tensor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of optimizer and loss scaler (None without one), as without shards."""
+        state = self.optimizer.state_dict()
+        whole = {
+            index: {key: self._to_main(value) for key, value in values.items()}
+            for index, values in state["state"].items()
+        }
+        return {"optimizer": state | {"state": whole}, "scaler": self.scaler.state_dict() or None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`, also one of DDP or of another number of processes."""
+        optimizer = optimizer_state(state)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        shards = {
+            index: {key: _shard_like(value, parameters[index]) for key, value in values.items()}
+            for index, values in optimizer["state"].items()
+        }
+        self.optimizer.load_state_dict(optimizer | {"state": shards})
+        if self.scaler.is_enabled() and state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def _blocks(model: nn.Module) -> Iterator[nn.Module]:
+    """The layers of every stack of layers that learn something: each is put together while it computes."""
+    for stack in model.modules():
+        if isinstance(stack, nn.ModuleList | nn.Sequential):
+            yield from (layer for layer in stack if any(p.requires_grad for p in layer.parameters()))
+
+
+def _shard_like(value: Tensor, parameter: DTensor) -> Tensor:
+    """This process's shard of a parameter's whole state; counters stay whole."""
+    if value.shape != parameter.shape:
+        return value
+    # Every process has read the same file: nothing needs to be sent.
+    return distribute_tensor(
+        value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
+    )
