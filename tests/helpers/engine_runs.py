@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from helpers.training import STEADY, train
+from helpers.training import STEADY, training_config
 from timechat import distributed
+from timechat.runners import build_runner
 
 OPTIONS = ("run.iters_per_epoch=4", "run.accum_grad_iters=2", "run.clip_grad_norm=1.0", *STEADY)
 
@@ -21,12 +22,15 @@ def main(folder: Path, strategies: list[str]) -> None:
     """Train; what the runs wrote is the result."""
     distributed.init_process_group(torch.device("cpu"))
     datasets = json.loads((folder / "datasets.json").read_text())
+    # Each process writes a config of its own to read it again.
+    configs = folder / f"config{distributed.rank()}"
     for strategy in strategies:
-        options = (*OPTIONS, f"run.strategy={strategy}")
-        run = train(folder / strategy / "full", datasets, *options, "run.max_epoch=2")
-        assert run.runner.engine.name == strategy
-        for epochs in (1, 2):
-            train(folder / strategy / "resumed", datasets, *options, f"run.max_epoch={epochs}")
+        for name, epochs in (("full", 2), ("resumed", 1), ("resumed", 2)):
+            options = [*OPTIONS, f"run.strategy={strategy}", f"run.max_epoch={epochs}"]
+            output = f"run.output_dir={folder / strategy / name}"
+            runner = build_runner(training_config(configs, datasets, *options, output))
+            assert runner.engine.name == strategy
+            runner.train()
     distributed.destroy_process_group()
 
 

@@ -72,6 +72,7 @@ class DeepSpeedEngine(Engine):
             "train_micro_batch_size_per_gpu": 1,
             "zero_optimization": {"stage": self.stage},
             "zero_allow_untested_optimizer": True,
+            "gradient_clipping": 0.0,  # unless `clip` says so; DeepSpeed's default is 1
         }
         self.model, self.optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
 
