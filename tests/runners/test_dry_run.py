@@ -143,15 +143,15 @@ def test_what_is_cut_into_shards() -> None:
     parts = {
         "ddp": (4 * (frozen + learns), 2 * 4 * learns, 8 * learns),
         "fsdp": (4 * (frozen + learns / 4), 4 * learns / 4, 8 * learns / 4),
-        "deepspeed_zero2": (4 * frozen + 2 * learns, 2 * learns / 4, 12 * learns / 4),
-        "deepspeed_zero3": ((4 * frozen + 2 * learns) / 4, 2 * learns / 4, 12 * learns / 4),
+        "deepspeed_zero2": (4 * (frozen + learns), 4 * learns / 4, 12 * learns / 4),
+        "deepspeed_zero3": (4 * (frozen + learns) / 4, 4 * learns / 4, 8 * learns / 4),
     }
     for strategy, expected in parts.items():
-        estimate = estimate_memory(model, strategy, 4, "bf16", 1, 7.0)
+        estimate = estimate_memory(model, strategy, 4, 1, 7.0)
         assert (estimate.weights, estimate.gradients, estimate.optimizer) == expected, strategy
         assert estimate.total == sum(expected) + 7.0
-    assert estimate_memory(model, "ddp", 1, "fp32", 1, 0.0).gradients == 4 * learns
-    assert estimate_memory(model, "fsdp", 4, "fp32", 2, 0.0).gradients == 4 * learns
+    assert estimate_memory(model, "ddp", 1, 1, 0.0).gradients == 4 * learns
+    assert estimate_memory(model, "fsdp", 4, 2, 0.0).gradients == 4 * learns
 
 
 def test_no_estimate_for_models_of_others() -> None:

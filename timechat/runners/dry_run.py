@@ -16,7 +16,8 @@ from timechat.datasets import SampleStream, StreamDataset
 from timechat.datasets.instruction import InstructionDataset
 from timechat.models import TimeChat
 from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of
-from timechat.runners.memory import STRATEGIES, activation_bytes, estimate_memory
+from timechat.runners.engines import STRATEGIES
+from timechat.runners.memory import activation_bytes, estimate_memory
 from timechat.runners.plan import TrainingPlan, make_plan
 from timechat.tasks import Task, build_task
 from timechat.text.conversation import encode_conversation
@@ -174,7 +175,7 @@ def _memory(cfg: DictConfig, model: nn.Module, plan: TrainingPlan | None, proces
     rows = [("strategy", "GPUs", "weights", "gradients", "optimizer", "activations", "together")]
     for strategy in STRATEGIES:
         for count in sorted({1, processes if processes > 1 else USUAL_NODE}):
-            estimate = estimate_memory(model, strategy, count, precision, plan.accumulation if plan else 1, kept or 0.0)
+            estimate = estimate_memory(model, strategy, count, plan.accumulation if plan else 1, kept or 0.0)
             parts = (estimate.weights, estimate.gradients, estimate.optimizer, estimate.activations, estimate.total)
             rows.append((strategy, str(count), *(f"{part / GIB:.2f}" for part in parts)))
     yield from _table(rows)

@@ -19,9 +19,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from timechat.models import FrameClassifier, TimeChat
 from timechat.models import llama as lm
 
-STRATEGIES = ("ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 _MOMENTS = 8  # bytes of AdamW's two moments, fp32
-_FP32, _HALF = 4, 2
+_FP32 = 4
 
 
 @dataclass(frozen=True)
@@ -40,31 +39,28 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    model: nn.Module, strategy: str, processes: int, precision: str, accumulation: int, activations: float
+    model: nn.Module, strategy: str, processes: int, accumulation: int, activations: float
 ) -> MemoryEstimate:
     """The memory of one process.
 
     Args:
         model: on any device, also the meta device.
-        strategy: one of STRATEGIES.
+        strategy: one of STRATEGIES. Weights that learn are fp32 with all of them, whatever is computed in.
         processes: that share the work.
-        precision: fp32, bf16 or fp16.
         accumulation: micro-batches of each process in one update.
         activations: bytes, see `activation_bytes`.
     """
     learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
-    size = _FP32 if precision == "fp32" else _HALF  # of what DeepSpeed computes with; it keeps fp32 beside
-    master = 0 if precision == "fp32" else _FP32
     shard = learns / processes
     if strategy == "ddp":  # gradients a second time, in the buckets that are sent
         parts = (frozen + _FP32 * learns, _FP32 * learns * (2 if processes > 1 else 1), _MOMENTS * learns)
     elif strategy == "fsdp":  # what is frozen stays whole; gradients are kept whole until they are exchanged
         parts = (frozen + _FP32 * shard, _FP32 * (shard if accumulation == 1 else learns), _MOMENTS * shard)
-    elif strategy == "deepspeed_zero2":
-        parts = (frozen + size * learns, size * shard, (_MOMENTS + master) * shard)
+    elif strategy == "deepspeed_zero2":  # the optimizer works on a copy of its part of the weights
+        parts = (frozen + _FP32 * learns, _FP32 * shard, (_MOMENTS + _FP32) * shard)
     else:
-        parts = (frozen / processes + size * shard, size * shard, (_MOMENTS + master) * shard)
+        parts = (frozen / processes + _FP32 * shard, _FP32 * shard, _MOMENTS * shard)
     return MemoryEstimate(*parts, activations)
 
 
