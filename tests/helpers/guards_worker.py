@@ -9,6 +9,8 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from timechat.runners import Runner
 
 COMMON = ("run.iters_per_epoch=4", "run.save_every_steps=1", "run.seed=3", *STEADY)
 WATCHED = ("run.num_workers=1", "run.data_timeout_s=4", *COMMON)
+VALIDATED = (*WATCHED, "run.iters_per_epoch=1", "run.valid_splits=[val]")
 HANGS = "hangs.mp4"
 
 
@@ -35,18 +38,19 @@ def plant(runner: Runner, updates: set[int]) -> None:
     runner.task.train_step = planted
 
 
+def slow(load: Callable, path: str, generator: torch.Generator) -> Any:
+    """Reads all files but one."""
+    if path.endswith(HANGS):
+        time.sleep(600)
+    return load(path, generator)
+
+
 def run(output: Path, datasets: dict[str, Any], options: tuple[str, ...], bad: set[int] = frozenset()) -> Any:
     """Train; the error that ended it, if one did, and the weights."""
     runner = build(output, datasets, *options)
     plant(runner, bad)
-    load = runner.datasets[0].load
-
-    def slow(path: str, generator: torch.Generator) -> Any:
-        if path.endswith(HANGS):
-            time.sleep(600)
-        return load(path, generator)
-
-    runner.datasets[0].load = slow
+    for dataset in (*runner.datasets, *runner.validation.datasets):
+        dataset.load = partial(slow, dataset.load)
     try:
         runner.train()
     except TimeChatError as error:
@@ -63,6 +67,8 @@ def main(folder: Path) -> None:
         "too_many": run(folder / "too_many", fine, ("run.max_nonfinite=2", *COMMON), {1, 2}),
         "hangs": run(folder / "hangs", hung, WATCHED),
         "resumed": run(folder / "hangs", hung, WATCHED),
+        "valid": run(folder / "valid", fine, VALIDATED),
+        "valid_resumed": run(folder / "valid", fine, VALIDATED),
     }
     torch.save(results, folder / f"rank{distributed.rank()}.pth")
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from helpers.guards_worker import HANGS
-from helpers.training import ROOT, make_videos, read_lines, torchrun, video_entry
+from helpers.tiny import write_json
+from helpers.training import ROOT, item, make_videos, read_lines, torchrun, video_entry
 
 from timechat.datasets import SampleStream
 
@@ -33,6 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "fine": {"tv": video_entry(folder / "videos", FINE, "fine.json", **PLAIN)},
         "hung": {"tv": video_entry(folder / "videos", names, "hung.json", **PLAIN)},
     }
+    valid = write_json(folder / "videos" / "valid.json", [item(name) for name in ("a.mp4", HANGS, "b.mp4", "c.mp4")])
+    entries["fine"]["tv"]["build_info"]["valid_anno_dir"] = str(valid)
     (folder / "datasets.json").write_text(json.dumps(entries))
     status, output = torchrun(ROOT / "tests" / "helpers" / "guards_worker.py", str(folder))
     assert status == 0, output[-5000:]
@@ -103,3 +106,19 @@ def test_a_file_that_hangs_one_worker_stops_both_and_is_left_out_by_the_resumed_
     assert (record["error"], record["update"]) == (f"{HANGS}: {reason}", 2)
     records = [record for record in read_lines(folder / "hangs" / "log.jsonl") if record["event"] == "train"]
     assert [(record["update"], record["skipped"]) for record in records] == [(1, 0), (2, 1), (3, 1), (4, 1)]
+
+
+def test_a_file_that_hangs_the_validation_is_left_out_of_the_next_one(
+    folder: Path, ranks: list[dict[str, Any]]
+) -> None:
+    """Or the run would never get beyond that epoch."""
+    for rank in ranks:
+        assert rank["valid"]["error"].startswith(
+            f"TrainingError: tv[1] {HANGS}: not read within run.data_timeout_s=4 s"
+        )
+        assert rank["valid_resumed"]["error"] is None
+    records = read_lines(folder / "valid" / "log.jsonl")
+    (valid,) = [record for record in records if record["event"] == "valid"]
+    assert (valid["update"], valid["valid_skipped"]) == (1, 1)
+    assert [record["update"] for record in records if record["event"] == "train"] == [1]
+    assert (folder / "valid" / "checkpoint_best.pth").is_file()

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import DataLoader
 
+from timechat import distributed
 from timechat.datasets import StreamDataset
 from timechat.datasets.watching import Reading, ReadingBoard
 from timechat.errors import TimeChatError, WorkerError
@@ -74,6 +75,22 @@ def _next(
             if not _timed_out(error):
                 raise
         _raise_if_hung(dataset, timeout_s)
+
+
+def raise_together(failure: TimeChatError | None) -> NoReturn:
+    """Raise, on all processes, what one or several of them met while they read; collective.
+
+    Args:
+        failure: of this process.
+
+    Raises:
+        WorkerError: with the files of all, if the first failure is one. TimeChatError: the first failure.
+    """
+    gathered = distributed.gather_objects(failure)
+    first, *others = distributed.on_main_process(lambda: [error for error in gathered if error is not None])
+    if isinstance(first, WorkerError):
+        first.files += [file for error in others if isinstance(error, WorkerError) for file in error.files]
+    raise first
 
 
 @contextmanager

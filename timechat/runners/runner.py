@@ -32,7 +32,7 @@ from timechat.runners.checkpointing import ENGINE_FOLDER, Checkpoints
 from timechat.runners.engines import build_engine, resolve_precision
 from timechat.runners.flops import flop_counter
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
-from timechat.runners.loading import read_batches
+from timechat.runners.loading import raise_together, read_batches
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
@@ -80,7 +80,8 @@ class Runner:
         self.updates = point.updates_done(self.plan, self.stream.sizes) if point else 0  # finished, over all epochs
         self.checkpoints.must_not_be_beyond(self.updates)
         self.saved: int | None = None  # the update after which the newest checkpoint was written
-        self.validation = Validation(cfg, task)
+        self.skip_list = SkipList()
+        self.validation = Validation(cfg, task, self.skip_list)
         self.log = RunLog(self.output_dir, self.updates, cfg.run.loggers)
         # Weights that no file gives are the same in every run, whatever was drawn before.
         torch.manual_seed(cfg.run.seed)
@@ -96,7 +97,6 @@ class Runner:
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
         self.nonfinite = NonFiniteGuard(cfg.run.max_nonfinite)
-        self.skip_list = SkipList()
         # Whatever else a resumed run goes on with, by its name in checkpoints; its state is alike on all processes.
         self.stateful: dict[str, Any] = {
             "skip_guard": self.guard,
@@ -134,6 +134,11 @@ class Runner:
                     self.validate(epoch)
         except StopTraining as stop:
             self._stop(stop)
+        except WorkerError as error:
+            if error.files:
+                self.skip_list.add(error.files)
+                self.saved = None  # a checkpoint of this very update does not have them yet
+            self._stop(StopTraining(f"{error}: stopped", failed=True))
         finally:
             self.log.close()
 
@@ -244,24 +249,12 @@ class Runner:
         if signals:  # what was fetched is fetched again by the run that goes on, and counted there
             raise StopTraining("stopped by SIGTERM or SIGUSR1")
         if failures:
-            self._fail(failure)
+            raise_together(failure)
         if skipped:
             gathered = distributed.gather_objects(records) or []
             self.log.skipped([{"update": self.updates + 1, **record} for part in gathered for record in part])
         missing = self.plan.samples_of(self.updates % self.plan.updates_per_epoch) - read
         self.guard.update(read + skipped, skipped, missing + empty)
-
-    def _fail(self, failure: TimeChatError | None) -> None:
-        """Raise, on all processes, what one or several of them met; files that stop workers go on the skip list."""
-        gathered = distributed.gather_objects(failure)
-        first, *others = distributed.on_main_process(lambda: [error for error in gathered if error is not None])
-        if not isinstance(first, WorkerError):
-            raise first
-        for error in (first, *others):
-            if isinstance(error, WorkerError) and error.files:
-                self.skip_list.add(error.files)
-                self.saved = None  # a checkpoint of this very update does not have it yet
-        raise StopTraining(f"{first}: stopped", failed=True)
 
     def update(self, batches: list[VideoBatch], learning_rate: float, number: int) -> None:
         """One optimizer step on the micro-batches of this process."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader
 
 from timechat import distributed
 from timechat.batch import FrameBatch, VideoBatch
@@ -25,12 +24,14 @@ from timechat.datasets import RankBatches, StreamDataset
 from timechat.datasets.collate import Fetched
 from timechat.datasets.instruction import InstructionDataset
 from timechat.datasets.sampler import EpochStream
-from timechat.errors import ConfigError, TrainingError
+from timechat.errors import ConfigError, TimeChatError, TrainingError
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
 from timechat.evaluation.scores import ordered_scores
 from timechat.runners.engines import Engine
+from timechat.runners.guards import SkipList
+from timechat.runners.loading import raise_together, read_batches
 from timechat.runners.signals import StopTraining, ignore_stop_signals
 from timechat.tasks import Task
 
@@ -46,6 +47,7 @@ class Validation:
     Args:
         cfg: the whole config.
         task: says what the loss of a sample is, and reads the validation data.
+        skip_list: files that are not to be opened.
 
     Attributes:
         epoch: the last one that was measured, -1 for none; like the best score it is kept in checkpoints.
@@ -54,8 +56,8 @@ class Validation:
         ConfigError, AnnotationError: scores that cannot be measured.
     """
 
-    def __init__(self, cfg: DictConfig, task: Task):
-        self.cfg, self.task = cfg, task
+    def __init__(self, cfg: DictConfig, task: Task, skip_list: SkipList):
+        self.cfg, self.task, self.skip_list = cfg, task, skip_list
         self.datasets = task.build_validation_datasets(cfg) if cfg.run.valid_splits else []
         self.score = _chosen_score(cfg.run)
         self.epoch = -1
@@ -88,6 +90,7 @@ class Validation:
 
         Raises:
             StopTraining: a process was asked to stop. TrainingError: validation data that cannot be read.
+            WorkerError: a worker hangs on a file or died.
         """
         started = time.perf_counter()
         engine.model.eval()
@@ -117,11 +120,14 @@ class Validation:
     def _loss(self, engine: Engine, stopping: Callable[[], bool]) -> dict[str, float]:
         run, length = self.cfg.run, sum(map(len, self.datasets))
         sums = torch.zeros(3, dtype=torch.float64)  # losses, samples, skipped ones
-        for first, (batch, usable) in self._batches(length):
-            counts = [float(len(usable) - len(batch)), float(stopping())]
-            missing, stop = distributed.all_reduce_sum(counts, engine.device)
+        for first, batch, usable, failure in self._batches(length):
+            missing = 0 if failure else len(usable) - len(batch)
+            counts = [float(missing), float(stopping()), float(failure is not None)]
+            missing, stop, failures = distributed.all_reduce_sum(counts, engine.device)
             if stop:
                 raise StopTraining("stopped by SIGTERM or SIGUSR1")
+            if failures:
+                raise_together(failure)
             if missing:
                 raise TrainingError(
                     "too many validation samples next to each other cannot be used; repair the files that "
@@ -136,18 +142,25 @@ class Validation:
             raise TrainingError(f"run.valid_splits={list(run.valid_splits)}: none of the {length} samples can be used")
         return {LOSS: loss / count, "valid_skipped": int(skipped)}
 
-    def _batches(self, length: int) -> Any:
-        """This process's batches, each with the position of its first sample and with which ones are what they are."""
+    def _batches(self, length: int) -> Iterator[tuple[int, Any, list[bool], TimeChatError | None]]:
+        """This process's batches, each with the position of its first sample and with which ones are what they are; at
+        the end, if so, why there are no more."""
         rank, world, size = distributed.rank(), distributed.world_size(), self.cfg.run.batch_size_eval
-        loader = DataLoader(
-            StreamDataset(self.datasets, in_order(self.datasets), self.cfg.run.seed, epoch=0),
+        batches = read_batches(
+            StreamDataset(
+                self.datasets, in_order(self.datasets), self.cfg.run.seed, epoch=0, skip=self.skip_list.files
+            ),
+            self.cfg.run.num_workers,
+            self.cfg.run.data_timeout_s,
             batch_sampler=RankBatches(length, rank, world, size),
-            num_workers=self.cfg.run.num_workers,
             collate_fn=partial(_with_usable, self.task.collate),
             worker_init_fn=ignore_stop_signals,
-            generator=torch.Generator(),
         )
-        return (((number * world + rank) * size, batch) for number, batch in enumerate(loader))
+        try:
+            for number, (batch, usable) in enumerate(batches):
+                yield (number * world + rank) * size, batch, usable, None
+        except TimeChatError as failure:
+            yield 0, None, [], failure
 
     def _benchmark(self, engine: Engine, epoch: int) -> dict[str, float]:
         asked = self.cfg.run.valid_benchmark
