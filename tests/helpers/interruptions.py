@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -241,12 +242,19 @@ def half_written(count: int) -> Callable[[Runner], None]:
     return change
 
 
-def signals(number: int, rank: int | None = None) -> Callable[[], None]:
-    """Another process sends a signal to this one (only that of a rank) and its data workers, as schedulers do."""
+def signals(number: int, workers: int, rank: int | None = None) -> Callable[[], None]:
+    """Another process sends a signal to this one (only that of a rank) and its data workers, as schedulers do.
+
+    The workers must survive it: the process ends with an error otherwise.
+    """
 
     def action() -> None:
         if rank in (None, int(os.environ.get("RANK", 0))):
-            workers = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-            subprocess.run(["kill", f"-{int(number)}", *workers, str(os.getpid())], check=True)
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            assert len(children) == workers
+            subprocess.run(["kill", f"-{int(number)}", *children, str(os.getpid())], check=True)
+            time.sleep(0.3)
+            states = [Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0] for child in children]
+            assert "Z" not in states, "a worker has ended"
 
     return action

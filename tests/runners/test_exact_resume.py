@@ -142,7 +142,7 @@ def test_a_signal_ends_a_run_between_two_updates(
     """Sent to all processes and their workers, or to one process alone: all stop at the same place."""
     options = (*DROPOUT, "run.reference_world_size=1", "run.save_every_steps=null", f"run.num_workers={workers}")
     case = Case(base / "videos", base / f"signal{number}_{world}", (*LONG, *options), world)
-    assert case.run(at_update(2, signals(number, rank))) == [0] * world, case.said()
+    assert case.run(at_update(2, signals(number, workers, rank))) == [0] * world, case.said()
     folder = case.output / "checkpoints" / "update_00000002"
     assert f"stopped by SIGTERM or SIGUSR1 after update 2; saved {folder}; resume with the same command" in case.said()
     assert case.run() == [0] * world, case.said()
