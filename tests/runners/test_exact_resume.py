@@ -59,6 +59,8 @@ KILLS: dict[str, tuple[int, Callable[[Runner], None]]] = {
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exact")
     make_gradients(folder / "videos")
+    # Whatever is imported or loaded when it is first needed is there before processes are forked.
+    Case(folder / "videos", folder / "first", ("run.iters_per_epoch=1", *NO_DROPOUT)).build().train()
     return folder
 
 
