@@ -12,6 +12,7 @@ VENV ?= .venv
 LMMS_VENV ?= $(VENV)/lmms-eval
 BIN := $(VENV)/bin
 NPROC ?= 2
+SEED ?= 42
 
 QUICKSTART_DATA := data/quickstart
 QUICKSTART_RUN := runs/quickstart
@@ -42,7 +43,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # The main job ---------------------------------------------------------------------------------------------------------
 
 quickstart: quickstart-data
-	$(BIN)/python -m timechat.tools.stages $(QUICKSTART_STAGES) --nproc $(NPROC) --output $(QUICKSTART_RUN)
+	$(BIN)/python -m timechat.tools.stages $(QUICKSTART_STAGES) --nproc $(NPROC) --output $(QUICKSTART_RUN) --options run.seed=$(SEED)
 	PYTHON=$(BIN)/python NPROC=$(NPROC) bash eval.sh quickstart
 	$(BIN)/python -m timechat.tools.plot_run $(QUICKSTART_RUN)
 	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/eval/"

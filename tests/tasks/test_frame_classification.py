@@ -21,7 +21,8 @@ TASK = "run.task=frame_classification"
 
 def entry(folder: Path, caption: str = "a red circle", name: str = "captions.json") -> dict[str, Any]:
     """A `datasets` entry: two videos, an event in each."""
-    rows = [{"image_id": f"{name}.mp4", "segments": [[0.0, 1.0]], "captions": [caption]} for name in "ab"]
+    captions = {"a": caption, "b": "a green square"}
+    rows = [{"image_id": f"{n}.mp4", "segments": [[0.0, 1.0]], "captions": [captions[n]]} for n in captions]
     if not (folder / "videos").exists():
         tiny_dataset(folder)
     anno = write_json(folder / name, {"annotations": rows})
@@ -40,7 +41,7 @@ def test_the_model_has_an_output_for_each_word(tmp_path: Path) -> None:
     datasets = task.build_datasets(cfg)
     model = task.build_model(cfg, datasets)
     assert isinstance(model, FrameClassifier)
-    assert model.head.out_features == len(datasets[0].vocabulary) == 3
+    assert model.head.out_features == len(datasets[0].vocabulary) == 4
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
@@ -55,6 +56,12 @@ def test_datasets_with_other_words_are_refused(tmp_path: Path) -> None:
     cfg, task = config(tmp_path, datasets), FrameClassificationTask()
     with pytest.raises(ConfigError, match="must all have the same words"):
         task.build_model(cfg, task.build_datasets(cfg))
+
+
+def test_captions_that_are_all_alike_are_refused(tmp_path: Path) -> None:
+    cfg = config(tmp_path, {"one": entry(tmp_path, "a green square")})
+    with pytest.raises(ConfigError, match=r"datasets\.one: all captions have the same words"):
+        FrameClassificationTask().build_datasets(cfg)
 
 
 @pytest.mark.parametrize(
@@ -84,5 +91,5 @@ def test_a_run_trains_the_encoder_and_writes_it_under_published_names(tmp_path: 
     assert {record["sample"] for record in read_lines(run.output / "skipped.jsonl")} == {"one[1] b.mp4"}
     names = set(run.checkpoint()["model"])
     assert {name.split(".")[0] for name in names} == {"visual_encoder", "ln_vision", "head"}
-    assert run.checkpoint()["model"]["head.weight"].shape == (3, 88)
+    assert run.checkpoint()["model"]["head.weight"].shape == (4, 88)
     assert torch.isfinite(torch.tensor(run.losses)).all()

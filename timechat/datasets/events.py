@@ -23,7 +23,7 @@ from torch import Tensor
 from timechat.datasets.annotations import inside, raise_listed, read_json
 from timechat.datasets.instruction import InstructionDataset
 from timechat.datasets.video import Video
-from timechat.errors import AnnotationError
+from timechat.errors import AnnotationError, ConfigError
 from timechat.text.answers import dense_captions_answer, grounding_answer
 
 LISTING_QUESTION = "What does each frame show?"
@@ -174,15 +174,18 @@ class FrameWordsDataset(EventDataset):
     """Frames with the words of the captions that describe them.
 
     Attributes:
-        vocabulary: all words of the captions, sorted.
+        vocabulary: the words that some captions have and others do not, sorted. Words of every caption tell only *that*
+            something happens; learned as well, they take a share of the features that is missing for telling what.
     """
 
     makes = FrameWordsSample
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **settings)
-        captions = {event.caption for item in self.items for event in item.events}
-        self.vocabulary = sorted({word for caption in captions for word in words_of(caption)})
+        captions = [set(words_of(event.caption)) for item in self.items for event in item.events]
+        self.vocabulary = sorted(set().union(*captions).difference(set.intersection(*captions)))
+        if not self.vocabulary:
+            raise ConfigError(f"datasets.{self.name}: all captions have the same words, there is nothing to tell apart")
         self._columns = {word: i for i, word in enumerate(self.vocabulary)}
 
     def sample(self, index: int, generator: torch.Generator) -> FrameWordsSample:
@@ -191,7 +194,7 @@ class FrameWordsDataset(EventDataset):
         words = torch.zeros(len(video.frames), len(self.vocabulary))
         for row, second in enumerate(video.seconds):
             for caption in self.items[index].captions_at(second):
-                words[row, [self._columns[word] for word in words_of(caption)]] = 1
+                words[row, [self._columns[word] for word in words_of(caption) if word in self._columns]] = 1
         return FrameWordsSample(self.processor(video.frames, generator), words, self.key(index))
 
 
