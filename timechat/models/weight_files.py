@@ -203,7 +203,7 @@ def _read_entry(path: Path, entry: zipfile.ZipInfo) -> Tensor:
 
 def _must_exist(path: Path, key: str) -> None:
     if not path.is_file():
-        raise CheckpointError(f"{key}={path}: no such file; correct the path or set {key} to an empty string")
+        raise CheckpointError(f"{key}={path}: no such file; correct the path, or leave {key} out")
 
 
 def _must_be_dict(content: Any, path: str | Path, key: str) -> None:

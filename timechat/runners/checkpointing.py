@@ -73,6 +73,10 @@ class Checkpoints:
                 f"update {update}): go on from it with run.resume=auto, or give another folder"
             )
 
+    def damaged(self) -> list[Path]:
+        """The folders that were set aside, in order."""
+        return sorted(self.folder.glob("update_*.damaged"))
+
     def newest(self) -> Path | None:
         """The folder of the newest whole checkpoint; a damaged one is named and set aside. None: there is none yet.
 

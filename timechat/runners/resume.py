@@ -120,20 +120,18 @@ def _named(path: str, key: str, cfg: DictConfig) -> ResumePoint:
 
 def _must_be_unused(checkpoints: Checkpoints) -> None:
     """Two runs in one folder would overwrite some of each other's checkpoints and keep others."""
-    earlier = checkpoints.epoch_files()
-    if earlier:
-        file = checkpoints.output_dir / earlier[-1]
-        raise ConfigError(
-            f"run.output_dir={checkpoints.output_dir} holds {earlier[-1]} of an earlier run: give another folder, or "
-            f"go on with run.resume_ckpt_path={file}"
-        )
-    numbers = checkpoints.numbers()
+    numbers, epochs, damaged = checkpoints.numbers(), checkpoints.epoch_files(), checkpoints.damaged()
     if numbers:
-        folder = checkpoints.folder_of(numbers[-1])
-        raise ConfigError(
-            f"run.output_dir={checkpoints.output_dir} holds {folder.name} of an earlier run: give another folder, or "
-            "go on with run.resume=auto"
-        )
+        found, fix = checkpoints.folder_of(numbers[-1]).name, "go on with run.resume=auto"
+    elif epochs:
+        found, fix = epochs[-1], f"go on with run.resume_ckpt_path={checkpoints.output_dir / epochs[-1]}"
+    elif damaged:
+        found, fix = damaged[-1].name, f"remove {checkpoints.folder} to begin anew"
+    else:
+        return
+    raise ConfigError(
+        f"run.output_dir={checkpoints.output_dir} holds {found} of an earlier run: give another folder, or {fix}"
+    )
 
 
 def _differences(saved: dict[str, Any], current: dict[str, Any]) -> Iterator[str]:
