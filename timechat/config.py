@@ -436,6 +436,11 @@ def _validation_conflicts(cfg: DictConfig) -> Iterator[str]:
             f"run.valid_splits={list(run.valid_splits)}: no dataset has validation data; name some in "
             "datasets.NAME.build_info.valid_anno_dir"
         )
+    if benchmark.name and run.strategy in ("fsdp", "deepspeed_zero3"):
+        yield (
+            f"run.valid_benchmark.name={benchmark.name}: processes answer different numbers of questions, but no one has "
+            f"the whole model with run.strategy={run.strategy}; use run.valid_splits, and evaluate.py on checkpoints"
+        )
     for key in ("anno_path", "videos_dir"):
         if benchmark.name and not benchmark[key]:
             yield f"run.valid_benchmark.{key} is empty: run.valid_benchmark.name={benchmark.name} needs it"

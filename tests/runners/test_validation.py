@@ -202,6 +202,10 @@ def test_lower_losses_and_higher_scores_are_better(score: str, values: list[floa
         (["run.best_score=R@1 IoU=0.5", "run.valid_splits=[val]"], "this run measures valid_loss;"),
         (["run.best_score=valid_loss"], "this run measures nothing"),
         (["run.valid_benchmark.name=charades_sta"], "run.valid_benchmark.anno_path is empty"),
+        (
+            ["run.valid_benchmark.name=charades_sta", "run.strategy=fsdp"],
+            "no one has the whole model with run.strategy=fsdp",
+        ),
         (["run.loggers=[mlflow]"], "choose from tensorboard and wandb"),
     ],
 )
