@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
 from timechat import distributed
 from timechat.datasets import StreamDataset
@@ -98,16 +99,18 @@ def _child_signals_kept() -> Iterator[None]:
     """Keep DataLoader from raising an error wherever this process is when a worker dies.
 
     In the middle of an update or of a checkpoint, on one process of several, that would be the worst place. A dead
-    worker is noticed as soon as its batch is missed.
+    worker is noticed as soon as its batch is missed. A handler that another DataLoader left, such as that of a
+    benchmark between two epochs, goes as well.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handler = signal.getsignal(signal.SIGCHLD)
+    left_over = getattr(handler, "__module__", None) == signal_handling.__name__
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if left_over else handler)
 
 
 def _timed_out(error: RuntimeError) -> bool:
