@@ -438,8 +438,8 @@ def _validation_conflicts(cfg: DictConfig) -> Iterator[str]:
         )
     if benchmark.name and run.strategy in ("fsdp", "deepspeed_zero3"):
         yield (
-            f"run.valid_benchmark.name={benchmark.name}: processes answer different numbers of questions, but no one has "
-            f"the whole model with run.strategy={run.strategy}; use run.valid_splits, and evaluate.py on checkpoints"
+            f"run.valid_benchmark.name={benchmark.name}: processes answer questions of their own, and no one has the "
+            f"whole model with run.strategy={run.strategy}; use run.valid_splits, and evaluate.py afterwards"
         )
     for key in ("anno_path", "videos_dir"):
         if benchmark.name and not benchmark[key]:

@@ -67,8 +67,8 @@ def plain() -> dict[str, checks.Updates]:
 
     return {
         "three": run(checks.sgd_of, 3, None),
-        "clipped": run(checks.sgd_of, 2, checks.CLIP),
-        "adam": run(checks.adam_of, 4, checks.CLIP),
+        "clipped": run(checks.sgd_of, 1, checks.CLIP),
+        "adam": run(checks.adam_of, 2, checks.CLIP),
     }
 
 
@@ -120,8 +120,8 @@ def test_what_is_no_number_on_one_process_is_skipped_by_both(
     for rank in ranks:
         assert rank["skip"]["finite"] == [False, False]
         assert all(torch.equal(rank["skip"]["after"][name], weight) for name, weight in rank["skip"]["before"].items())
-        assert rank["skip"]["then"]["losses"] == pytest.approx(plain["adam"].losses[:2], rel=1e-5)
-        assert rank["skip"]["then"]["norms"] == pytest.approx(plain["adam"].norms[:2], rel=1e-5)
+        assert rank["skip"]["then"]["losses"] == pytest.approx(plain["adam"].losses[:1], rel=1e-5)
+        assert rank["skip"]["then"]["norms"] == pytest.approx(plain["adam"].norms[:1], rel=1e-5)
 
 
 def test_bf16_computes_in_bf16_and_leaves_weights_as_they_are(
@@ -150,10 +150,9 @@ def test_the_main_process_gets_the_published_names(ranks: list[dict[str, Any]]) 
     assert [set(rank["published"]) for rank in ranks] == [names, set()]
 
 
-@pytest.mark.parametrize("written", TORCH)
-@pytest.mark.parametrize("strategy", TORCH)
-def test_one_process_goes_on_from_what_two_wrote_whichever_the_engine(
-    strategy: str, written: str, start: Start, plain: dict[str, checks.Updates]
+@pytest.mark.parametrize(("written", "strategy"), [TORCH, TORCH[::-1]])
+def test_one_process_goes_on_from_what_two_wrote_with_the_other_engine(
+    written: str, strategy: str, start: Start, plain: dict[str, checks.Updates]
 ) -> None:
     folder, _ = start(TORCH)
     saved = torch.load(folder / written / "saved.pth", weights_only=True)
@@ -162,9 +161,9 @@ def test_one_process_goes_on_from_what_two_wrote_whichever_the_engine(
     assert len(held) == len(plain["adam"].weights), "frozen parameters have no state"
     try:
         engine = checks.resumed(strategy, checks.tiny_model(), saved, folder / written)
-        found = checks.engine_updates(engine, 2, clip=checks.CLIP)
+        found = checks.engine_updates(engine, 1, clip=checks.CLIP)
     finally:
         distributed.destroy_process_group()
     assert engine.name == {"ddp": "single", "fsdp": "fsdp"}[strategy]
-    assert found.losses == pytest.approx(plain["adam"].losses[2:], rel=1e-5)
+    assert found.losses == pytest.approx(plain["adam"].losses[1:], rel=1e-5)
     _assert_same_weights(found.weights, plain["adam"].weights)
