@@ -23,6 +23,17 @@ from timechat.text.conversation import encode_conversation
 TINY = Path(__file__).parents[1] / "golden" / "tiny_model"
 LLAMA, BERT, WEIGHTS = TINY / "llama", TINY / "bert", TINY / "model.pth"
 
+# What `llama_folder` takes for the published decoder's sizes.
+LLAMA_2_7B = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "num_hidden_layers": 32,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+}
+
 
 @dataclass(frozen=True)
 class Golden:

@@ -9,21 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny import BERT, build_tiny, llama_folder, tiny_config
+from helpers.tiny import BERT, LLAMA_2_7B, build_tiny, llama_folder, tiny_config
 
 from timechat.config import load_config
 from timechat.models import TimeChat, build_model
 from timechat.models.checkpoints import canonical_name, part_of, trainable_state_dict
 
 NAMES = Path(__file__).parents[1] / "golden" / "published_names.json.gz"
-LLAMA_2_7B = {
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 32,
-    "num_hidden_layers": 32,
-    "vocab_size": 32000,
-}
 QFORMER = {"Qformer", "query_tokens"}
 VIDEO = {"video_Qformer", "video_query_tokens", "video_frame_position_embedding"}
 ALWAYS_FROZEN = {"visual_encoder", "ln_vision", "llama_model"}

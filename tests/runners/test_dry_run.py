@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny import BERT, LLAMA, build_tiny, golden_batch, llama_folder
-from helpers.tiny import Golden as _Golden
+from helpers.tiny import BERT, LLAMA, LLAMA_2_7B, Golden, build_tiny, golden_batch, llama_folder
 from helpers.training import ROOT, make_videos, training_config, video_entry
 from omegaconf import OmegaConf
 
@@ -20,15 +19,6 @@ from timechat.runners.dry_run import dry_run
 from timechat.runners.memory import _kept, activation_bytes, estimate_memory
 
 STAGE2 = ROOT / "train_configs" / "stage2_finetune_time104k_asr_valley72k.yaml"
-LLAMA_2_7B = {
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 32,
-    "num_hidden_layers": 32,
-    "vocab_size": 32000,
-    "max_position_embeddings": 4096,
-}
 
 
 def _numbers(report: str, line: str) -> list[str]:
@@ -122,7 +112,7 @@ def test_conversations_without_room_are_told(tmp_path: Path) -> None:
 
 def test_activations_are_those_of_a_real_pass() -> None:
     """The fake pass keeps what autograd keeps when the tiny model really learns."""
-    golden, model = _Golden.load(), build_tiny().train()
+    golden, model = Golden.load(), build_tiny().train()
     batch = golden_batch(golden, model.tokenizer)
     real = _kept(model, lambda: model(batch)["loss"])
     with torch.device("meta"):
