@@ -89,7 +89,7 @@ run() {
   esac
 }
 
-# The last checkpoint of the last stage (1_frames, 2_..., ...) that there is.
+# The last checkpoint of the last stage (1_frames, 2_reading, ...) that there is.
 last_checkpoint() {
   { find "$QUICKSTART_RUN" -path '*/[1-9]_*/checkpoint_*.pth' 2>/dev/null || true; } | sort -V | tail -n 1
 }
@@ -102,8 +102,8 @@ if [[ $WHAT == quickstart ]]; then
   CKPT=${2:-$(last_checkpoint)} CFG=${CFG:-$HERE/eval_configs/quickstart.yaml}
   CKPT=${CKPT:-"$QUICKSTART_RUN/[1-9]_*/checkpoint_*.pth"} # for the message that there is none
   OUTPUT=${OUTPUT:-$QUICKSTART_RUN/eval}
-  FRAMES=$QUICKSTART_RUN/1_frames/checkpoint_0.pth # the frame encoder, which later stages leave as it is
-  OPTIONS=("model.ckpt_2=$FRAMES" "model.llama_model=$QUICKSTART_DATA/llama"
+  VISION=$QUICKSTART_RUN/2_reading/checkpoint_0.pth # frame encoder and Q-Formers, which later stages leave as they are
+  OPTIONS=("model.ckpt_2=$VISION" "model.llama_model=$QUICKSTART_DATA/llama"
     "model.qformer_tokenizer=$QUICKSTART_DATA/bert")
   shift "$(($# < 2 ? $# : 2))"
 elif [[ $# -ge 2 && " ${BENCHMARKS[*]} all " == *" $WHAT "* ]]; then
@@ -121,7 +121,7 @@ fi
 OPTIONS+=("$@")
 [[ -f $CFG ]] || MISSING+=("config: $CFG")
 [[ -f $CKPT ]] || MISSING+=("checkpoint: $CKPT")
-[[ -z ${FRAMES:-} || -f $FRAMES ]] || MISSING+=("checkpoint of the frame encoder: $FRAMES")
+[[ -z ${VISION:-} || -f $VISION ]] || MISSING+=("checkpoint of frame encoder and Q-Formers: $VISION")
 run
 if [[ ${#MISSING[@]} -gt 0 ]]; then
   printf 'eval.sh: missing files:\n' >&2

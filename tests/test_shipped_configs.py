@@ -161,12 +161,13 @@ def test_each_stage_of_the_quick_start_begins_where_one_before_it_ended() -> Non
         assert not given or given[-1] in named, path
         given.append(f"{cfg.run.output_dir}/checkpoint_{cfg.run.max_epoch - 1}.pth")
     evaluated = load_config(ROOT / "eval_configs" / "quickstart.yaml").model
-    assert (evaluated.ckpt, evaluated.ckpt_2) == (given[-1], given[0])
+    assert (evaluated.ckpt, evaluated.ckpt_2) == (given[-1], load_config(STAGES[-1]).model.ckpt)
 
 
 def test_all_stages_of_the_quick_start_are_about_one_model() -> None:
     """Sizes above all; a stage may freeze parts, and choose what the prompt says."""
-    own = {"arch", "freeze_vit", "list_seconds", "ckpt", "ckpt_2", "system_prompt"}
+    frozen = {"freeze_vit", "freeze_qformer", "frozen_video_Qformer"}
+    own = frozen | {"arch", "list_seconds", "ckpt", "ckpt_2", "system_prompt"}
     models = [load_config(path).model for path in (*STAGES, ROOT / "eval_configs" / "quickstart.yaml")]
     settings = [{key: value for key, value in _settings(model).items() if key not in own} for model in models]
     assert all(other == settings[0] for other in settings)
@@ -227,7 +228,9 @@ def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
     named = [key for key in WEIGHTS if load_config(path).model[key]]
     if not named:
         return []
-    model = build_model(load_config(path, [*options, *(f"model.{key}=" for key in WEIGHTS)]).model)
+    model = build_model(
+        load_config(path, [*options, "model.arch=timechat", *(f"model.{key}=" for key in WEIGHTS)]).model
+    )
     state = {canonical_name(name): tensor for name, tensor in model.state_dict().items()}
     vit = {k.removeprefix("visual_encoder."): v for k, v in state.items() if k.startswith("visual_encoder.")}
     contents = {

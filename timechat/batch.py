@@ -96,12 +96,14 @@ class FrameBatch(TensorRecord):
     Attributes:
         frames: uint8 [F, 3, H, W], the frames of all videos one after the other.
         frame_counts: frames of each video.
+        seconds: the time in seconds of each frame of each video.
         words: float [F, W], 1 where a word describes a frame.
         keys, skipped, stand_in: as in VideoBatch.
     """
 
     frames: torch.Tensor
     frame_counts: list[int]
+    seconds: list[Sequence[float]]
     words: torch.Tensor
     keys: list[str] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)

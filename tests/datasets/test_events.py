@@ -232,13 +232,13 @@ def test_frames_with_the_words_that_describe_them(info: dict[str, str]) -> None:
 
 
 def test_frames_with_words_are_packed_one_after_the_other() -> None:
-    samples = [
-        FrameWordsSample(torch.full((n, 3, 2, 2), n, dtype=torch.uint8), torch.eye(n, 5), f"k{n}") for n in (1, 3)
-    ]
+    frames = {n: torch.full((n, 3, 2, 2), n, dtype=torch.uint8) for n in (1, 3)}
+    samples = [FrameWordsSample(frames[n], [0.5] * n, torch.eye(n, 5), f"k{n}") for n in frames]
     fetched = [Fetched(samples[0], [{"error": "x"}]), Fetched(None, [{"error": "y"}]), Fetched(samples[1])]
     batch = collate_frames(fetched)
     assert (batch.frame_counts, batch.keys, len(batch), batch.num_tokens) == ([1, 3], ["k1", "k3"], 2, 0)
     assert batch.frames[:, 0, 0, 0].tolist() == [1, 3, 3, 3]
+    assert batch.seconds == [[0.5], [0.5] * 3]
     assert torch.equal(batch.words, torch.cat([sample.words for sample in samples]))
     assert batch.skipped == [{"error": "x"}, {"error": "y"}]
     assert len(collate_frames([Fetched(None)])) == 0

@@ -26,16 +26,16 @@ FILES = (
         for split in ("train", "test")
         for name in ("charades_sta.txt", "dense_captions.json", "highlights.jsonl")
     ),
-    "runs/quickstart/1_frames/checkpoint_0.pth",
-    "runs/quickstart/5_times/checkpoint_9.pth",
-    "runs/quickstart/5_times/checkpoint_10.pth",
+    "runs/quickstart/2_reading/checkpoint_0.pth",
+    "runs/quickstart/6_times/checkpoint_9.pth",
+    "runs/quickstart/6_times/checkpoint_10.pth",
 )
 FOLDERS = (
     *(f"data/{name}/videos" for name in ("charades", "activitynet", "youcook2", "qvhighlights")),
     *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "quickstart")),
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip
-CHECKPOINT = "runs/quickstart/5_times/checkpoint_9.pth"
+CHECKPOINT = "runs/quickstart/6_times/checkpoint_9.pth"
 # As eval.sh says it -> as evaluate.py does, annotations and videos below data/.
 BENCHMARK_PATHS = {
     "charades": ("charades_sta", "charades/charades_sta_test.txt", "charades/videos"),
@@ -84,7 +84,7 @@ def test_one_benchmark(place: Path, what: str) -> None:
     assert calls(place) == [
         f"{ROOT}/evaluate.py --cfg-path {ROOT}/eval_configs/timechat.yaml --ckpt {CHECKPOINT} "
         f"--benchmark {name} --anno-path data/{anno} --videos-dir data/{videos} "
-        f"--output-dir runs/eval/5_times/checkpoint_9/{name} --options run.num_workers=2 model.lora_alpha=20"
+        f"--output-dir runs/eval/6_times/checkpoint_9/{name} --options run.num_workers=2 model.lora_alpha=20"
     ]
 
 
@@ -115,16 +115,16 @@ def test_quickstart_takes_the_last_checkpoint(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert calls(place)[0] == (
         f"{ROOT}/evaluate.py --cfg-path {ROOT}/eval_configs/quickstart.yaml "
-        "--ckpt runs/quickstart/5_times/checkpoint_10.pth --benchmark charades_sta "
+        "--ckpt runs/quickstart/6_times/checkpoint_10.pth --benchmark charades_sta "
         "--anno-path data/quickstart/test/charades_sta.txt --videos-dir data/quickstart/videos/test "
         "--output-dir runs/quickstart/eval/charades_sta --train-anno data/quickstart/train/charades_sta.txt "
         f"--no-literature --prompt-file {ROOT}/prompts/quickstart/grounding.txt --max-new-tokens 48 --limit 3 "
-        "--options model.ckpt_2=runs/quickstart/1_frames/checkpoint_0.pth model.llama_model=data/quickstart/llama "
+        "--options model.ckpt_2=runs/quickstart/2_reading/checkpoint_0.pth model.llama_model=data/quickstart/llama "
         "model.qformer_tokenizer=data/quickstart/bert"
     )
     for call, name in zip(calls(place)[1:3], ("dense_captions.json", "highlights.jsonl"), strict=True):
         assert f"--train-anno data/quickstart/train/{name} --no-literature " in call
-        assert "--ckpt runs/quickstart/5_times/checkpoint_10.pth" in call
+        assert "--ckpt runs/quickstart/6_times/checkpoint_10.pth" in call
     assert "--clip-of-time start" in calls(place)[2]
     assert calls(place)[3].startswith("-m timechat.evaluation.report runs/quickstart/eval/charades_sta ")
 
@@ -138,10 +138,10 @@ def test_quickstart_with_a_checkpoint_and_options(place: Path) -> None:
 
 
 def test_quickstart_that_has_not_come_to_its_last_stage(place: Path) -> None:
-    for file in (place / "runs/quickstart/5_times").iterdir():
+    for file in (place / "runs/quickstart/6_times").iterdir():
         file.unlink()
     assert run(place, "quickstart").returncode == 0
-    assert "--ckpt runs/quickstart/1_frames/checkpoint_0.pth" in calls(place)[0]
+    assert "--ckpt runs/quickstart/2_reading/checkpoint_0.pth" in calls(place)[0]
 
 
 def test_missing_files_are_listed_before_anything_runs(place: Path) -> None:
@@ -166,7 +166,7 @@ def test_quickstart_without_a_run_says_so(place: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[1:] == [
         "  checkpoint: runs/none/[1-9]_*/checkpoint_*.pth",
-        "  checkpoint of the frame encoder: runs/none/1_frames/checkpoint_0.pth",
+        "  checkpoint of frame encoder and Q-Formers: runs/none/2_reading/checkpoint_0.pth",
         "  train annotations of qvhighlights: data/quickstart/train/highlights.jsonl",
     ]
 

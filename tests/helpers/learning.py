@@ -41,8 +41,8 @@ SIZES = (
 # Stage, updates, samples of an update, and what else is smaller than in the quick start.
 STAGES = (
     ("1_frames", 60, 16, ("datasets.words.frame_counts=[4]",)),
-    ("2_listing", 110, 32, ("datasets.listing.frame_counts=[1,2,4]",)),
-    ("4_events", 180, 32, ("datasets.times.sample_ratio=0", "datasets.captions.sample_ratio=0")),
+    ("2_reading", 150, 16, ("datasets.words.frame_counts=[1,2,4,8]",)),
+    ("5_events", 150, 32, ("datasets.times.sample_ratio=0", "datasets.captions.sample_ratio=0")),
 )
 FRAME_COUNTS = "[4,8]"
 
@@ -54,12 +54,10 @@ def stage_options(data: Path, output: Path, number: int, options: Sequence[str])
     info = (f"anno_dir={data}/train/dense_captions.json", f"videos_dir={data}/videos/train")
     own = [f"datasets.{entry}.build_info.{key}" for entry in cfg.datasets for key in info]
     own += [f"datasets.{entry}.cache_dir={data}/cache" for entry in cfg.datasets]
-    if name == "4_events":
+    if name == "5_events":
         own += [f"datasets.{entry}.frame_counts={FRAME_COUNTS}" for entry in cfg.datasets]
-    before = [output / stage / "checkpoint_0.pth" for stage, *_ in STAGES[:number]]
-    chained = [
-        f"model.{key}={path}" for key, path in zip(("ckpt", "ckpt_2"), (before[:1] + before[1:][-1:]), strict=False)
-    ]
+        own += ["datasets.matching.one_frame_per_event=false"]  # there is one event
+    chained = [f"model.ckpt={output / STAGES[number - 1][0] / 'checkpoint_0.pth'}", "model.ckpt_2="] if number else []
     folders = [
         f"model.llama_model={data}/llama",
         f"model.qformer_tokenizer={data}/bert",

@@ -27,7 +27,7 @@ def batch(counts: tuple[int, ...] = (1, 3)) -> FrameBatch:
     total = sum(counts)
     bright = torch.arange(total) % 2
     frames = (40 + 170 * bright).byte()[:, None, None, None].expand(-1, 3, 56, 56).contiguous()
-    return FrameBatch(frames, list(counts), F.one_hot(bright, 3).float())
+    return FrameBatch(frames, list(counts), [[0.0] * count for count in counts], F.one_hot(bright, 3).float())
 
 
 def test_the_loss_sums_over_words_and_averages_over_frames() -> None:

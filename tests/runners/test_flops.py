@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from timechat.batch import FrameBatch
-from timechat.models import FrameClassifier
+from timechat.models import FrameClassifier, FrameReader
 from timechat.runners.flops import flop_counter, peak_flops, peak_of_name
 
 FROZEN = ("model.freeze_qformer=true", "model.frozen_video_Qformer=true", "model.frozen_llama_proj=true")
@@ -46,7 +46,16 @@ def test_recomputed_activations_do_not_count() -> None:
 
 def test_of_the_frame_classifier() -> None:
     model = FrameClassifier(tiny_config(["model.freeze_vit=false"]).model, num_words=7, load_weights=False)
-    batch = FrameBatch(torch.zeros(3, 3, 56, 56, dtype=torch.uint8), [2, 1], torch.zeros(3, 7))
+    batch = FrameBatch(torch.zeros(3, 3, 56, 56, dtype=torch.uint8), [2, 1], [[0.0, 1.0], [0.0]], torch.zeros(3, 7))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(batch)["loss"].backward()
+    assert flop_counter(model)(batch) == pytest.approx(counter.get_total_flops(), rel=0.01)
+
+
+def test_of_the_frame_reader() -> None:
+    options = ["model.arch=frame_reader", "model.freeze_vit=false", "model.freeze_qformer=false"]
+    model = FrameReader(tiny_config(options).model, num_words=7, load_weights=False)
+    batch = FrameBatch(torch.zeros(3, 3, 56, 56, dtype=torch.uint8), [2, 1], [[0.0, 1.0], [0.0]], torch.zeros(3, 7))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(batch)["loss"].backward()
     assert flop_counter(model)(batch) == pytest.approx(counter.get_total_flops(), rel=0.01)

@@ -97,7 +97,8 @@ def test_scenes_vary_within_the_promised_limits(planned: dict):
     assert all(s.num_frames >= scenes_module.SAMPLED_FRAMES for s in scenes)
     for scene in scenes:
         assert scene.num_frames == scene.duration * scene.fps
-        assert len({e.caption for e in scene.events}) == len(scene.events), "two events of a video sound the same"
+        for what in ("colour", "shape"):
+            assert len({getattr(e, what) for e in scene.events}) == len(scene.events), f"two events share a {what}"
         assert all(a.end < b.start for a, b in zip(scene.events, scene.events[1:], strict=False))
 
 
@@ -312,7 +313,7 @@ def test_a_broken_manifest_is_an_error(tmp_path: Path, text: str):
 
 
 @pytest.mark.parametrize(
-    "option", ["--seed=-1", "--train-videos=0", "--test-videos=0", "--max-events=0", "--workers=0"]
+    "option", ["--seed=-1", "--train-videos=0", "--test-videos=0", "--max-events=0", "--max-events=5", "--workers=0"]
 )
 def test_bad_arguments_are_named_without_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture, option: str):
     assert tool.main(["--output", str(tmp_path / "new"), option]) == 1

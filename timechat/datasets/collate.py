@@ -95,6 +95,7 @@ def collate_frames(fetched: Sequence[Fetched]) -> FrameBatch:
     return FrameBatch(
         frames=torch.cat([sample.frames for sample in samples]) if samples else torch.empty(0, 3, 0, 0),
         frame_counts=[len(sample.frames) for sample in samples],
+        seconds=[sample.seconds for sample in samples],
         words=torch.cat([sample.words for sample in samples]) if samples else torch.empty(0, 0),
         keys=[sample.key for sample in samples],
         skipped=[record for f in fetched for record in f.skipped],

@@ -61,15 +61,17 @@ class EventItem:
 
 @dataclass
 class FrameWordsSample:
-    """What the frame encoder learns from.
+    """What frame encoder and Q-Formers learn from without a decoder.
 
     Attributes:
         frames: uint8 [T, 3, H, W].
+        seconds: T times in seconds.
         words: float [T, W], 1 where a word describes a frame.
         key: the file and where its annotation stands.
     """
 
     frames: Tensor
+    seconds: list[float]
     words: Tensor
     key: str
 
@@ -195,7 +197,7 @@ class FrameWordsDataset(EventDataset):
         for row, second in enumerate(video.seconds):
             for caption in self.items[index].captions_at(second):
                 words[row, [self._columns[word] for word in words_of(caption) if word in self._columns]] = 1
-        return FrameWordsSample(self.processor(video.frames, generator), words, self.key(index))
+        return FrameWordsSample(self.processor(video.frames, generator), video.seconds, words, self.key(index))
 
 
 def words_of(caption: str) -> list[str]:

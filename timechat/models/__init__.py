@@ -5,10 +5,11 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from timechat.models.frame_classifier import FrameClassifier
+from timechat.models.frame_reader import FrameReader
 from timechat.models.timechat import TimeChat
 from timechat.registry import registry
 
-__all__ = ["FrameClassifier", "TimeChat", "build_model"]
+__all__ = ["FrameClassifier", "FrameReader", "TimeChat", "build_model"]
 
 
 def build_model(cfg: DictConfig, load_weights: bool = True) -> TimeChat:

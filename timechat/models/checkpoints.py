@@ -49,6 +49,7 @@ _BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_ind
 _UNNAMED_LORA = re.compile(r"\.lora_([AB])\.weight$")
 # BLIP-2 cuts the ViT before its last block; file and config agree on where.
 _VIT_TAIL = re.compile(r"visual_encoder\.(head|norm|fc_norm)\.")
+_DECODER = ("llama_model", "LoRA", "llama_proj")  # some models end before it
 _VIT_BLOCK = re.compile(r"visual_encoder\.blocks\.(\d+)\.")
 _TEXT_PATH = re.compile(
     r"Qformer\.bert\.(embeddings\.(word|position)_embeddings|encoder\.layer\.\d+\.(intermediate|output))\."
@@ -164,7 +165,9 @@ def _sort_key(model: nn.Module, own: dict[str, Tensor], name: str, parts: set[st
 
 
 def _left_out(model: nn.Module, name: str) -> bool:
-    """Whether the config leaves a key of ours out on purpose."""
+    """Whether config or model leave a key of ours out on purpose."""
+    if part_of(name) in _DECODER and getattr(model, "llama_model", None) is None:
+        return True
     block = _VIT_BLOCK.match(name)
     if block:
         return int(block[1]) == len(model.visual_encoder.blocks)

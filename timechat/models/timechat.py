@@ -135,8 +135,9 @@ class TimeChat(nn.Module):
 
     def _begin_at_fan_in(self) -> None:
         """Everything but LLaMA, whose weights are in its folder."""
-        for part in (self.visual_encoder, self.Qformer, self.video_Qformer, self.llama_proj):
-            begin_at_fan_in(part)
+        for name, part in self.named_children():
+            if name != "llama_model":
+                begin_at_fan_in(part)
         for queries in (self.query_tokens, self.video_query_tokens):
             nn.init.normal_(queries)
 
@@ -194,18 +195,23 @@ class TimeChat(nn.Module):
     def _encode_packed(
         self, frames: Tensor, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]
     ) -> list[Tensor]:
+        return [self.llama_proj(video) for video in self._encode_windows(frames, frame_counts, seconds)]
+
+    def _encode_windows(
+        self, frames: Tensor, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]
+    ) -> list[Tensor]:
+        """As `_encode_packed`, before the projection: [N_i, D] for each video."""
         self._check_frames(frame_counts, seconds)
         videos = self._encode_frames(frames, frame_counts, seconds)
         positions = self.video_frame_position_embedding.weight[:, None]
         videos = [video + positions[: len(video)] for video in videos]
-        windows = encode_windows(
+        return encode_windows(
             self.video_Qformer,
             self.video_query_tokens,
             videos,
             window_size=self.cfg.window_size,
             stride=self.cfg.stride,
         )
-        return [self.llama_proj(video) for video in windows]
 
     def _encode_frames(
         self, frames: Tensor, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]

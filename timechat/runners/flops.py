@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from timechat.batch import FrameBatch, VideoBatch
-from timechat.models import FrameClassifier, TimeChat
+from timechat.models import FrameClassifier, FrameReader, TimeChat
 from timechat.models import llama as lm
 from timechat.models.qformer import Layer, QFormer
 from timechat.models.video_qformer import window_slices
@@ -67,6 +67,8 @@ def flop_counter(model: nn.Module) -> Callable[[VideoBatch | FrameBatch], float]
     Args:
         model: whole, not sharded or wrapped yet.
     """
+    if isinstance(model, FrameReader):
+        return FrameReaderFlops(model)
     if isinstance(model, TimeChat):
         return TimeChatFlops(model)
     return FrameClassifierFlops(model) if isinstance(model, FrameClassifier) else None
@@ -161,14 +163,15 @@ def _modules_by_input(layer: Layer) -> Iterator[tuple[str, list[nn.Module]]]:
         yield "keys", [layer.crossattention.self.key, layer.crossattention.self.value]
 
 
-class TimeChatFlops:
-    """Operations of forward and backward of a TimeChat on a batch; padding counts, because it is computed.
+class _VideoFlops:
+    """What encoding videos costs, as far as the linear layer after the video Q-Former.
 
     Args:
         model: which of its parts learn decides what backward costs.
+        last: that layer.
     """
 
-    def __init__(self, model: TimeChat):
+    def __init__(self, model: TimeChat, last: nn.Linear):
         # Numbers alone: some engines put pieces, or nothing, in the place of the weights that were counted.
         self.cfg, self.tokenizer = model.cfg, model.timestamp_tokenizer
         self.num_queries, self.num_outputs = model.query_tokens.shape[1], model.video_query_tokens.shape[1]
@@ -178,9 +181,36 @@ class TimeChatFlops:
         positions = model.video_frame_position_embedding.weight.requires_grad
         queries = model.video_query_tokens.requires_grad
         self.windows = _QFormerFlops(model.video_Qformer, self.frames.gradient or positions, queries)
-        self.projection = _PerToken.of([model.llama_proj], self.windows.gradient, True)
+        self.last = _PerToken.of([last], self.windows.gradient, True)
+
+    def __call__(self, frame_counts: list[int], seconds: list) -> float:
+        """Of encoding videos, as far as that layer."""
+        cfg, queries = self.cfg, self.num_queries
+        texts = [self._sentence_length(times) for times in seconds]
+        total = sum(frame_counts) * self.vision.per_frame
+        total += self.frames(sum(frame_counts), queries, max(texts), self.vision.tokens)
+        windows = [
+            (where.stop - where.start) * (queries + text * cfg.keep_timestamp_tokens)
+            for count, text in zip(frame_counts, texts, strict=True)
+            for where in window_slices(count, cfg.window_size, cfg.stride)
+        ]
+        total += self.windows(len(windows), self.num_outputs, 0, max(windows))
+        return total + self.last(len(windows) * self.num_outputs)
+
+    def _sentence_length(self, times: list[float] | None) -> int:
+        """Tokens of a video's longest sentence, taken to be the last one's: it has the most digits."""
+        if self.tokenizer is None or times is None:
+            return 0
+        return len(self.tokenizer.encode(frame_sentence(times[-1])))
+
+
+class TimeChatFlops:
+    """Operations of forward and backward of a TimeChat on a batch; padding counts, because it is computed."""
+
+    def __init__(self, model: TimeChat):
+        self.video = _VideoFlops(model, model.llama_proj)
         llama = lm.causal_lm(model.llama_model)
-        learns = self.windows.gradient or _learns(model.llama_proj) or _learns(llama)
+        learns = self.video.windows.gradient or _learns(model.llama_proj) or _learns(llama)
         self.decoder = _PerToken.of(llama.model.layers, learns, learns)
         self.scores = _PerToken.of([llama.lm_head], learns, learns)
         self.config, self.gradient = llama.config, learns
@@ -193,25 +223,16 @@ class TimeChatFlops:
         total = self.video(batch.frame_counts, batch.seconds) + self.decoder(rows * length) + self.scores(supervised)
         return total + rows * self.config.num_hidden_layers * _attention(length, length, width, self.gradient)
 
-    def video(self, frame_counts: list[int], seconds: list) -> float:
-        """Of encoding videos, as far as the projection."""
-        cfg, queries = self.cfg, self.num_queries
-        texts = [self._sentence_length(times) for times in seconds]
-        total = sum(frame_counts) * self.vision.per_frame
-        total += self.frames(sum(frame_counts), queries, max(texts), self.vision.tokens)
-        windows = [
-            (where.stop - where.start) * (queries + text * cfg.keep_timestamp_tokens)
-            for count, text in zip(frame_counts, texts, strict=True)
-            for where in window_slices(count, cfg.window_size, cfg.stride)
-        ]
-        total += self.windows(len(windows), self.num_outputs, 0, max(windows))
-        return total + self.projection(len(windows) * self.num_outputs)
 
-    def _sentence_length(self, times: list[float] | None) -> int:
-        """Tokens of a video's longest sentence, taken to be the last one's: it has the most digits."""
-        if self.tokenizer is None or times is None:
-            return 0
-        return len(self.tokenizer.encode(frame_sentence(times[-1])))
+class FrameReaderFlops:
+    """Operations of forward and backward of a FrameReader on a batch."""
+
+    def __init__(self, model: FrameReader):
+        self.video = _VideoFlops(model, model.head)
+
+    def __call__(self, batch: FrameBatch) -> float:
+        """The operations of a batch."""
+        return self.video(batch.frame_counts, batch.seconds)
 
 
 class FrameClassifierFlops:

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from timechat.models import FrameClassifier, TimeChat
+from timechat.batch import FrameBatch
+from timechat.models import FrameClassifier, FrameReader, TimeChat
 from timechat.models import llama as lm
 
 _MOMENTS = 8  # bytes of AdamW's two moments, fp32
@@ -86,7 +87,15 @@ def activation_bytes(
         with torch.autocast("cpu", dtype=half) if half else nullcontext():
             if isinstance(model, FrameClassifier):
                 return _kept(model, lambda: model.scores(pixels))
+            if isinstance(model, FrameReader):
+                return _kept(model, lambda: torch.cat(model.scores(_frame_batch(pixels, batch))))
             return _kept(model, lambda: _forward(model, pixels, batch, tokens, supervised))
+
+
+def _frame_batch(pixels: Tensor, videos: int) -> FrameBatch:
+    frames = len(pixels) // videos
+    seconds = [[float(i) for i in range(frames)]] * videos
+    return FrameBatch(pixels, [frames] * videos, seconds, torch.empty(len(pixels), 0))
 
 
 def _forward(model: TimeChat, pixels: Tensor, batch: int, tokens: int, supervised: int) -> Tensor:

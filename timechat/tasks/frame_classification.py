@@ -1,4 +1,4 @@
-"""The first lesson of a model that is trained from nothing: which words describe a frame?"""
+"""The first lessons of a model that is trained from nothing: which words describe a frame?"""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from timechat.datasets import collate_frames
 from timechat.datasets.collate import Fetched
 from timechat.datasets.events import FrameWordsDataset, FrameWordsSample
 from timechat.errors import ConfigError
-from timechat.models import FrameClassifier
+from timechat.models import FrameClassifier, FrameReader
 from timechat.registry import registry
 from timechat.tasks.base import Task
 
 
 @registry.register_task("frame_classification")
 class FrameClassificationTask(Task):
-    """Frames and the words of their captions; trains the frame encoder alone."""
+    """Frames and the words of their captions; trains what comes before the decoder."""
 
     takes = FrameWordsSample
 
@@ -30,8 +30,10 @@ class FrameClassificationTask(Task):
         if not datasets:
             raise ConfigError("datasets: the words of a frame_classification run come from them, but none can be read")
         model_class = registry.get_model_class(cfg.model.arch)
-        if not issubclass(model_class, FrameClassifier):
-            raise ConfigError(f"model.arch={cfg.model.arch}: run.task={cfg.run.task} trains frame_classifier")
+        if not issubclass(model_class, (FrameClassifier, FrameReader)):
+            raise ConfigError(
+                f"model.arch={cfg.model.arch}: run.task={cfg.run.task} trains frame_classifier or frame_reader"
+            )
         first, *others = (dataset.vocabulary for dataset in datasets)
         if any(vocabulary != first for vocabulary in others):
             raise ConfigError("datasets: the captions of a frame_classification run must all have the same words")

@@ -35,7 +35,7 @@ from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
 from timechat.evaluation.files import write_json, write_text
 from timechat.evaluation.report import read_record
-from timechat.tools.stages import checkpoint_name, stage_name, train_stages
+from timechat.tools.stages import stage_name, train_stages
 
 logger = logging.getLogger(__name__)
 
@@ -140,8 +140,10 @@ def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
 def _evaluate(plan: Plan, checkpoint: Path, output: Path, changes: Sequence[str]) -> None:
     """Score a checkpoint, unless the same command has done so."""
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in plan.evaluation.items()]
-    first = checkpoint.parents[1] / stage_name(plan.stages[0]) / checkpoint_name(load_config(plan.stages[0]))
-    arguments += [f"--ckpt={checkpoint}", f"--output-dir={output}", "--options", f"model.ckpt_2={first}", *changes]
+    arguments += [f"--ckpt={checkpoint}", f"--output-dir={output}"]
+    begun = Path(load_config(plan.stages[-1]).model.ckpt)  # holds what the last stage left as it is
+    kept = [f"model.ckpt_2={checkpoint.parents[1] / begun.parent.name / begun.name}"] if begun.name else []
+    arguments += ["--options", *kept, *changes] if kept or changes else []
     text, done = "\n".join(arguments), output / ARGUMENTS
     if done.is_file() and done.read_text(encoding="utf-8") == text:
         return

@@ -36,10 +36,10 @@ from timechat.errors import ConfigError, TimeChatError
 from timechat.tools.quickstart.annotations import training_annotations, write_annotations
 from timechat.tools.quickstart.files import PARTIAL_SUFFIX, write_json
 from timechat.tools.quickstart.render import render_video
-from timechat.tools.quickstart.scenes import MAX_EVENTS, SAMPLED_FRAMES, Scene, plan_scenes
+from timechat.tools.quickstart.scenes import MAX_EVENTS, SAMPLED_FRAMES, SHAPES, Scene, plan_scenes
 
 DEFAULT_OUTPUT = "data/quickstart"
-FORMAT_VERSION = 2  # raise it whenever the same arguments give other bytes
+FORMAT_VERSION = 3  # raise it whenever the same arguments give other bytes
 _MANIFEST, _STARTED = "manifest.json", "started.json"
 _SPLITS = ("train", "test")
 _PACKAGES = ("av", "numpy", "sentencepiece", "transformers", "safetensors")
@@ -62,7 +62,7 @@ def make_quickstart_data(
         output: the folder; made where missing.
         seed: of everything random; 0 or more.
         train_videos, test_videos: how many; 1 or more.
-        max_events: of a video, 1 or more.
+        max_events: of a video, 1 to 4.
         workers: processes that render; None takes one per available CPU. They change nothing in the files.
         force: throw away what an earlier run left and render again.
 
@@ -103,6 +103,8 @@ def _check_arguments(seed: int, train_videos: int, test_videos: int, max_events:
     for name, (value, low) in lowest.items():
         if value < low:
             raise ConfigError(f"--{name.replace('_', '-')}={value}: give {low} or more")
+    if max_events > len(SHAPES):
+        raise ConfigError(f"--max-events={max_events}: give {len(SHAPES)} or fewer, no two events may share a shape")
 
 
 def _available_cpus() -> int:

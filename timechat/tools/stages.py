@@ -1,6 +1,6 @@
 """Train stage after stage with train.py, each from the checkpoints of those before it.
 
-    python -m timechat.tools.stages train_configs/quickstart/[1-4]_*.yaml --nproc 2 --output runs/quickstart
+    python -m timechat.tools.stages train_configs/quickstart/[1-6]_*.yaml --nproc 2 --output runs/quickstart
 
 Each stage is an ordinary config, which `torchrun train.py --cfg-path` trains as well. A stage that is finished is not
 trained again, and one that was interrupted goes on from its newest checkpoint, unless its config, its options or a

@@ -2,7 +2,7 @@
 
 Everything is a function of (seed, split, index), so scenes need no files and any of them can be rendered alone.
 
-Made to be learnable by a tiny model: colour and shape alone tell the events of a video apart; a shape fills about
+Made to be learnable by a tiny model: no two events of a video have a colour or a shape in common; a shape fills about
 half of a frame; and an event starts and ends at the very time of one of the frames that uniform sampling takes
 (`SAMPLED_FRAMES` of them). A shape is on screen from its start to its end, both included: the first sampled frame that
 shows it has the start as its time, the last one has the end. Duration and frame rate are drawn so that all sampled
@@ -55,8 +55,8 @@ class Event:
 
     @property
     def caption(self) -> str:
-        """The sentence that names the event; the only caption grammar of the data."""
-        return f"a {self.colour} {self.shape} appears."
+        """What names the event, and nothing besides: a tiny model looks for every word of it."""
+        return f"{self.colour} {self.shape}"
 
     def visible_at(self, second: Fraction | float) -> bool:
         """Whether the shape is on screen at that time in seconds."""
@@ -104,7 +104,7 @@ def plan_scenes(seed: int, train_videos: int, test_videos: int, max_events: int 
 
     Args:
         seed: 0 or more.
-        max_events: events of a video; as many videos have one, two, ... of them.
+        max_events: events of a video, not more than there are shapes; as many videos have one, two, ... of them.
         train_videos, test_videos: how many; a scene does not depend on them, save for a test scene that had to be
             drawn again because a training video is like it.
     """
@@ -124,8 +124,8 @@ def _draw_scene(seed: int, split: str, index: int, attempt: int, max_events: int
     rng = generator(seed, split, index, _SCENE_STREAM, attempt)
     width, height = SIZES[rng.integers(len(SIZES))]
     duration, fps, times = _draw_times(rng, num_events=1 + index % max_events)
-    kinds = [(colour, shape) for colour in COLOURS for shape in SHAPES]
-    chosen = rng.choice(len(kinds), size=len(times), replace=False)
+    colours = rng.choice(list(COLOURS), size=len(times), replace=False)
+    shapes = rng.choice(SHAPES, size=len(times), replace=False)
     return Scene(
         name=f"{split}_{index:04d}",
         width=width,
@@ -136,8 +136,8 @@ def _draw_scene(seed: int, split: str, index: int, attempt: int, max_events: int
         noise=float(rng.choice([0.0, 6.0, 12.0])),
         texture_seed=int(rng.integers(2**32)),
         events=tuple(
-            _draw_event(rng, start, end, kinds[kind], width, height)
-            for (start, end), kind in zip(times, chosen, strict=True)
+            _draw_event(rng, start, end, (str(colour), str(shape)), width, height)
+            for (start, end), colour, shape in zip(times, colours, shapes, strict=True)
         ),
     )
 

@@ -87,9 +87,7 @@ def _tokenizer_lines(items: Iterable[dict[str, Any]], scenes: list[Scene]) -> It
 
     Captions are repeated so that the words that tell events apart get a piece of their own before rarer words do.
     """
-    yield from (
-        f"a {colour} {shape} appears." for colour in COLOURS for shape in SHAPES for _ in range(CAPTION_REPEATS)
-    )
+    yield from (f"{colour} {shape}" for colour in COLOURS for shape in SHAPES for _ in range(CAPTION_REPEATS))
     seconds = {f"{s.name}.mp4": [float(t) for t in sampled_seconds(s.duration, s.fps)] for s in scenes}
     for number, item in enumerate(items):
         system = _SYSTEM if number % 2 else TRAINING_SYSTEM
