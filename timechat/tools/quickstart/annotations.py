@@ -15,7 +15,7 @@ from timechat.tools.quickstart.scenes import Event, Scene, generator
 CLIP_SECONDS = 2  # QVHighlights scores clips of two seconds
 ANNOTATORS = 3
 MAX_SALIENCY = 4
-REACH = 2  # relevant clips on each side of the middle ones; a tiny model cannot count longer lists
+RELEVANT_CLIPS = 3  # of an event, at most; a tiny model cannot count longer lists
 
 INSTRUCTIONS: dict[str, tuple[str, ...]] = {
     "grounding": (
@@ -52,24 +52,17 @@ def highlights_answer(clips: dict[int, list[int]]) -> str:
 
 
 def saliency(event: Event, rng: np.random.Generator) -> dict[int, list[int]]:
-    """Relevant clip -> what each annotator gives it: the nearer to the event's middle, the more.
+    """Relevant clip -> what each annotator gives it: most at the moment when the shape appears.
 
-    Clip i covers the seconds 2i to 2i + 2; relevant are those that share time with the event and lie near its middle,
-    where the shape is largest. All annotators give the clips at the middle full marks, and a point less for each clip
-    further out; there they differ by a point now and then.
+    Clip i covers the seconds 2i to 2i + 2; relevant are the first ones that share time with the event, while the shape
+    is large. All annotators give the very first clip full marks, and a point less for each clip after it; there they
+    differ by a point now and then.
     """
-    middle = (event.start + event.end) / 2
-    clips = range(event.start // CLIP_SECONDS, -(-event.end // CLIP_SECONDS))
-    distance = {clip: abs(CLIP_SECONDS * (clip + 0.5) - middle) for clip in clips}
-    nearest = min(distance.values())
-    scores = {}
-    for clip in clips:
-        steps_out = round((distance[clip] - nearest) / CLIP_SECONDS)
-        if steps_out == 0:
-            scores[clip] = [MAX_SALIENCY] * ANNOTATORS
-        elif steps_out <= REACH:
-            opinions = MAX_SALIENCY - steps_out + rng.choice([-1, 0, 0, 0, 0, 0, 0, 1], size=ANNOTATORS)
-            scores[clip] = [int(opinion) for opinion in np.clip(opinions, 1, MAX_SALIENCY)]
+    first, end = event.start // CLIP_SECONDS, -(-event.end // CLIP_SECONDS)
+    scores = {first: [MAX_SALIENCY] * ANNOTATORS}
+    for clip in range(first + 1, min(end, first + RELEVANT_CLIPS)):
+        opinions = MAX_SALIENCY - (clip - first) + rng.choice([-1, 0, 0, 0, 0, 0, 0, 1], size=ANNOTATORS)
+        scores[clip] = [int(opinion) for opinion in np.clip(opinions, 1, MAX_SALIENCY)]
     return scores
 
 
@@ -112,7 +105,7 @@ def dense_caption_rows(scenes: list[Scene]) -> list[dict[str, Any]]:
     """Dense captioning ground truth as YouCook2 in its coco form, one row per video."""
     rows = []
     for index, scene in enumerate(scenes):
-        joined = ". ".join(event.caption.rstrip(".") for event in scene.events)
+        joined = ". ".join(event.caption for event in scene.events)
         rows.append(
             {
                 "image_id": f"{scene.name}.mp4",

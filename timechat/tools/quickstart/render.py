@@ -77,7 +77,7 @@ def _cover(event: Event, second: float, width: int, height: int) -> np.ndarray:
     progress = (second - event.start) / (event.end - event.start)
     (x0, y0), (x1, y1) = event.path
     x, y = x0 + (x1 - x0) * progress, y0 + (y1 - y0) * progress
-    radius = event.radii[1] + (event.radii[0] - event.radii[1]) * abs(2 * progress - 1)
+    radius = event.radii[0] + (event.radii[1] - event.radii[0]) * progress
     dy, dx = np.mgrid[0:height, 0:width].astype(np.float32) + 0.5 - np.array([y, x], dtype=np.float32)[:, None, None]
     return np.clip(0.5 - _distance(event.shape, dx, dy, radius), 0, 1)
 

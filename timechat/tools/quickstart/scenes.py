@@ -43,7 +43,7 @@ class Event:
     """One shape's time on screen.
 
     `start` and `end` are whole seconds. The centre goes in a straight line from `path[0]` to `path[1]`; the radius
-    grows from `radii[0]` at both ends to `radii[1]` in the middle, which is what saliency scores follow. Pixels.
+    shrinks from `radii[0]` to `radii[1]`, which is what saliency scores follow. Pixels.
     """
 
     start: int
@@ -162,8 +162,8 @@ def _draw_event(
 ) -> Event:
     smallest = _REFERENCE_RADII[0] * max(width, height) / _REFERENCE_SIDE
     largest = _REFERENCE_RADII[1] * min(width, height) / _REFERENCE_SIDE
-    at_ends, in_the_middle = rng.uniform(0.1, 0.4), rng.uniform(0.8, 1.0)
-    radii = tuple(float(smallest + share * (largest - smallest)) for share in (at_ends, in_the_middle))
+    shares = rng.uniform(0.8, 1.0), rng.uniform(0.1, 0.4)
+    radii = tuple(float(smallest + share * (largest - smallest)) for share in shares)
     points = rng.uniform([largest, largest], [width - largest, height - largest], size=(2, 2))
     path = tuple((float(x), float(y)) for x, y in points)
     return Event(start, end, *kind, path=path, radii=radii)
