@@ -11,10 +11,11 @@ PYTHON ?= python3
 VENV ?= .venv
 LMMS_VENV ?= $(VENV)/lmms-eval
 BIN := $(VENV)/bin
-NPROC ?= 2
+# A GPU serves one process, two cores serve two.
+GPUS := $(shell nvidia-smi --list-gpus 2>/dev/null | wc -l)
+NPROC ?= $(if $(filter 1,$(GPUS)),1,2)
 SEED ?= 42
 
-QUICKSTART_DATA := data/quickstart
 QUICKSTART_RUN := runs/quickstart
 QUICKSTART_STAGES := $(sort $(wildcard train_configs/quickstart/[1-9]_*.yaml))
 
@@ -44,14 +45,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 quickstart: quickstart-data
 	$(BIN)/python -m timechat.tools.stages $(QUICKSTART_STAGES) --nproc $(NPROC) --output $(QUICKSTART_RUN) --options run.seed=$(SEED)
-	PYTHON=$(BIN)/python NPROC=$(NPROC) bash eval.sh quickstart
+	PYTHON=$(BIN)/python NPROC=$(NPROC) QUICKSTART_RUN=$(QUICKSTART_RUN) bash eval.sh quickstart
 	$(BIN)/python -m timechat.tools.plot_run $(QUICKSTART_RUN)
-	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/eval/"
+	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/6_times/eval/"
 
 quickstart-data: $(VENV)/.installed
-	$(BIN)/python -m timechat.tools.make_quickstart_data --output $(QUICKSTART_DATA)
+	$(BIN)/python -m timechat.tools.make_quickstart_data --output data/quickstart
 
-# Hours: four variants, three seeds each. It can be stopped and started again.
+# Hours: all variants, three seeds each. It can be stopped and started again.
 ablation: quickstart-data
 	$(BIN)/python -m timechat.tools.ablation train_configs/quickstart/ablation.yaml --jobs $(NPROC) --output runs/ablation
 
@@ -85,4 +86,4 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(QUICKSTART_DATA) $(QUICKSTART_RUN)
+	rm -rf $(VENV) data/quickstart $(QUICKSTART_RUN)

@@ -66,18 +66,18 @@ literature() {
 # A model trained from nothing on a few instructions knows these alone, so it is asked with one of them.
 quickstart() {
   local prompts=$HERE/prompts/quickstart
-  rendered charades_sta charades_sta.txt --prompt-file "$prompts/grounding.txt" --max-new-tokens 48
-  rendered youcook2 dense_captions.json --prompt-file "$prompts/dense_captioning.txt" --max-new-tokens 128
-  rendered qvhighlights highlights.jsonl --prompt-file "$prompts/highlights.txt" --max-new-tokens 256 \
+  rendered charades_sta charades_sta.txt grounding.json --prompt-file "$prompts/grounding.txt" --max-new-tokens 48
+  rendered youcook2 dense_captions.json dense_captions.json --prompt-file "$prompts/dense_captioning.txt" --max-new-tokens 128
+  rendered qvhighlights highlights.jsonl highlights.jsonl --prompt-file "$prompts/highlights.txt" --max-new-tokens 256 \
     --clip-of-time start
 }
 
-# rendered NAME FILE [ARG ...]: numbers of the literature are about other videos.
+# rendered NAME FILE TRAIN_FILE [ARG ...]: numbers of the literature are about other videos.
 rendered() {
-  local name=$1 file=$2 data=$QUICKSTART_DATA
-  shift 2
-  [[ $CHECKING == no || -e $data/train/$file ]] || MISSING+=("train annotations of $name: $data/train/$file")
-  evaluate "$name" "$data/test/$file" "$data/videos/test" --train-anno "$data/train/$file" --no-literature "$@"
+  local name=$1 anno=$QUICKSTART_DATA/test/$2 train=$QUICKSTART_DATA/train/$3
+  shift 3
+  [[ $CHECKING == no || -e $train ]] || MISSING+=("train annotations of $name: $train")
+  evaluate "$name" "$anno" "$QUICKSTART_DATA/videos/test" --train-anno "$train" --no-literature "$@"
 }
 
 run() {
@@ -89,21 +89,16 @@ run() {
   esac
 }
 
-# The last checkpoint of the last stage (1_frames, 2_reading, ...) that there is.
-last_checkpoint() {
-  { find "$QUICKSTART_RUN" -path '*/[1-9]_*/checkpoint_*.pth' 2>/dev/null || true; } | sort -V | tail -n 1
-}
-
 # What a checkpoint's answers are kept under: its run and its name.
 answers_of() { echo "runs/eval/$(basename "$(dirname "$1")")/$(basename "$1" .pth)"; }
 
 WHAT=${1:-}
 if [[ $WHAT == quickstart ]]; then
-  CKPT=${2:-$(last_checkpoint)} CFG=${CFG:-$HERE/eval_configs/quickstart.yaml}
-  CKPT=${CKPT:-"$QUICKSTART_RUN/[1-9]_*/checkpoint_*.pth"} # for the message that there is none
-  OUTPUT=${OUTPUT:-$QUICKSTART_RUN/eval}
-  VISION=$QUICKSTART_RUN/2_reading/checkpoint_0.pth # frame encoder and Q-Formers, which later stages leave as they are
-  OPTIONS=("model.ckpt_2=$VISION" "model.llama_model=$QUICKSTART_DATA/llama"
+  # Frame encoder and Q-Formers are the second stage's. What the last stage trained is loaded after it, and wins.
+  LAST=${2:-$QUICKSTART_RUN/6_times/checkpoint_0.pth} CFG=${CFG:-$HERE/eval_configs/quickstart.yaml}
+  CKPT=$QUICKSTART_RUN/2_reading/checkpoint_0.pth
+  OUTPUT=${OUTPUT:-$(dirname "$LAST")/eval} # goes when the stage is trained again
+  OPTIONS=("model.ckpt_2=$LAST" "model.llama_model=$QUICKSTART_DATA/llama"
     "model.qformer_tokenizer=$QUICKSTART_DATA/bert")
   shift "$(($# < 2 ? $# : 2))"
 elif [[ $# -ge 2 && " ${BENCHMARKS[*]} all " == *" $WHAT "* ]]; then
@@ -121,7 +116,7 @@ fi
 OPTIONS+=("$@")
 [[ -f $CFG ]] || MISSING+=("config: $CFG")
 [[ -f $CKPT ]] || MISSING+=("checkpoint: $CKPT")
-[[ -z ${VISION:-} || -f $VISION ]] || MISSING+=("checkpoint of frame encoder and Q-Formers: $VISION")
+[[ -z ${LAST:-} || -f $LAST ]] || MISSING+=("checkpoint of the last stage: $LAST")
 run
 if [[ ${#MISSING[@]} -gt 0 ]]; then
   printf 'eval.sh: missing files:\n' >&2

@@ -151,7 +151,7 @@ def test_no_file_is_forgotten() -> None:
 
 
 def test_each_stage_of_the_quick_start_begins_where_one_before_it_ended() -> None:
-    """And the evaluation where the last one did. Folders are named as files are, one below the other's parent."""
+    """And the evaluation as the last one did, with that on top. Folders are named as files are."""
     given: list[str] = []
     for path in STAGES:
         cfg = load_config(path)
@@ -161,7 +161,7 @@ def test_each_stage_of_the_quick_start_begins_where_one_before_it_ended() -> Non
         assert not given or given[-1] in named, path
         given.append(f"{cfg.run.output_dir}/checkpoint_{cfg.run.max_epoch - 1}.pth")
     evaluated = load_config(ROOT / "eval_configs" / "quickstart.yaml").model
-    assert (evaluated.ckpt, evaluated.ckpt_2) == (given[-1], load_config(STAGES[-1]).model.ckpt)
+    assert (evaluated.ckpt, evaluated.ckpt_2) == (load_config(STAGES[-1]).model.ckpt, given[-1])
 
 
 def test_all_stages_of_the_quick_start_are_about_one_model() -> None:
@@ -195,7 +195,7 @@ def assert_evaluated_as_trained(stage: str | Path, evaluation: str | Path) -> No
     """A prompt that a tiny model has never seen would be scored as ignorance."""
     trained, evaluated = load_config(stage), load_config(evaluation)
     assert evaluated.model.list_seconds == trained.model.list_seconds
-    assert evaluated.model.ckpt == f"{trained.run.output_dir}/checkpoint_{trained.run.max_epoch - 1}.pth"
+    assert evaluated.model.ckpt_2 == f"{trained.run.output_dir}/checkpoint_{trained.run.max_epoch - 1}.pth"
 
 
 @pytest.fixture(scope="module")

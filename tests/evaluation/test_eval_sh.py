@@ -24,18 +24,18 @@ FILES = (
     *(
         f"data/quickstart/{split}/{name}"
         for split in ("train", "test")
-        for name in ("charades_sta.txt", "dense_captions.json", "highlights.jsonl")
+        for name in ("charades_sta.txt", "grounding.json", "dense_captions.json", "highlights.jsonl")
     ),
     "runs/quickstart/2_reading/checkpoint_0.pth",
-    "runs/quickstart/6_times/checkpoint_9.pth",
-    "runs/quickstart/6_times/checkpoint_10.pth",
+    "runs/quickstart/6_times/checkpoint_0.pth",
+    "runs/mine/6_times/checkpoint_9.pth",
 )
 FOLDERS = (
     *(f"data/{name}/videos" for name in ("charades", "activitynet", "youcook2", "qvhighlights")),
     *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "quickstart")),
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip
-CHECKPOINT = "runs/quickstart/6_times/checkpoint_9.pth"
+CHECKPOINT = "runs/mine/6_times/checkpoint_9.pth"
 # As eval.sh says it -> as evaluate.py does, annotations and videos below data/.
 BENCHMARK_PATHS = {
     "charades": ("charades_sta", "charades/charades_sta_test.txt", "charades/videos"),
@@ -110,38 +110,41 @@ def test_all_ends_in_a_joint_table(place: Path) -> None:
     assert calls(place)[-1] == " ".join(["-m timechat.evaluation.report", *(f"out/{name}" for name in names)])
 
 
-def test_quickstart_takes_the_last_checkpoint(place: Path) -> None:
+def test_quickstart_takes_the_last_stage(place: Path) -> None:
+    """After what it did not train, so that nothing it did is overwritten."""
     done = run(place, "quickstart", EVAL_ARGS="--limit 3")
     assert done.returncode == 0, done.stderr
     assert calls(place)[0] == (
         f"{ROOT}/evaluate.py --cfg-path {ROOT}/eval_configs/quickstart.yaml "
-        "--ckpt runs/quickstart/6_times/checkpoint_10.pth --benchmark charades_sta "
+        "--ckpt runs/quickstart/2_reading/checkpoint_0.pth --benchmark charades_sta "
         "--anno-path data/quickstart/test/charades_sta.txt --videos-dir data/quickstart/videos/test "
-        "--output-dir runs/quickstart/eval/charades_sta --train-anno data/quickstart/train/charades_sta.txt "
+        "--output-dir runs/quickstart/6_times/eval/charades_sta --train-anno data/quickstart/train/grounding.json "
         f"--no-literature --prompt-file {ROOT}/prompts/quickstart/grounding.txt --max-new-tokens 48 --limit 3 "
-        "--options model.ckpt_2=runs/quickstart/2_reading/checkpoint_0.pth model.llama_model=data/quickstart/llama "
+        "--options model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth model.llama_model=data/quickstart/llama "
         "model.qformer_tokenizer=data/quickstart/bert"
     )
     for call, name in zip(calls(place)[1:3], ("dense_captions.json", "highlights.jsonl"), strict=True):
         assert f"--train-anno data/quickstart/train/{name} --no-literature " in call
-        assert "--ckpt runs/quickstart/6_times/checkpoint_10.pth" in call
+        assert "model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth" in call
     assert "--clip-of-time start" in calls(place)[2]
-    assert calls(place)[3].startswith("-m timechat.evaluation.report runs/quickstart/eval/charades_sta ")
+    assert calls(place)[3].startswith("-m timechat.evaluation.report runs/quickstart/6_times/eval/charades_sta ")
 
 
 def test_quickstart_with_a_checkpoint_and_options(place: Path) -> None:
     """The user's options come last, so they win."""
-    done = run(place, "quickstart", CHECKPOINT, "model.ckpt_2=mine.pth")
+    done = run(place, "quickstart", CHECKPOINT, "model.list_seconds=false")
     assert done.returncode == 0, done.stderr
-    assert all(f"--ckpt {CHECKPOINT} " in call for call in calls(place)[:3])
-    assert calls(place)[0].endswith(" model.ckpt_2=mine.pth")
+    assert all(f"--options model.ckpt_2={CHECKPOINT} " in call for call in calls(place)[:3])
+    assert "--output-dir runs/mine/6_times/eval/charades_sta" in calls(place)[0]
+    assert calls(place)[0].endswith(" model.list_seconds=false")
 
 
 def test_quickstart_that_has_not_come_to_its_last_stage(place: Path) -> None:
-    for file in (place / "runs/quickstart/6_times").iterdir():
-        file.unlink()
-    assert run(place, "quickstart").returncode == 0
-    assert "--ckpt runs/quickstart/2_reading/checkpoint_0.pth" in calls(place)[0]
+    (place / "runs/quickstart/6_times/checkpoint_0.pth").unlink()
+    done = run(place, "quickstart")
+    assert done.returncode == 1
+    assert "checkpoint of the last stage: runs/quickstart/6_times/checkpoint_0.pth" in done.stderr
+    assert calls(place) == []
 
 
 def test_missing_files_are_listed_before_anything_runs(place: Path) -> None:
@@ -165,8 +168,8 @@ def test_quickstart_without_a_run_says_so(place: Path) -> None:
     done = run(place, "quickstart", QUICKSTART_RUN="runs/none")
     assert done.returncode == 1
     assert done.stderr.splitlines()[1:] == [
-        "  checkpoint: runs/none/[1-9]_*/checkpoint_*.pth",
-        "  checkpoint of frame encoder and Q-Formers: runs/none/2_reading/checkpoint_0.pth",
+        "  checkpoint: runs/none/2_reading/checkpoint_0.pth",
+        "  checkpoint of the last stage: runs/none/6_times/checkpoint_0.pth",
         "  train annotations of qvhighlights: data/quickstart/train/highlights.jsonl",
     ]
 

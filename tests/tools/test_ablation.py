@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from timechat.errors import ConfigError, TrainingError
+from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.tools import ablation, stages
 from timechat.tools.ablation import draw_bars, main, read_plan, run_ablation, table
 
@@ -25,12 +26,13 @@ def content(tmp_path: Path) -> dict[str, Any]:
         number = STAGES.index(stage) + 1
         text = f"model: {{{start}}}\nrun: {{output_dir: runs/q/{number}_{stage}, max_epoch: 1}}\n"
         (tmp_path / f"{stage}.yaml").write_text(text)
+    (tmp_path / "eval.yaml").write_text("run: {seed: 3}\n")
     return {
         "stages": [str(tmp_path / f"{stage}.yaml") for stage in STAGES],
         "shared": 1,
         "seeds": [0, 1],
         "variants": {"full": [], "w/o window": ["model.window_size=0", "run.min_lr=0.0"]},
-        "evaluation": {"cfg_path": "eval.yaml", "benchmark": "charades_sta"},
+        "evaluation": {"cfg_path": str(tmp_path / "eval.yaml"), "benchmark": "charades_sta"},
         "scores": ["mIoU"],
     }
 
@@ -45,28 +47,28 @@ def write(folder: Path, content: Any) -> Path:
 class Commands:
     """Stands for the processes: a training writes a checkpoint, an evaluation says mIoU = 10 x seed (+ 1 for full)."""
 
-    returncode = 0
+    status = 0
 
     def __init__(self) -> None:
         self.trained: list[Path] = []
         self.evaluated: list[list[str]] = []
 
-    def train(self, config: str, options: Sequence[str], checkpoint: Path, nproc: int) -> None:
+    def train(self, config: str, options: Sequence[str], checkpoint: Path, nproc: int, lock: int) -> None:
         """Takes the place of `_train`."""
         self.trained.append(checkpoint.parent)
         checkpoint.write_text(" ".join(options))
 
-    def run(self, command: Sequence[str], **_: Any) -> Commands:
-        """Takes the place of `subprocess.run`."""
+    def run(self, command: Sequence[str], **_: Any) -> int:
+        """Takes the place of `run_child`."""
         self.evaluated.append(list(command))
-        if self.returncode == 0:
-            told = dict(word.split("=", 1) for word in command if word.startswith(("--ckpt=", "--output-dir=")))
-            variant = Path(told["--ckpt"]).parents[1].name
+        if self.status == 0:
+            told = dict(word.split("=", 1) for word in command if "=" in word)
+            variant = Path(told["model.ckpt_2"]).parents[1].name
             score = 10.0 * int(variant[-1]) + variant.startswith("full")
             record = {"benchmark": "x", "percent": {"mIoU": score}, "main_scores": ["mIoU"], "counts": {}}
             Path(told["--output-dir"]).mkdir(parents=True)
             Path(told["--output-dir"], "scores.json").write_text(json.dumps(record))
-        return self
+        return self.status
 
     def forget(self) -> None:
         """Count anew."""
@@ -79,7 +81,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     """No process is started."""
     commands = Commands()
     monkeypatch.setattr(stages, "_train", commands.train)
-    monkeypatch.setattr(ablation.subprocess, "run", commands.run)
+    monkeypatch.setattr(ablation, "run_child", commands.run)
     return commands
 
 
@@ -108,6 +110,9 @@ def test_a_plan(tmp_path: Path, content: dict[str, Any]) -> None:
         ({"shared": "one"}, "shared='one' must be a whole number"),
         ({"shared": 2}, "shared=2 must be 0 or more, and below the 2 stages"),
         ({"shared": -1}, "shared=-1 must be 0 or more"),
+        ({"evaluation": {"benchmark": "x"}}, "evaluation.cfg_path is missing"),
+        ({"seeds": [0, 0]}, r"two trainings would share the folders \['full_0', 'w_o_window_0'\]"),
+        ({"variants": {"a b": [], "a-b": []}}, r"two trainings would share the folders \['a_b_0', 'a_b_1'\]"),
     ],
 )
 def test_plans_that_cannot_be(tmp_path: Path, content: dict[str, Any], change: dict[str, Any], message: str) -> None:
@@ -148,10 +153,36 @@ def test_every_variant_is_trained_and_scored_with_every_seed(
     assert {"run.seed=1", "model.window_size=0", "run.min_lr=0.0"} <= set(given)
     assert f"model.ckpt={output}/w_o_window_1/1_frames/checkpoint_0.pth" in given
     assert "run.seed=1" in (output / "w_o_window_1/1_frames/checkpoint_0.pth").read_text()
-    (command,) = [c for c in commands.evaluated if f"--ckpt={output}/w_o_window_0/2_events/checkpoint_0.pth" in c]
-    assert command[2:4] == ["--cfg-path=eval.yaml", "--benchmark=charades_sta"]
+    (command,) = [c for c in commands.evaluated if f"--ckpt={output}/w_o_window_0/1_frames/checkpoint_0.pth" in c]
+    assert command[2:4] == [f"--cfg-path={tmp_path}/eval.yaml", "--benchmark=charades_sta"]
     options = command[command.index("--options") + 1 :]
-    assert options == [f"model.ckpt_2={output}/w_o_window_0/1_frames/checkpoint_0.pth", "model.window_size=0"]
+    assert options == [f"model.ckpt_2={output}/w_o_window_0/2_events/checkpoint_0.pth", "model.window_size=0"]
+
+
+def test_what_the_last_stage_trained_is_loaded_last() -> None:
+    """Both checkpoints may have it; the evaluation names the last stage's as `ckpt_2`."""
+    assert WEIGHT_FILES.index("ckpt") < WEIGHT_FILES.index("ckpt_2")
+
+
+def test_a_wrong_key_of_the_last_variant_is_found_before_any_training(
+    tmp_path: Path, content: dict[str, Any], commands: Commands
+) -> None:
+    content["variants"]["wrong"] = ["model.windowsize=0"]
+    with pytest.raises(ConfigError, match="windowsize"):
+        run_ablation(read_plan(write(tmp_path, content)), tmp_path / "out")
+    assert commands.trained == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0)])
+def test_a_plan_that_shares_more_or_less(
+    tmp_path: Path, content: dict[str, Any], commands: Commands, before: int, after: int
+) -> None:
+    """A variant never takes a shared stage for its own, nor its own for a shared one."""
+    run_ablation(read_plan(write(tmp_path, content | {"shared": before})), tmp_path / "out")
+    run_ablation(read_plan(write(tmp_path, content | {"shared": after})), tmp_path / "out")
+    first = tmp_path / "out/w_o_window_1/1_frames"
+    assert first.is_symlink() == bool(after)
+    assert ("window_size=0" in (first / "checkpoint_0.pth").read_text()) == (not after)
 
 
 def test_nothing_is_done_twice(tmp_path: Path, content: dict[str, Any], commands: Commands) -> None:
@@ -164,11 +195,11 @@ def test_nothing_is_done_twice(tmp_path: Path, content: dict[str, Any], commands
 
 def test_a_stopped_run_goes_on(tmp_path: Path, content: dict[str, Any], commands: Commands) -> None:
     plan = read_plan(write(tmp_path, content))
-    commands.returncode = 3
+    commands.status = 3
     with pytest.raises(TrainingError, match=r"eval: the evaluation stopped with status 3"):
         run_ablation(plan, tmp_path / "out")
     trained = len(commands.trained)
-    commands.returncode = 0
+    commands.status = 0
     run_ablation(plan, tmp_path / "out")
     assert len(commands.trained) == len(set(commands.trained)) == 6
     assert 2 < trained <= 6
@@ -177,7 +208,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, content: dict[str, Any], commands
 @pytest.mark.parametrize(
     ("change", "trained", "evaluated"),
     [
-        ({"evaluation": {"cfg_path": "eval.yaml", "benchmark": "charades_sta", "max_new_tokens": 48}}, 0, 4),
+        ({"scores": ["mIoU"], "evaluation": {"benchmark": "youcook2"}}, 0, 4),
         ({"variants": {"full": [], "w/o window": ["run.min_lr=0.1"]}}, 2, 2),
         ({"seeds": [0, 1, 2]}, 3, 2),
     ],
@@ -187,6 +218,7 @@ def test_only_what_changed_is_done_again(
 ) -> None:
     run_ablation(read_plan(write(tmp_path, content)), tmp_path / "out")
     commands.forget()
+    change.get("evaluation", {})["cfg_path"] = content["evaluation"]["cfg_path"]
     run_ablation(read_plan(write(tmp_path, content | change)), tmp_path / "out")
     assert (len(commands.trained), len(commands.evaluated)) == (trained, evaluated)
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from timechat.errors import PredictionError
+from timechat.tools import plot_run as plot
 from timechat.tools.plot_run import main, plot_run, read_training_records
 
 
@@ -27,6 +28,21 @@ def test_draws_a_picture(tmp_path: Path) -> None:
     with Image.open(plot_run(run)) as picture:
         assert picture.width > 800
         assert len(set(picture.convert("RGB").resize((64, 16)).getdata())) > 10
+
+
+def test_stages_have_a_row_of_curves_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of their names."""
+    figures = []
+    close = plot.plt.close
+    monkeypatch.setattr(plot.plt, "close", figures.append)
+    for name, loss in (("2_reading", 0.5), ("1_frames", 2.0)):
+        write_log(tmp_path / name, [{"event": "start", "epoch": 0, "update": 0}, train(0, 1, loss)])
+    assert plot_run(tmp_path) == tmp_path / "curves.png"
+    (figure,) = figures
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[::3] == ["1_frames: training loss", "2_reading: training loss"]
+    assert [axis.lines[0].get_ydata()[0] for axis in figure.axes[::3]] == [2.0, 0.5]
+    close(figure)
 
 
 def test_a_resumed_run_replaces_the_records_of_its_first_attempt(tmp_path: Path) -> None:

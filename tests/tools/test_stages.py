@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The stages that were trained, by the name of their folder; a training writes its checkpoint and no more."""
     names: list[str] = []
 
-    def train(config: str, options: Sequence[str], checkpoint: Path, nproc: int) -> None:
+    def train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lock: int) -> None:
         names.append(checkpoint.parent.name)
         checkpoint.write_text("weights")
 
@@ -111,27 +110,76 @@ def _is_ended(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, finished: bool)
     """train.py ends with status 0, with or without its last checkpoint; returns the commands."""
     commands: list[list[str]] = []
 
-    def run(command: list[str], check: bool) -> Any:
+    def run(command: list[str], **_: Any) -> int:
         commands.append(command)
         if finished:
             checkpoint.write_text("weights")
-        return SimpleNamespace(returncode=0)
+        return 0
 
-    monkeypatch.setattr(stages.subprocess, "run", run)
+    monkeypatch.setattr(stages, "run_child", run)
     return commands
 
 
-def test_a_training_of_other_settings_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """train.py refuses a folder that holds checkpoints of another run."""
-    left = tmp_path / "out/a/checkpoint_7.pth"
-    left.parent.mkdir(parents=True)
-    left.write_text("of another run")
-    commands = _is_ended(monkeypatch, left.with_name("checkpoint_0.pth"), finished=True)
+def test_the_command_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = _is_ended(monkeypatch, tmp_path / "out/a/checkpoint_0.pth", finished=True)
     train_stages(chain(tmp_path)[:1], tmp_path / "out", nproc=2)
-    assert not left.exists()
     (command,) = commands
     assert "--nproc_per_node=2" in command
     assert command[-1] == f"run.output_dir={tmp_path}/out/a"
+
+
+def test_files_that_are_not_of_a_stage_stay(tmp_path: Path, trained: list[str]) -> None:
+    """A run of train.py itself, for example."""
+    left = tmp_path / "out/a/checkpoint_7.pth"
+    left.parent.mkdir(parents=True)
+    left.write_text("of another run")
+    with pytest.raises(ConfigError, match=r"out/a: holds files, but no started\.txt"):
+        train_stages(chain(tmp_path)[:1], tmp_path / "out")
+    assert left.exists()
+    assert trained == []
+
+
+def test_a_link_to_a_stage_gives_way_to_a_training(tmp_path: Path, trained: list[str]) -> None:
+    first = chain(tmp_path)[:1]
+    train_stages(first, tmp_path / "other", options=["run.seed=8"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a").symlink_to(tmp_path / "other/a")
+    train_stages(first, tmp_path / "out")
+    assert not (tmp_path / "out/a").is_symlink()
+    assert (tmp_path / "other/a/finished.txt").is_file()
+    assert trained == ["a", "a"]
+
+
+def test_the_same_folder_by_another_name_is_finished(
+    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train_stages(chain(tmp_path), "out")
+    train_stages(chain(tmp_path), tmp_path / "out")
+    assert trained == ["a", "b", "c"]
+
+
+def test_other_annotations_and_tokenizers_are_noticed(tmp_path: Path, trained: list[str]) -> None:
+    (tmp_path / "words").mkdir()
+    config, annotations, words = tmp_path / "x.yaml", tmp_path / "x.json", tmp_path / "words/vocab.txt"
+    info = f"build_info: {{anno_dir: {annotations}, videos_dir: videos}}"
+    config.write_text(
+        f"model: {{qformer_tokenizer: {words.parent}}}\n"
+        f"datasets: {{x: {{builder: video_instruct, {info}}}}}\n"
+        "run: {output_dir: runs/q/a, max_epoch: 1}\n"
+    )
+    for path in (annotations, words, None):
+        if path:
+            path.write_text("some")
+        for _ in range(2):
+            train_stages([str(config)], tmp_path / "out")
+    assert trained == ["a", "a"]
+
+
+def test_a_mistake_in_the_last_stage_is_found_first(tmp_path: Path, trained: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: no such config file"):
+        train_stages([*chain(tmp_path), str(tmp_path / "gone.yaml")], tmp_path / "out")
+    assert trained == []
 
 
 def test_an_interrupted_training_goes_on_unless_its_settings_changed(
@@ -155,7 +203,7 @@ def test_an_interrupted_training_goes_on_unless_its_settings_changed(
 def test_checkpoints_of_other_folders_stay_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also no checkpoint, where the folder of the runs is the working directory, below which every path lies."""
     given: list[list[str]] = []
-    monkeypatch.setattr(stages, "_train", lambda config, options, checkpoint, nproc: given.append(list(options)))
+    monkeypatch.setattr(stages, "_train", lambda config, options, *_: given.append(list(options)))
     path = tmp_path / "x.yaml"
     path.write_text("model: {ckpt: ckpt/x.pth}\nrun: {output_dir: runs/q/a}\n")
     train_stages([str(path)], tmp_path / "out", options=["run.seed=3"])

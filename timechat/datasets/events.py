@@ -2,9 +2,9 @@
 
 A model learns to say *when* only after it can see *what* and read a frame's time. All lessons come from dense captions
 in coco form (`{"annotations": [{"image_id", "segments": [[start, end], ...], "captions": [...]}]}`, seconds, both ends
-included): the words that describe a frame, for the frame encoder alone; for the whole model a list of the frames with
-their times, and then the usual questions with answers that name the times of the frames at hand. A lesson may keep few
-of a video's frames, so that a model learns with one frame, then with two, then with many, and never sees a video twice.
+included): the words that describe a frame, for what comes before the decoder; for the whole model a list of the frames
+with their times, captions before their times, and the usual questions with answers that name the times of the frames at
+hand. A lesson may keep few of a video's frames, so that a model learns with few first, and rarely sees the same twice.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Benchmark, Question, Result, get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
-from timechat.evaluation.files import write_json, write_text
+from timechat.evaluation.files import file_state, write_json, write_text
 from timechat.evaluation.literature import published_scores
 from timechat.evaluation.plots import draw_plots
 from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, predict
@@ -174,7 +174,7 @@ def _settings(
         "prompt_sha256": sha256_of(prompt),
         "device": device.type,
         **{f"model.{key}": value for key, value in model.items()},
-        **{f"files of model.{key}": _file_state(model[key]) for key in WEIGHT_KEYS if model[key]},
+        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model[key]},
     }
     if request.asr is not None:
         fingerprint["asr_sha256"] = transcripts_hash(request.asr)
@@ -199,16 +199,6 @@ def _runs(request: Evaluation, settings: PredictSettings) -> list[tuple[Path, Pr
         return [(output_dir, settings)]
     seeds = range(settings.seed, settings.seed + request.seeds)
     return [(output_dir / f"seed_{seed}", dataclasses.replace(settings, seed=seed)) for seed in seeds]
-
-
-def _file_state(name: str) -> str:
-    """Size and time of change of a weight file, or of all files of a folder: cheap, unlike a hash of 13 GB."""
-    path = Path(name)
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files if file.is_file()]
-    if not stats:
-        return "not there"
-    return f"{sum(s.st_size for s in stats)} bytes, changed at {max(s.st_mtime_ns for s in stats)} ns"
 
 
 def _check_folders(plan: _Plan) -> None:

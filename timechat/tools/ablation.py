@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import shutil
 import statistics
@@ -33,15 +34,16 @@ from yaml import YAMLError
 from timechat.cli import run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
-from timechat.evaluation.files import write_json, write_text
+from timechat.evaluation.files import file_state, write_json, write_text
 from timechat.evaluation.report import read_record
-from timechat.tools.stages import stage_name, train_stages
+from timechat.tools.children import run_child, stopping_children
+from timechat.tools.stages import load_stage, stage_name, train_stages
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE, RECORD, PICTURE = "ablation.md", "ablation.json", "ablation.png"
-ARGUMENTS = "arguments.txt"  # beside an evaluation's scores: the command line that gave them
+ARGUMENTS = "arguments.txt"  # beside an evaluation's scores: the command line that gave them, and its files
 _KEYS = {"stages": list, "shared": int, "variants": dict, "seeds": list, "evaluation": dict, "scores": list}
 
 
@@ -86,7 +88,17 @@ def read_plan(path: str | Path) -> Plan:
     plan = Plan(**found)
     if not 0 <= plan.shared < len(plan.stages):
         raise ConfigError(f"{path}: shared={plan.shared} must be 0 or more, and below the {len(plan.stages)} stages")
+    if "cfg_path" not in plan.evaluation:
+        raise ConfigError(f"{path}: evaluation.cfg_path is missing: name the config to evaluate with")
+    folders = [_folder(name, seed) for name in plan.variants for seed in plan.seeds]
+    twice = sorted({folder for folder in folders if folders.count(folder) > 1})
+    if twice:
+        raise ConfigError(f"{path}: two trainings would share the folders {twice}; change a variant's name or a seed")
     return plan
+
+
+def _folder(variant: str, seed: int) -> str:
+    return f"{re.sub(r'[^0-9A-Za-z]+', '_', variant)}_{seed}"
 
 
 def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any]:
@@ -101,12 +113,17 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
         variant -> score -> one value in percent for each seed.
 
     Raises:
-        ConfigError: no job, or a score that the evaluation does not report.
-        TrainingError: a training or an evaluation stopped; the others have been waited for.
+        ConfigError: no job; a config or a variant's key that is wrong, which all are read for before the first
+            training; a score that the evaluation does not report.
+        TrainingError: a training or an evaluation stopped; those that were running have been waited for.
     """
     if jobs < 1:
         raise ConfigError(f"--jobs={jobs}: give 1 or more")
     output = Path(output)
+    for changes in plan.variants.values():
+        for stage in plan.stages[plan.shared :]:
+            load_stage(stage, output, changes)
+    load_config(plan.evaluation["cfg_path"])
     for seed in plan.seeds if plan.shared else []:
         train_stages(plan.stages[: plan.shared], output / f"shared_{seed}", options=[f"run.seed={seed}"])
     work = [(name, seed) for seed in plan.seeds for name in plan.variants]
@@ -114,43 +131,55 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
         records = list(pool.map(lambda job: _run_one(plan, output, *job), work))
     values: dict[str, dict[str, list[float]]] = {name: {score: [] for score in plan.scores} for name in plan.variants}
     for (name, _), record in zip(work, records, strict=True):
-        unknown = set(plan.scores) - set(record["percent"])
-        if unknown:
-            raise ConfigError(f"scores: {sorted(unknown)} are not reported; there are {', '.join(record['percent'])}")
         for score in plan.scores:
             values[name][score].append(record["percent"][score])
     return values
 
 
 def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
-    """One variant with one seed: the record of its evaluation."""
-    folder = output / f"{re.sub(r'[^0-9A-Za-z]+', '_', name)}_{seed}"
-    changes = [f"run.seed={seed}", *plan.variants[name]]
+    """One variant with one seed: the record of its evaluation. Raises ConfigError: a score that it does not report."""
+    folder = output / _folder(name, seed)
     for stage in map(stage_name, plan.stages[: plan.shared]):
-        link = folder / stage
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.symlink_to(Path("..") / f"shared_{seed}" / stage)
+        _link(folder / stage, Path("..") / f"shared_{seed}" / stage)
+    changes = [f"run.seed={seed}", *plan.variants[name]]
     checkpoint = train_stages(plan.stages[plan.shared :], folder, options=changes)
+    begun = load_stage(plan.stages[-1], folder, changes).model.ckpt
     evaluated = checkpoint.parent / "eval"  # goes when the stage is trained again
-    _evaluate(plan, checkpoint, evaluated, [c for c in plan.variants[name] if c.startswith("model.")])
-    return read_record(evaluated)
+    _evaluate(plan, begun, checkpoint, evaluated, [c for c in plan.variants[name] if c.startswith("model.")])
+    record = read_record(evaluated)
+    unknown = sorted(set(plan.scores) - set(record["percent"]))
+    if unknown:
+        raise ConfigError(f"scores: {unknown} are not reported; there are {', '.join(record['percent'])}")
+    return record
 
 
-def _evaluate(plan: Plan, checkpoint: Path, output: Path, changes: Sequence[str]) -> None:
-    """Score a checkpoint, unless the same command has done so."""
+def _link(place: Path, target: Path) -> None:
+    """Let a variant find a shared stage, instead of one of its own that a plan which shared fewer left there."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink() and Path(os.readlink(place)) == target:
+        return
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)
+
+
+def _evaluate(plan: Plan, begun: str, checkpoint: Path, output: Path, changes: Sequence[str]) -> None:
+    """Score a checkpoint, unless the same command has done so.
+
+    What the last stage left as it was is in the checkpoint that it began with; its own comes second, and wins.
+    """
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in plan.evaluation.items()]
-    arguments += [f"--ckpt={checkpoint}", f"--output-dir={output}"]
-    begun = Path(load_config(plan.stages[-1]).model.ckpt)  # holds what the last stage left as it is
-    kept = [f"model.ckpt_2={checkpoint.parents[1] / begun.parent.name / begun.name}"] if begun.name else []
-    arguments += ["--options", *kept, *changes] if kept or changes else []
-    text, done = "\n".join(arguments), output / ARGUMENTS
+    arguments += [f"--ckpt={begun or checkpoint}", f"--output-dir={output}"]
+    own = [f"model.ckpt_2={checkpoint}"] if begun else []
+    arguments += ["--options", *own, *changes] if own or changes else []
+    files = [f"{value}: {file_state(value)}" for key, value in plan.evaluation.items() if key.endswith("_path")]
+    text, done = "\n".join([*arguments, *files]), output / ARGUMENTS
     if done.is_file() and done.read_text(encoding="utf-8") == text:
         return
     if output.is_dir():
         shutil.rmtree(output)
-    command = [sys.executable, str(ROOT / "evaluate.py"), *arguments]
-    status = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
+    status = run_child([sys.executable, str(ROOT / "evaluate.py"), *arguments], stdout=subprocess.DEVNULL)
     if status:
         raise TrainingError(f"{output}: the evaluation stopped with status {status}, see above")
     write_text(done, text)
@@ -197,7 +226,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def run() -> None:
-        values = run_ablation(read_plan(args.plan), args.output, args.jobs)
+        with stopping_children():
+            values = run_ablation(read_plan(args.plan), args.output, args.jobs)
         write_json(Path(args.output) / RECORD, values)
         write_text(Path(args.output) / TABLE, table(values))
         draw_bars(values, Path(args.output) / PICTURE)

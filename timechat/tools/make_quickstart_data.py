@@ -39,7 +39,7 @@ from timechat.tools.quickstart.render import render_video
 from timechat.tools.quickstart.scenes import MAX_EVENTS, SAMPLED_FRAMES, SHAPES, Scene, plan_scenes
 
 DEFAULT_OUTPUT = "data/quickstart"
-FORMAT_VERSION = 4  # raise it whenever the same arguments give other bytes
+FORMAT_VERSION = 5  # raise it whenever the same arguments give other bytes
 _MANIFEST, _STARTED = "manifest.json", "started.json"
 _SPLITS = ("train", "test")
 _PACKAGES = ("av", "numpy", "sentencepiece", "transformers", "safetensors")

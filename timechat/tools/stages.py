@@ -3,8 +3,8 @@
     python -m timechat.tools.stages train_configs/quickstart/[1-6]_*.yaml --nproc 2 --output runs/quickstart
 
 Each stage is an ordinary config, which `torchrun train.py --cfg-path` trains as well. A stage that is finished is not
-trained again, and one that was interrupted goes on from its newest checkpoint, unless its config, its options or a
-stage whose checkpoint it starts from changed.
+trained again, and one that was interrupted goes on from its newest checkpoint, unless its config, its options, its
+annotations, its tokenizers or a stage whose checkpoint it starts from changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from timechat.cli import run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
-from timechat.evaluation.files import write_text
+from timechat.evaluation.files import file_state, write_text
+from timechat.tools.children import alone_in, run_child, stopping_children
 
 logger = logging.getLogger(__name__)
 
@@ -47,28 +47,38 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
         The last stage's checkpoint.
 
     Raises:
-        ConfigError: as of the stages' configs; no stage, or no process.
-        TrainingError: a training stopped.
+        ConfigError: as of the stages' configs, all of which are read first; no stage, or no process; a stage's folder
+            holds something that no such training left.
+        TrainingError: a training stopped, or another process trains there.
     """
     if not configs:
         raise ConfigError("no stage is given: name at least one YAML file")
     if nproc < 1:
         raise ConfigError(f"--nproc={nproc}: give 1 or more")
     for config in configs:
-        overrides = [*options, *_moved(load_config(config, options), Path(output))]
+        load_stage(config, output, options)  # a mistake in the last one is found before the first is trained
+    for config in configs:
+        written = load_config(config, options)
+        overrides = [*options, *_moved(written, Path(output))]
         cfg = load_config(config, overrides)
         folder = Path(cfg.run.output_dir)
-        fingerprint = _fingerprint(cfg)
+        fingerprint = _fingerprint(written, cfg)
         checkpoint = folder / checkpoint_name(cfg)
         if _marked(folder / FINISHED) == fingerprint and checkpoint.is_file():
             logger.info("%s is finished", folder)
             continue
-        if folder.is_dir() and _marked(folder / STARTED) != fingerprint:
-            shutil.rmtree(folder)  # a training of other settings
-        write_text(folder / STARTED, f"{fingerprint}\n")
-        _train(config, overrides, checkpoint, nproc)
-        write_text(folder / FINISHED, f"{fingerprint}\n")
+        with alone_in(folder) as lock:
+            if _marked(folder / STARTED) != fingerprint:
+                _remove(folder)
+            write_text(folder / STARTED, f"{fingerprint}\n")
+            _train(config, overrides, checkpoint, nproc, lock)
+            write_text(folder / FINISHED, f"{fingerprint}\n")
     return checkpoint
+
+
+def load_stage(config: str, output: str | Path, options: Sequence[str] = ()) -> DictConfig:
+    """A stage's config as it is trained below `output`. Raises ConfigError."""
+    return load_config(config, [*options, *_moved(load_config(config, options), Path(output))])
 
 
 def stage_name(config: str) -> str:
@@ -92,10 +102,13 @@ def _moved(cfg: DictConfig, output: Path) -> list[str]:
     return moved
 
 
-def _fingerprint(cfg: DictConfig) -> str:
-    """Changes with the config and with the stages whose checkpoints it names."""
-    before = [_marked(Path(cfg.model[key]).parent / FINISHED) for key in _CHAINED if cfg.model[key]]
-    return hashlib.sha256(json.dumps([OmegaConf.to_container(cfg), before], sort_keys=True).encode()).hexdigest()
+def _fingerprint(written: DictConfig, moved: DictConfig) -> str:
+    """Changes with the config as it is written, wherever its output lies, and with the files that it begins with."""
+    before = [_marked(Path(moved.model[key]).parent / FINISHED) for key in _CHAINED if moved.model[key]]
+    files = [moved.model.llama_model, moved.model.qformer_tokenizer]
+    files += [dataset.build_info.anno_dir for dataset in moved.datasets.values()]
+    known = [OmegaConf.to_container(written), before, [file_state(file) for file in files if file]]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def _marked(marker: Path) -> str:
@@ -103,12 +116,26 @@ def _marked(marker: Path) -> str:
     return marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
 
 
-def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int) -> None:
+def _remove(folder: Path) -> None:
+    """Clear the place of a stage of other settings. Raises ConfigError: it is not known to be one."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir() and any(folder.iterdir()):
+        if not (folder / STARTED).is_file():
+            raise ConfigError(
+                f"{folder}: holds files, but no {STARTED}: they are not of this command; move them away, or give "
+                "another --output"
+            )
+        logger.warning("%s: is trained anew, its settings or data have changed", folder)
+        shutil.rmtree(folder)
+
+
+def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lock: int) -> None:
     """Train a stage up to its last checkpoint, from its newest one on. Raises TrainingError."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={nproc}"]
     command = [*(launch if nproc > 1 else [sys.executable]), str(TRAIN), "--cfg-path", config, "--options", *options]
     logger.info("%s", " ".join(command))
-    status = subprocess.run(command, check=False).returncode
+    status = run_child(command, pass_fds=[lock])
     if status:
         raise TrainingError(f"{config}: its training stopped with status {status}, see above; start the command again")
     if not checkpoint.is_file():  # it was asked to stop, and saved what it had learned
@@ -123,7 +150,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--nproc", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every stage")
     args = parser.parse_args(argv)
-    return run_main(lambda: train_stages(args.configs, args.output, args.nproc, args.options) and None)
+
+    def run() -> None:
+        with stopping_children():
+            train_stages(args.configs, args.output, args.nproc, args.options)
+
+    return run_main(run)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,13 @@ def grounding_rows(scenes: list[Scene]) -> list[dict[str, Any]]:
     """Grounding ground truth, one row per event; `image_id` is relative to the folder of the split's videos."""
     events = [(scene, event) for scene in scenes for event in scene.events]
     return [
-        {"image_id": f"{s.name}.mp4", "caption": e.caption, "timestamp": [float(e.start), float(e.end)], "id": i}
+        {
+            "image_id": f"{s.name}.mp4",
+            "caption": e.caption,
+            "timestamp": [float(e.start), float(e.end)],
+            "duration": float(s.duration),
+            "id": i,
+        }
         for i, (s, e) in enumerate(events)
     ]
 
