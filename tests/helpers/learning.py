@@ -41,7 +41,7 @@ SIZES = (
 # Stage, updates, samples of an update, and what else is smaller than in the quick start.
 STAGES = (
     ("1_frames", 60, 16, ("datasets.words.frame_counts=[4]",)),
-    ("2_reading", 150, 16, ("datasets.words.frame_counts=[1,2,4,8]",)),
+    ("2_reading", 300, 16, ("datasets.words.frame_counts=[1,2,4,8]",)),
     ("5_events", 150, 32, ("datasets.times.sample_ratio=0", "datasets.captions.sample_ratio=0")),
 )
 FRAME_COUNTS = "[4,8]"

@@ -35,6 +35,8 @@ def run_child(command: Sequence[str], **options: Any) -> int:
         child = subprocess.Popen(command, **options)
         _running.add(child)
     try:
+        if _stopped:  # since it was asked, before the child stood in the list
+            raise KeyboardInterrupt
         return child.wait()
     except BaseException:
         child.terminate()
