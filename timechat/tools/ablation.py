@@ -211,7 +211,7 @@ def draw_bars(values: Mapping[str, Mapping[str, Sequence[float]]], path: str | P
             axis.plot([place] * len(row[score]), row[score], "o", color="black", markersize=3, alpha=0.6)
     axis.set_xticks(range(len(scores)), scores)
     axis.set_ylabel("percent")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # above: bars may reach the top
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return Path(path)
