@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 # A GPU serves one process, two cores serve two.
 GPUS := $(shell nvidia-smi --list-gpus 2>/dev/null | wc -l)
 NPROC ?= $(if $(filter 1,$(GPUS)),1,2)
+# Tests, and trainings of the ablation, at a time.
+JOBS ?= 2
 SEED ?= 42
 
 QUICKSTART_RUN := runs/quickstart
@@ -52,15 +54,15 @@ quickstart: quickstart-data
 quickstart-data: $(VENV)/.installed
 	$(BIN)/python -m timechat.tools.make_quickstart_data --output data/quickstart
 
-# Hours: all variants, three seeds each. It can be stopped and started again.
+# An hour or two: five variants, three seeds each. It can be stopped and started again.
 ablation: quickstart-data
-	$(BIN)/python -m timechat.tools.ablation train_configs/quickstart/ablation.yaml --jobs $(NPROC) --output runs/ablation
+	$(BIN)/python -m timechat.tools.ablation train_configs/quickstart/ablation.yaml --jobs $(JOBS) --output runs/ablation
 
 # Development ----------------------------------------------------------------------------------------------------------
 
 # A file of tests stays on one process: its tests share what they make.
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(NPROC) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 # DeepSpeed compiles a small extension on first use, for a minute or so; it needs a C++ compiler.
 test-engines: $(VENV)/.installed

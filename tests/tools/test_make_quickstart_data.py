@@ -22,7 +22,7 @@ from timechat.text.tokenizers import load_qformer_tokenizer, load_tokenizer
 from timechat.tools import make_quickstart_data as tool
 from timechat.tools.quickstart import scenes as scenes_module
 from timechat.tools.quickstart.annotations import RELEVANT_CLIPS, saliency
-from timechat.tools.quickstart.render import to_yuv420p
+from timechat.tools.quickstart.render import draw_frame, to_yuv420p
 from timechat.tools.quickstart.scenes import COLOURS, SHAPES, generator, plan_scenes
 
 TINY = {"seed": 3, "train_videos": 5, "test_videos": 3}
@@ -169,8 +169,8 @@ def test_benchmark_files_agree_with_the_scenes(made: Path, split: str):
     scenes = read(made / split / "scenes.json")
     events = [(scene, event) for scene in scenes for event in scene["events"]]
     grounding = read(made / split / "grounding.json")["annotations"]
-    assert [(r["id"], r["image_id"], r["caption"], r["timestamp"]) for r in grounding] == [
-        (i, s["video"], e["caption"], [e["start"], e["end"]]) for i, (s, e) in enumerate(events)
+    assert [(r["id"], r["image_id"], r["caption"], r["timestamp"], r["duration"]) for r in grounding] == [
+        (i, s["video"], e["caption"], [e["start"], e["end"]], s["duration"]) for i, (s, e) in enumerate(events)
     ]
     assert (made / split / "charades_sta.txt").read_text().splitlines() == [
         f"{s['video'].removesuffix('.mp4')} {e['start']}.0 {e['end']}.0##{e['caption']}" for s, e in events
@@ -210,6 +210,16 @@ def test_saliency_is_highest_when_the_shape_appears(planned: dict):
             for clip, given in scores.items():
                 assert all(abs(4 - (clip - min(scores)) - score) <= 1 for score in given)
             assert scores[min(scores)] == [4, 4, 4]
+
+
+def test_a_shape_is_drawn_largest_when_it_appears(planned: dict):
+    """Which is what saliency says."""
+    for scene in planned["test"]:
+        empty = np.full((scene.height, scene.width, 3), 1, dtype=np.uint8)
+        for event in scene.events:
+            seconds = (event.start, (event.start + event.end) / 2, event.end)
+            sizes = [int((draw_frame(scene, second, empty) != empty).any(axis=2).sum()) for second in seconds]
+            assert sizes[0] > sizes[1] > sizes[2] > 0
 
 
 def test_two_processes_write_the_same_bytes_as_one(made: Path, tmp_path: Path):

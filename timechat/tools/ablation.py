@@ -224,16 +224,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", default="runs/ablation", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: %(default)s)")
     args = parser.parse_args(argv)
+    with stopping_children():
+        return run_main(lambda: _run_and_tell(args.plan, Path(args.output), args.jobs))
 
-    def run() -> None:
-        with stopping_children():
-            values = run_ablation(read_plan(args.plan), args.output, args.jobs)
-        write_json(Path(args.output) / RECORD, values)
-        write_text(Path(args.output) / TABLE, table(values))
-        draw_bars(values, Path(args.output) / PICTURE)
-        sys.stdout.write(table(values))
 
-    return run_main(run)
+def _run_and_tell(plan: str, output: Path, jobs: int) -> None:
+    values = run_ablation(read_plan(plan), output, jobs)
+    write_json(output / RECORD, values)
+    write_text(output / TABLE, table(values))
+    draw_bars(values, output / PICTURE)
+    sys.stdout.write(table(values))
 
 
 if __name__ == "__main__":

@@ -58,9 +58,7 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
     for config in configs:
         load_stage(config, output, options)  # a mistake in the last one is found before the first is trained
     for config in configs:
-        written = load_config(config, options)
-        overrides = [*options, *_moved(written, Path(output))]
-        cfg = load_config(config, overrides)
+        written, cfg = load_config(config, options), load_stage(config, output, options)
         folder = Path(cfg.run.output_dir)
         fingerprint = _fingerprint(written, cfg)
         checkpoint = folder / checkpoint_name(cfg)
@@ -71,7 +69,7 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
             if _marked(folder / STARTED) != fingerprint:
                 _remove(folder)
             write_text(folder / STARTED, f"{fingerprint}\n")
-            _train(config, overrides, checkpoint, nproc, lock)
+            _train(config, [*options, *_moved(written, Path(output))], checkpoint, nproc, lock)
             write_text(folder / FINISHED, f"{fingerprint}\n")
     return checkpoint
 
@@ -150,12 +148,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--nproc", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every stage")
     args = parser.parse_args(argv)
-
-    def run() -> None:
-        with stopping_children():
-            train_stages(args.configs, args.output, args.nproc, args.options)
-
-    return run_main(run)
+    with stopping_children():
+        return run_main(lambda: train_stages(args.configs, args.output, args.nproc, args.options) and None)
 
 
 if __name__ == "__main__":
