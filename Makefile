@@ -19,7 +19,7 @@ JOBS ?= 2
 SEED ?= 42
 
 QUICKSTART_RUN := runs/quickstart
-QUICKSTART_STAGES := $(sort $(wildcard train_configs/quickstart/[1-9]_*.yaml))
+QUICKSTART_STAGES := $(sort $(wildcard quickstart/configs/[1-9]_*.yaml))
 
 # One thread a process: the quickstart's processes share the cores.
 export OMP_NUM_THREADS ?= 1
@@ -46,17 +46,17 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # The main job ---------------------------------------------------------------------------------------------------------
 
 quickstart: quickstart-data
-	$(BIN)/python -m timechat.tools.stages $(QUICKSTART_STAGES) --nproc $(NPROC) --output $(QUICKSTART_RUN) --options run.seed=$(SEED)
+	$(BIN)/python -m quickstart.stages $(QUICKSTART_STAGES) --nproc $(NPROC) --output $(QUICKSTART_RUN) --options run.seed=$(SEED)
 	PYTHON=$(BIN)/python NPROC=$(NPROC) QUICKSTART_RUN=$(QUICKSTART_RUN) bash eval.sh quickstart
-	$(BIN)/python -m timechat.tools.plot_run $(QUICKSTART_RUN)
+	$(BIN)/python -m timechat.cli.plot $(QUICKSTART_RUN)
 	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/6_times/eval/"
 
 quickstart-data: $(VENV)/.installed
-	$(BIN)/python -m timechat.tools.make_quickstart_data --output data/quickstart
+	$(BIN)/python -m quickstart.data.make --output data/quickstart
 
 # An hour or two: five variants, three seeds each. It can be stopped and started again.
 ablation: quickstart-data
-	$(BIN)/python -m timechat.tools.ablation train_configs/quickstart/ablation.yaml --jobs $(JOBS) --output runs/ablation
+	$(BIN)/python -m quickstart.ablation quickstart/configs/ablation.yaml --jobs $(JOBS) --output runs/ablation
 
 # Development ----------------------------------------------------------------------------------------------------------
 

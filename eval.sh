@@ -65,7 +65,7 @@ literature() {
 
 # A model trained from nothing on a few instructions knows these alone, so it is asked with one of them.
 quickstart() {
-  local prompts=$HERE/prompts/quickstart
+  local prompts=$HERE/quickstart/prompts
   rendered charades_sta charades_sta.txt grounding.json --prompt-file "$prompts/grounding.txt" --max-new-tokens 48
   rendered youcook2 dense_captions.json dense_captions.json --prompt-file "$prompts/dense_captioning.txt" --max-new-tokens 128
   rendered qvhighlights highlights.jsonl highlights.jsonl --prompt-file "$prompts/highlights.txt" --max-new-tokens 256 \
@@ -95,7 +95,7 @@ answers_of() { echo "runs/eval/$(basename "$(dirname "$1")")/$(basename "$1" .pt
 WHAT=${1:-}
 if [[ $WHAT == quickstart ]]; then
   # Frame encoder and Q-Formers are the second stage's. What the last stage trained is loaded after it, and wins.
-  LAST=${2:-$QUICKSTART_RUN/6_times/checkpoint_0.pth} CFG=${CFG:-$HERE/eval_configs/quickstart.yaml}
+  LAST=${2:-$QUICKSTART_RUN/6_times/checkpoint_0.pth} CFG=${CFG:-$HERE/quickstart/configs/evaluate.yaml}
   CKPT=$QUICKSTART_RUN/2_reading/checkpoint_0.pth
   OUTPUT=${OUTPUT:-$(dirname "$LAST")/eval} # goes when the stage is trained again
   OPTIONS=("model.ckpt_2=$LAST" "model.llama_model=$QUICKSTART_DATA/llama"
@@ -130,5 +130,5 @@ fi
 CHECKING=no
 run
 case $WHAT in
-  all | quickstart) "$PYTHON" -m timechat.evaluation.report "${FOLDERS[@]}" ;;
+  all | quickstart) "$PYTHON" -m timechat.cli.report "${FOLDERS[@]}" ;;
 esac

@@ -1,71 +1,9 @@
 #!/usr/bin/env python
-"""Evaluate TimeChat on a benchmark: predict, parse, score, report.
+"""Evaluate TimeChat on a benchmark: `timechat evaluate`, as torchrun starts it. See timechat/cli/evaluate.py."""
 
-python evaluate.py --cfg-path eval_configs/timechat.yaml --benchmark charades_sta \\
-    --anno-path charades_sta_test.txt --videos-dir data/charades/videos --output-dir runs/eval/charades
-torchrun --nproc_per_node=8 evaluate.py ...    # a killed run continues when it is started again
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
 
-from timechat.cli import config_parser, run_main
-from timechat.config import load_config
-from timechat.evaluation.benchmarks import BENCHMARKS
-from timechat.evaluation.report import score_table
-from timechat.evaluation.request import Evaluation
-from timechat.evaluation.run import evaluate
-from timechat.runners.engines import resolve_device
-
-FEWER = "the others leave the denominator, and a folder with scores of more questions is refused"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = config_parser("Evaluate TimeChat on a benchmark: predict, parse, score, report.")
-    add = parser.add_argument
-    add("--benchmark", required=True, metavar="NAME", help=", ".join(BENCHMARKS))
-    add("--anno-path", required=True, metavar="FILE", help="annotations in the benchmark's own format")
-    add("--videos-dir", required=True, metavar="DIR", help="folder that the videos' names are relative to")
-    add("--output-dir", required=True, metavar="DIR", help="gets the answers, scores.json and report.md")
-    add("--ckpt", metavar="FILE", help="checkpoint in place of model.ckpt")
-    add("--prompt-file", metavar="FILE", help="prompt in place of the one under prompts/")
-    add("--asr", metavar="DIR", help="put transcribed speech before the prompts: VIDEO.json, .srt or .vtt in DIR")
-    add_generation_arguments(parser)
-    add("--limit", type=int, metavar="N", help=f"ask the first N questions alone; {FEWER}")
-    add("--ids", metavar="FILE|ID,ID", help=f"ask these questions alone, FILE has one id a line; {FEWER}")
-    add("--train-anno", metavar="FILE", help="annotations of the train split, for the control 'constant answer'")
-    add("--clip-of-time", metavar="RULE", help="qvhighlights: published (default), or start: t is where a clip begins")
-    add("--no-literature", dest="literature", action="store_false", help="no numbers of the literature in the report")
-    add("--overwrite", action="store_true", help="throw away the answers of an earlier run")
-    return parser
-
-
-def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
-    """How answers are made."""
-    add = parser.add_argument
-    add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: the benchmark's)")
-    add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default), above 0 samples")
-    add("--top-p", type=float, default=1.0, metavar="P", help="with --temperature (default: %(default)s)")
-    add("--seed", type=int, metavar="S", help="with --temperature (default: run.seed)")
-    add("--seeds", type=int, metavar="N", help="with --temperature: N runs from --seed on, and their mean and spread")
-    add("--num-beams", type=int, default=1, metavar="N", help="beam search, not with --temperature (default: none)")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, load the config, evaluate; returns the exit status."""
-    arguments = vars(build_parser().parse_args(argv))
-    cfg_path = arguments.pop("cfg_path")
-
-    def run() -> None:
-        cfg = load_config(cfg_path, arguments["options"])
-        record = evaluate(cfg, Evaluation(**arguments), resolve_device(cfg.run.device))
-        sys.stdout.write(score_table(record) if record else "")
-
-    return run_main(run)
-
+from timechat.cli.evaluate import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,37 +1,9 @@
 #!/usr/bin/env python
-"""Train TimeChat.
-
-torchrun --nproc_per_node=8 train.py --cfg-path train_configs/stage2_finetune_time104k_asr_valley72k.yaml
-python train.py --cfg-path X.yaml --options run.max_epoch=1      # one process
-python train.py --cfg-path X.yaml --dry-run                                # parameters, tokens, schedule, memory
-"""
-
-from __future__ import annotations
+"""Train TimeChat: `timechat train`, as torchrun starts it. See timechat/cli/train.py."""
 
 import sys
 
-from timechat import distributed
-from timechat.cli import config_parser, run_main
-from timechat.config import load_config
-from timechat.runners import build_runner
-from timechat.runners.dry_run import dry_run
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Parse, load the config, build, train; returns the exit status."""
-    parser = config_parser("Train TimeChat as a YAML file says.")
-    parser.add_argument("--dry-run", action="store_true", help="tell what the config would do; reads no weights")
-    args = parser.parse_args(argv)
-
-    def run() -> None:
-        cfg = load_config(args.cfg_path, args.options)
-        if not args.dry_run:
-            build_runner(cfg).train()
-        elif distributed.is_main_process():
-            sys.stdout.write(dry_run(cfg))
-
-    return run_main(run)
-
+from timechat.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

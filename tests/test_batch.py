@@ -23,7 +23,7 @@ def make_batch() -> VideoBatch:
     """Two conversations of different length; the first label of a row is never predicted."""
     ids, labels, mask = pad_conversations([([1, 5, 6], [-100, 5, 6]), ([1, 7, 8, 9, 2], [1, -100, -100, 9, 2])], 0)
     frames = torch.zeros(3, 3, 2, 2, dtype=torch.uint8)
-    return VideoBatch(frames, [1, 2], [None, [0.0, 1.0]], ids, labels, mask, ["a", "b"])
+    return VideoBatch(frames, [1, 2], [None, [0.0, 1.0]], ids, labels, mask, keys=["a", "b"])
 
 
 def test_padding_stands_on_the_right() -> None:

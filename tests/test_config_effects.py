@@ -16,12 +16,12 @@ import pytest
 import torch
 import transformers
 from accelerate.state import AcceleratorState
-from helpers.tiny import BERT, QA, TINY, build_tiny, dataset_config, tiny_dataset, write_json
+from helpers.tiny import BERT, QA, TINY, build_tiny, dataset_config, defaults, tiny_dataset, write_json
 from helpers.videos import write_video
 from omegaconf import DictConfig, OmegaConf
 
 from timechat.batch import VideoBatch, pad_conversations
-from timechat.config import CONFIGS, is_no_op
+from timechat.config import is_no_op
 from timechat.datasets import build_datasets, validation_config
 from timechat.errors import TimeChatError
 from timechat.models import TimeChat
@@ -31,7 +31,6 @@ from timechat.text.conversation import encode_conversation
 # Another value for each key, or (another value, what else is set in both).
 MODEL: dict[str, Any] = {
     "arch": "timechatt",
-    "initialization": "fan_in",
     "model_type": "pretrain_vicuna",
     "vit_model": "missing.pth",
     "vit.embed_dim": 96,
@@ -96,8 +95,8 @@ DATASET: dict[str, Any] = {
     "vis_processor.train.image_size": 28,
     "sample_type": "rand",
     "cache_dir": "cache",
-    "frame_counts": [2],
-    "one_frame_per_event": True,
+    "vis_processor.train.min_scale": 1.0,
+    "vis_processor.train.max_scale": 0.5,
     "num_frm": 5,
     "num_video_query_token": 5,
     "stride": 2,
@@ -123,14 +122,14 @@ def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("section", "file", "tables"),
+    ("section", "tables"),
     [
-        ("model", "models/timechat.yaml", (MODEL, MODEL_OF_DATASETS)),
-        ("datasets.any", "dataset.yaml", (DATASET, DATASET_OF_RUNNER, DATASET_OF_VALIDATION)),
+        ("model", (MODEL, MODEL_OF_DATASETS)),
+        ("datasets.any", (DATASET, DATASET_OF_RUNNER, DATASET_OF_VALIDATION)),
     ],
 )
-def test_every_key_is_accounted_for_once(section: str, file: str, tables: tuple[dict[str, Any], ...]) -> None:
-    keys = list(leaves(OmegaConf.load(CONFIGS / file)))
+def test_every_key_is_accounted_for_once(section: str, tables: tuple[dict[str, Any], ...]) -> None:
+    keys = list(leaves(OmegaConf.select(defaults(), section)))
     wrong = [k for k in keys if sum(k in t for t in tables) + is_no_op(f"{section}.{k}") != 1]
     assert not wrong, f"{section}: give each of {wrong} a changed value here, or a reason in NO_OP_KEYS"
     assert set().union(*tables) <= set(keys)

@@ -19,7 +19,7 @@ from helpers.videos import write_video
 from torch import Tensor
 from torch.testing import assert_close
 
-import evaluate
+from timechat.cli import evaluate
 from timechat.datasets.video import load_video
 from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.predict import PredictSettings, predict

@@ -17,18 +17,18 @@ from helpers.tiny import BERT, LLAMA, write_json
 from helpers.training import ROOT, VIDEOS, Run, make_videos
 from omegaconf import OmegaConf
 
+from quickstart.ablation import read_plan
+from quickstart.builders import LessonBuilder
 from timechat.config import frames_per_video, is_no_op, load_config
-from timechat.datasets.builders import EventBuilder
 from timechat.models import build_model
 from timechat.models.checkpoints import canonical_name
 from timechat.registry import registry
 from timechat.runners import build_runner
 from timechat.runners.plan import make_plan
-from timechat.tools.ablation import read_plan
 
 PUBLISHED = ROOT / "tests" / "golden" / "published_style"
 KEYS = OmegaConf.load(PUBLISHED / "keys.yaml")
-QUICKSTART = ROOT / "train_configs" / "quickstart"
+QUICKSTART = ROOT / "quickstart" / "configs"
 STAGES = sorted(QUICKSTART.glob("[1-9]_*.yaml"))
 TRAIN_CONFIGS = [*sorted((ROOT / "train_configs").glob("*.yaml")), *STAGES]
 PLAN = QUICKSTART / "ablation.yaml"
@@ -160,7 +160,7 @@ def test_each_stage_of_the_quick_start_begins_where_one_before_it_ended() -> Non
         assert set(named) <= set(given), path
         assert not given or given[-1] in named, path
         given.append(f"{cfg.run.output_dir}/checkpoint_{cfg.run.max_epoch - 1}.pth")
-    evaluated = load_config(ROOT / "eval_configs" / "quickstart.yaml").model
+    evaluated = load_config(QUICKSTART / "evaluate.yaml").model
     assert (evaluated.ckpt, evaluated.ckpt_2) == (load_config(STAGES[-1]).model.ckpt, given[-1])
 
 
@@ -168,7 +168,7 @@ def test_all_stages_of_the_quick_start_are_about_one_model() -> None:
     """Sizes above all; a stage may freeze parts, and choose what the prompt says."""
     frozen = {"freeze_vit", "freeze_qformer", "frozen_video_Qformer"}
     own = frozen | {"arch", "list_seconds", "ckpt", "ckpt_2", "system_prompt"}
-    models = [load_config(path).model for path in (*STAGES, ROOT / "eval_configs" / "quickstart.yaml")]
+    models = [load_config(path).model for path in (*STAGES, QUICKSTART / "evaluate.yaml")]
     settings = [{key: value for key, value in _settings(model).items() if key not in own} for model in models]
     assert all(other == settings[0] for other in settings)
 
@@ -188,7 +188,7 @@ def test_the_shipped_ablation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_quick_start_is_evaluated_as_it_was_trained() -> None:
-    assert_evaluated_as_trained(STAGES[-1], ROOT / "eval_configs" / "quickstart.yaml")
+    assert_evaluated_as_trained(STAGES[-1], QUICKSTART / "evaluate.yaml")
 
 
 def assert_evaluated_as_trained(stage: str | Path, evaluation: str | Path) -> None:
@@ -213,7 +213,7 @@ def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
     updates = f"run.iters_per_epoch={cfg.run.accum_grad_iters}"
     infos = []
     for name, entry in cfg.datasets.items():
-        events = issubclass(registry.get_builder_class(entry.builder), EventBuilder)
+        events = issubclass(registry.get_builder_class(entry.builder), LessonBuilder)
         infos += [
             f"datasets.{name}.build_info.anno_dir={data['events' if events else 'anno_dir']}",
             f"datasets.{name}.build_info.videos_dir={data['videos_dir']}",

@@ -27,8 +27,41 @@ def num_video_tokens(num_frames: int, stride: int, num_queries: int, window_size
     return num_windows(num_frames, stride, window_size) * num_queries
 
 
-class TensorRecord:
-    """A dataclass whose tensors move together."""
+@dataclass
+class Batch:
+    """What the training loop has to know of a micro-batch; its tensors move together.
+
+    Attributes:
+        frames: uint8 [F, 3, H, W], the frames of all videos one after the other.
+        frame_counts: frames of each video, B numbers that add up to F.
+        keys: where each sample came from, for logs.
+        skipped: samples that were replaced on the way to this batch, as JSON-ready records.
+        dummy: nothing of the epoch is left for this process, but for others; what it learns here counts for nothing.
+    """
+
+    frames: torch.Tensor
+    frame_counts: list[int]
+    keys: list[str] = field(default_factory=list, kw_only=True)
+    skipped: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
+    dummy: bool = field(default=False, kw_only=True)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.frame_counts)
+
+    @property
+    def num_counted(self) -> int:
+        """Number of samples that are learned from."""
+        return 0 if self.dummy else len(self)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens a decoder reads, padding left out; 0 where there is none."""
+        return 0
+
+    def describe(self) -> str:
+        """One line about its size, for `--dry-run`."""
+        return f"{len(self)} videos, {sum(self.frame_counts)} frames"
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch with its tensors on a device."""
@@ -44,39 +77,21 @@ class TensorRecord:
 
 
 @dataclass
-class VideoBatch(TensorRecord):
-    """A ragged batch: the frames of all videos lie one after the other.
+class VideoBatch(Batch):
+    """A ragged batch of conversations about videos.
 
     Attributes:
-        frames: uint8 (or normalised float) [F, 3, H, W].
-        frame_counts: frames of each video, B numbers that add up to F.
+        frames: as in Batch; floats are taken to be normalised already.
         seconds: the time in seconds of each frame of each video; None for an image.
         input_ids: [B, S], padded on the right with 0.
         labels: [B, S], -100 where nothing is supervised.
         attention_mask: bool [B, S], False on padding.
-        keys: where each sample came from, for logs.
-        skipped: samples that were replaced on the way to this batch, as JSON-ready records.
-        stand_in: nothing of the epoch is left for this process, but for others; what it learns here counts for nothing.
     """
 
-    frames: torch.Tensor
-    frame_counts: list[int]
     seconds: list[Sequence[float] | None]
     input_ids: torch.Tensor
     labels: torch.Tensor
     attention_mask: torch.Tensor
-    keys: list[str] = field(default_factory=list)
-    skipped: list[dict[str, Any]] = field(default_factory=list)
-    stand_in: bool = False
-
-    def __len__(self) -> int:
-        """Number of videos."""
-        return len(self.frame_counts)
-
-    @property
-    def num_counted(self) -> int:
-        """Number of videos that are learned from."""
-        return 0 if self.stand_in else len(self)
 
     @property
     def num_supervised(self) -> int:
@@ -88,40 +103,10 @@ class VideoBatch(TensorRecord):
         """How many tokens the decoder reads, padding left out."""
         return int(self.attention_mask.sum())
 
-
-@dataclass
-class FrameBatch(TensorRecord):
-    """Frames and the words that describe them.
-
-    Attributes:
-        frames: uint8 [F, 3, H, W], the frames of all videos one after the other.
-        frame_counts: frames of each video.
-        seconds: the time in seconds of each frame of each video.
-        words: float [F, W], 1 where a word describes a frame.
-        keys, skipped, stand_in: as in VideoBatch.
-    """
-
-    frames: torch.Tensor
-    frame_counts: list[int]
-    seconds: list[Sequence[float]]
-    words: torch.Tensor
-    keys: list[str] = field(default_factory=list)
-    skipped: list[dict[str, Any]] = field(default_factory=list)
-    stand_in: bool = False
-
-    def __len__(self) -> int:
-        """Number of videos."""
-        return len(self.frame_counts)
-
-    @property
-    def num_counted(self) -> int:
-        """Number of videos that are learned from."""
-        return 0 if self.stand_in else len(self)
-
-    @property
-    def num_tokens(self) -> int:
-        """Nothing is read by a decoder."""
-        return 0
+    def describe(self) -> str:
+        """Rows, tokens of the longest, and how many the loss sees."""
+        rows, length = self.input_ids.shape
+        return f"{rows} x {length} tokens, {self.num_supervised} of them supervised"
 
 
 def pad_conversations(

@@ -1,35 +1,49 @@
 """Load a YAML file: fill in defaults, merge `--options`, and refuse what makes no sense, everything at once.
 
-A config has the sections `model`, `datasets`, `run` (and `preprocess`, which published files carry). A line
-`include: model.yaml` (or a list of files) at its top puts other files, found from the file's own folder, underneath.
-Every accepted key stands in a file under `timechat/configs/` with its default and a comment. What is written is checked
-in this order: unknown keys, wrong types, values that cannot go together; each stage lists all it finds in one
-ConfigError.
+A config has the sections `model`, `datasets`, `run` (and `preprocess`, which published files carry). At its top there
+may be
+
+    include: model.yaml             # or a list: other YAML files, found from this file's folder, go underneath
+    import: [my_lab.pooling]        # modules that register things, on Python's path, beside this file, or where you are
+
+Which keys a section has depends on what it names: the schema of `model` is that of the class `model.arch` names, an
+entry of `datasets` has its builder's, `run` those of runner, task, learning-rate schedule and engine together. What is
+written is checked in this order: names, then keys and values, then values that cannot go together; each stage lists
+all it finds in one ConfigError.
 
 Relative paths mean what they say: relative to the working directory.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from timechat.errors import ConfigError
-from timechat.registry import nearest
+from timechat.errors import ConfigError, RegistryError
+from timechat.plugins import import_modules
+from timechat.registry import nearest, registry
+from timechat.schema import Group, Key, group_of, merged
 
 logger = logging.getLogger(__name__)
 
-CONFIGS = Path(__file__).parent / "configs"
 OPTIONS = "--options"
+IMPORT, INCLUDE = "import", "include"
+MODEL = "timechat"
+
+# What decides which keys the section `run` has: the key, the kind of the registry, and the default.
+_RUN_NAMES = {
+    "runner": ("runner", "runner_base"),
+    "task": ("task", "video_text_pretrain"),
+    "lr_sched": ("lr scheduler", "linear_warmup_cosine_lr"),
+    "strategy": ("engine", "ddp"),
+}
 
 # Accepted because published files carry them; `*` stands for any one name. Everything else changes something.
 NO_OP_KEYS = {
@@ -48,34 +62,12 @@ NO_OP_KEYS = {
     "run.test_splits": "evaluate.py runs the benchmarks",
 }
 
-# Keys that may be null: what they may be besides.
-_NULLABLE: dict[str, tuple[type, ...]] = {
-    "model.num_frm": (int,),
-    "run.lr_decay_rate": (float, int),
-    "run.iters_per_epoch": (int,),
-    "run.reference_world_size": (int,),
-    "run.clip_grad_norm": (float, int),
-    "run.precision": (str,),
-    "run.save_every_steps": (int,),
-    "run.best_score": (str,),
-    "run.valid_benchmark.limit": (int,),
-    "run.valid_benchmark.max_new_tokens": (int,),
-    "run.resume_ckpt_path": (str,),
-    "run.data_timeout_s": (float, int),
-    "run.max_nonfinite": (int,),
-    "datasets.*.vis_processor.*.n_frms": (int,),
-    "datasets.*.vis_processor.*.image_size": (int,),
-    "datasets.*.num_frm": (int,),
-    "datasets.*.num_video_query_token": (int,),
-    "datasets.*.stride": (int,),
-    "datasets.*.max_txt_len": (int,),
-    "datasets.*.tokenizer_name": (str,),
-    "datasets.*.model_type": (str,),
-}
+# A file or `--options`, and what it says.
+Written = Sequence[tuple[str, DictConfig]]
 
 
 def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
-    """Load, complete and check a config.
+    """Load, complete and check a config; what it imports is registered afterwards.
 
     Args:
         path: a YAML file.
@@ -87,25 +79,23 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: listing everything that is wrong, with file, key and the nearest known key.
     """
-    written = [*_read_with_includes(Path(path)), (OPTIONS, _read_options(options))]
-    names = list(dict.fromkeys(name for _, cfg in written for name in _dataset_names(cfg)))
-    _raise_if(problem for name in names for problem in _unknown_dataset(name, written))
-    defaults = _defaults(names)
-    _raise_if(problem for source, cfg in written for problem in _unknown_keys(cfg, defaults, "", source))
+    files = _read_with_includes(Path(path))
+    modules = [name for file in files for name in _imports(*file)]
+    written = [*((str(file), _without(cfg, IMPORT)) for file, cfg in files), (OPTIONS, _read_options(options))]
+    schema = schema_of(written)
+    defaults = OmegaConf.create({IMPORT: list(dict.fromkeys(modules)), **schema.defaults()})
+    problems = [problem for source, cfg in written for problem in _unknown_keys(cfg, schema, "", source)]
+    _raise_if(problem for problem in problems if _NO_SECTION in problem)
     try:
         cfg = OmegaConf.merge(defaults, *(cfg for _, cfg in written))
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {_first_line(error)}") from error
-    _empty_texts(cfg, defaults)
-    _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _wrong_types(cfg, defaults, ""))
-    _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _conflicts(cfg))
+        raise ConfigError("\n".join([*problems, f"{path}: {_first_line(error)}"])) from error
+    _empty_texts(cfg, schema)
+    wrong = _wrong_values(OmegaConf.to_container(cfg), schema, "")
+    _raise_if([*problems, *(f"{_source_of(problem, written)}: {problem}" for problem in wrong)])
+    _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _conflicts(cfg, cfg, schema, ""))
     _mention_no_ops([cfg for _, cfg in written])
-    if 0 < cfg.model.window_size < cfg.model.stride:
-        logger.warning(
-            "model.stride=%d is more than model.window_size=%d: the frames between two windows are never seen",
-            cfg.model.stride, cfg.model.window_size,
-        )  # fmt: skip
     return cfg
 
 
@@ -114,27 +104,63 @@ def frames_per_video(model: DictConfig) -> int:
     return model.num_frm or model.max_frame_pos
 
 
+def free_keys(cfg: DictConfig) -> set[str]:
+    """Dotted names of the keys that a run may change when it goes on: they do not decide what is learned."""
+    return set(_free(schema_of([("", cfg), (OPTIONS, OmegaConf.create())]), "", False))
+
+
+def _free(schema: Group, prefix: str, inherited: bool) -> Iterator[str]:
+    for name, entry in schema.keys.items():
+        free = inherited or entry.rules.may_change
+        if isinstance(entry, Group):
+            yield from _free(entry, f"{prefix}{name}.", free)
+        elif free:
+            yield f"{prefix}{name}"
+
+
 def is_no_op(key: str) -> bool:
     """Whether a dotted key, or the section it stands in, is accepted without effect."""
-    return _lookup(NO_OP_KEYS, key, prefixes=True) is not None
+    parts = key.split(".")
+    for pattern in NO_OP_KEYS:
+        wanted = pattern.split(".")
+        head = parts[: len(wanted)]
+        if len(head) == len(wanted) and all(w in ("*", p) for w, p in zip(wanted, head, strict=True)):
+            return True
+    return False
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
-def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, DictConfig]]:
+def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, DictConfig]]:
     """A file and what it includes, each with its name; later ones win. Raises ConfigError."""
     if path.resolve() in above:
         raise ConfigError(f"{path}: includes itself, through {' and '.join(map(str, above))}; remove one include")
     cfg = _read_yaml(path)
-    includes = OmegaConf.to_container(cfg).get("include", [])
-    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "include"])
-    includes = [includes] if isinstance(includes, str) else includes
-    if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
-        raise ConfigError(f"{path}: include={includes!r} must be the name of a YAML file, or a list of names")
     chain = (*above, path.resolve())
-    below = [entry for name in includes for entry in _read_with_includes(path.parent / name, chain)]
-    return [*below, (str(path), cfg)]
+    names = _names(path, cfg, INCLUDE, "a YAML file")
+    below = [entry for name in names for entry in _read_with_includes(path.parent / name, chain)]
+    return [*below, (path, _without(cfg, INCLUDE))]
+
+
+def _imports(path: Path, cfg: DictConfig) -> list[str]:
+    """Import the modules that a file names; their names. Raises ConfigError."""
+    names = _names(path, cfg, IMPORT, "a module")
+    import_modules(names, str(path), [path.parent, Path()])
+    return names
+
+
+def _names(path: Path, cfg: DictConfig, key: str, what: str) -> list[str]:
+    """A line at the top of a file that holds a name or a list of names."""
+    value = OmegaConf.to_container(cfg).get(key, [])
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"{path}: {key}={value!r} must be the name of {what}, or a list of names")
+    return names
+
+
+def _without(cfg: DictConfig, key: str) -> DictConfig:
+    return OmegaConf.masked_copy(cfg, [name for name in cfg if name != key])
 
 
 def _read_yaml(path: Path) -> DictConfig:
@@ -168,48 +194,110 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-@functools.cache
-def _default_file(name: str) -> DictConfig:
-    return OmegaConf.load(CONFIGS / f"{name}.yaml")
+def _empty_texts(cfg: DictConfig, schema: Group) -> None:
+    """`key:` and `key=` without a value read as null; where a text is wanted they mean the empty one."""
+    for name, entry in schema.keys.items():
+        if isinstance(entry, Group):
+            if isinstance(cfg.get(name), DictConfig):
+                _empty_texts(cfg[name], entry)
+        elif entry.kind is str and not entry.nullable and cfg.get(name) is None:
+            cfg[name] = ""
 
 
-def _defaults(dataset_names: Sequence[str]) -> DictConfig:
-    return OmegaConf.create(
-        {
-            "model": _default_file("models/timechat"),
-            "datasets": {name: _dataset_defaults(name) for name in dataset_names},
-            "run": _default_file("run"),
-            "preprocess": {"vis_processor": {}, "text_processor": {}},
+# Composing the schema -------------------------------------------------------------------------------------------------
+
+
+def schema_of(written: Written) -> Group:
+    """The keys that a config may have, which depend on what it names.
+
+    Args:
+        written: what was read, each part with the file that says it; later ones win.
+
+    Raises:
+        ConfigError: names that nobody registered, all of them.
+    """
+    names = _Names(written)
+    model = names.group("model.arch", "model", MODEL)
+    sections = {name: _dataset(names, name) for name in names.datasets()}
+    brought = [
+        (f"{kind} {key}", names.group(f"run.{key}", kind, default)) for key, (kind, default) in _RUN_NAMES.items()
+    ]
+    _raise_if(names.problems)
+    run = merged("run", brought)
+    parts = {"model": model, "datasets": Group({name: part for name, part in sections.items() if part}), "run": run}
+    whole = Group({name: names.expand(name, part) for name, part in parts.items() if part})
+    _raise_if(names.problems)
+    return whole
+
+
+class _Names:
+    """Looks up what the files name, and collects the names that nobody registered."""
+
+    def __init__(self, written: Written):
+        self.written = written
+        self.raw = OmegaConf.merge(*(cfg for _, cfg in written))
+        self.problems: list[str] = []
+
+    def at(self, key: str, default: str) -> str:
+        """The name that stands at a dotted key."""
+        try:
+            value = OmegaConf.select(self.raw, key)
+        except OmegaConfBaseException:  # through something that is no section, for the check of keys to say
+            value = None
+        return default if value is None or isinstance(value, DictConfig) else str(value)
+
+    def datasets(self) -> list[str]:
+        section = self.raw._get_node("datasets")
+        return [str(name) for name in section] if isinstance(section, DictConfig) and not section._is_none() else []
+
+    def group(self, key: str, kind: str, default: str) -> Group:
+        """The keys of what stands at a dotted key; without keys if that is not registered."""
+        name = self.at(key, default)
+        try:
+            return group_of(registry.config_of(kind, name))
+        except RegistryError as error:
+            problem = f"{key}={name}: {error}"
+            self.problems.append(f"{_source_of(problem, self.written)}: {problem}")
+            return Group({})
+
+    def expand(self, where: str, group: Group) -> Group:
+        """The group with the keys that the names in its sections bring."""
+        keys = {
+            name: self.expand(f"{where}.{name}", entry) if isinstance(entry, Group) else entry
+            for name, entry in group.keys.items()
         }
-    )
+        expanded = Group(keys, group.schemas, group.rules)
+        kind = group.rules.named
+        name = self.at(f"{where}.name", group.keys["name"].default) if kind else ""  # type: ignore[union-attr]
+        if not name:
+            return expanded
+        own = self.group(f"{where}.name", kind, name)  # which may repeat what every such section has
+        added = {key: entry for key, entry in own.keys.items() if key not in expanded.keys}
+        return Group({**expanded.keys, **added}, tuple(dict.fromkeys((*group.schemas, *own.schemas))), group.rules)
 
 
-def named_datasets() -> list[str]:
-    """The dataset names that have defaults of their own."""
-    return sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
-
-
-def _dataset_defaults(name: str) -> DictConfig:
-    base = _default_file("dataset")
-    return OmegaConf.merge(base, _default_file(f"datasets/{name}")) if name in named_datasets() else base
-
-
-def _dataset_names(cfg: DictConfig) -> list[str]:
-    section = cfg.get("datasets")
-    return [str(name) for name in section] if isinstance(section, DictConfig) else []
-
-
-def _empty_texts(cfg: DictConfig, known: DictConfig) -> None:
-    """`key:` and `key=` without a value read as null; where a text stands by default they mean the empty one."""
-    for key, default in known.items():
-        if isinstance(default, DictConfig):
-            if isinstance(cfg.get(key), DictConfig):
-                _empty_texts(cfg[key], default)
-        elif isinstance(default, str) and cfg.get(key) is None:
-            cfg[key] = ""
+def _dataset(names: _Names, name: str) -> Group | None:
+    """The keys of an entry of `datasets`: those of the builder that it names, or that has its name."""
+    entry, known = f"datasets.{name}", registry.names("builder")
+    if not isinstance(names.raw.datasets._get_node(name), DictConfig):
+        return Group({})
+    if OmegaConf.select(names.raw, f"{entry}.builder") is None and name not in known:
+        names.problems.append(
+            f"{_source_of(entry, names.written)}: unknown dataset {entry}{nearest(name, known)}; known: "
+            f"{', '.join(known)}; for one of your own set {entry}.builder"
+        )
+        return None
+    group = names.group(f"{entry}.builder", "builder", name)
+    builder = group.keys.get("builder")
+    if not isinstance(builder, Key):
+        return group
+    named = Key(builder.kind, builder.element, builder.nullable, names.at(f"{entry}.builder", name), builder.rules)
+    return Group({**group.keys, "builder": named}, group.schemas, group.rules)
 
 
 # Checking -------------------------------------------------------------------------------------------------------------
+
+_NO_SECTION = "must be a section with keys"
 
 
 def _raise_if(problems: Iterable[str]) -> None:
@@ -218,232 +306,47 @@ def _raise_if(problems: Iterable[str]) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _source_of(problem: str, written: Sequence[tuple[str, DictConfig]]) -> str:
+def _source_of(problem: str, written: Written) -> str:
     """Who wrote the key that a problem starts with, the last one if several did; the file itself if nobody did."""
-    key = re.split(r"[=\s]", problem, maxsplit=1)[0]
+    key = re.split(r"[=:\s]", problem, maxsplit=1)[0]
     sources = [source for source, cfg in written if any(f"{leaf}.".startswith(f"{key}.") for leaf in _leaves(cfg))]
     return sources[-1] if sources else written[-2][0]  # behind what it includes, before the options
 
 
-def _unknown_dataset(name: str, written: Sequence[tuple[str, DictConfig]]) -> Iterator[str]:
-    """A dataset needs defaults of its own or names its builder."""
-    entries = [(source, cfg.datasets[name]) for source, cfg in written if name in _dataset_names(cfg)]
-    has_builder = any(isinstance(entry, DictConfig) and "builder" in entry for _, entry in entries)
-    if name not in named_datasets() and not has_builder:
-        known = named_datasets()
-        yield (
-            f"{entries[0][0]}: unknown dataset datasets.{name}{nearest(name, known)}; "
-            f"known: {', '.join(known)}; for one of your own set datasets.{name}.builder"
-        )
-
-
-def _unknown_keys(cfg: DictConfig, known: DictConfig, prefix: str, source: str) -> Iterator[str]:
-    for key in cfg:
-        dotted = f"{prefix}{key}"
-        if key not in known:
+def _unknown_keys(cfg: DictConfig, schema: Group, prefix: str, source: str) -> Iterator[str]:
+    for name in cfg:
+        dotted, entry = f"{prefix}{name}", schema.keys.get(str(name))
+        if entry is None:
             if not is_no_op(dotted):
-                yield f"{source}: unknown key {dotted}{nearest(str(key), [str(k) for k in known])}"
+                yield f"{source}: unknown key {dotted}{nearest(str(name), list(schema.keys))}"
             continue
-        value, default = cfg._get_node(key), known._get_node(key)
-        if isinstance(default, DictConfig) and not value._is_interpolation():
-            if isinstance(value, DictConfig):
-                yield from _unknown_keys(value, default, f"{dotted}.", source)
+        value = cfg._get_node(name)
+        if isinstance(entry, Group) and not value._is_interpolation():
+            if isinstance(value, DictConfig) and not value._is_none():
+                yield from _unknown_keys(value, entry, f"{dotted}.", source)
             else:
-                yield f"{source}: {dotted} must be a section with keys, not {value._value()!r}"
+                yield f"{source}: {dotted} {_NO_SECTION}, not {value._value()!r}"
 
 
-def _wrong_types(cfg: DictConfig, known: DictConfig, prefix: str) -> Iterator[str]:
-    for key, default in known.items():
-        dotted, value = f"{prefix}{key}", cfg.get(key)
-        if isinstance(default, DictConfig):
-            if isinstance(value, DictConfig):
-                yield from _wrong_types(value, default, f"{dotted}.")
-            else:
-                yield f"{dotted}={value!r} must be a section with keys"
-            continue
-        allowed = _allowed_types(dotted, default)
-        if value is None:
-            if _lookup(_NULLABLE, dotted) is None:
-                yield f"{dotted} must be {_type_names(allowed)}, not null"
-        elif not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            yield f"{dotted}={value!r} must be {_type_names(allowed)}"
+def _wrong_values(values: Mapping[str, Any], schema: Group, prefix: str) -> Iterator[str]:
+    for name, entry in schema.keys.items():
+        dotted, value = f"{prefix}{name}", values.get(name)
+        if isinstance(entry, Key):
+            problem = entry.problem(value)
+            if problem:
+                yield f"{dotted}{problem}"
+        elif isinstance(value, Mapping):
+            yield from _wrong_values(value, entry, f"{dotted}.")
+        else:
+            yield f"{dotted}={value!r} {_NO_SECTION}"
 
 
-def _allowed_types(dotted: str, default: Any) -> tuple[type, ...]:
-    if nullable := _lookup(_NULLABLE, dotted):
-        return nullable
-    if isinstance(default, bool):
-        return (bool,)
-    if isinstance(default, float):
-        return (float, int)
-    return (ListConfig,) if isinstance(default, ListConfig) else (type(default),)
-
-
-def _type_names(types: Sequence[type]) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", ListConfig: "a list"}
-    return names[types[0]]
-
-
-def _lookup(table: dict[str, Any], dotted: str, prefixes: bool = False) -> Any:
-    """The entry for a dotted key, `*` matching any one name; with `prefixes` also the entry of a section above it."""
-    parts = dotted.split(".")
-    for pattern, value in table.items():
-        wanted = pattern.split(".")
-        head = parts[: len(wanted)] if prefixes else parts
-        if len(head) == len(wanted) and all(w in ("*", p) for w, p in zip(wanted, head, strict=True)):
-            return value
-    return None
-
-
-def _conflicts(cfg: DictConfig) -> Iterator[str]:
-    yield from _model_conflicts(cfg.model)
-    for name, entry in cfg.datasets.items():
-        yield from _dataset_conflicts(f"datasets.{name}", entry, cfg.model)
-    yield from _run_conflicts(cfg.run)
-    yield from _validation_conflicts(cfg)
-
-
-def _model_conflicts(model: DictConfig) -> Iterator[str]:
-    if model.model_type != "pretrain_llama_v2":
-        yield (
-            f"model.model_type={model.model_type}: only pretrain_llama_v2 works; the published code cannot put "
-            "timestamps into Vicuna's template either"
-        )
-    if model.prompt_path:
-        yield (
-            f"model.prompt_path={model.prompt_path}: must be empty; the published code cannot combine random prompts "
-            "with timestamps either"
-        )
-    if model.num_frm and model.num_frm > model.max_frame_pos:
-        yield f"model.num_frm={model.num_frm} is more than model.max_frame_pos={model.max_frame_pos}; raise the latter"
-    for key in ("vit_precision", "llama_precision"):
-        if model[key] not in ("auto", "fp32", "fp16", "bf16"):
-            yield f"model.{key}={model[key]}: choose auto, fp32, fp16 or bf16"
-    if model.initialization not in ("published", "fan_in"):
-        yield f"model.initialization={model.initialization}: choose published or fan_in"
-    yield from _out_of_range("model", model, _MODEL_LIMITS)
-    if model.low_resource and not model.freeze_llama:
-        yield "model.low_resource=true holds LLaMA in 8 bits, which cannot be trained: set model.freeze_llama=true"
-
-
-_Limits = dict[str, tuple[tuple[str, ...], Callable[[float], bool]]]
-
-_MODEL_LIMITS: _Limits = {
-    "must be 1 or more": (
-        (
-            *(f"vit.{key}" for key in ("embed_dim", "depth", "num_heads")),
-            *(f"qformer.{key}" for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")),
-            "qformer.intermediate_size",
-            *("image_size", "num_query_token", "num_video_query_token", "fusion_head_layers", "max_frame_pos"),
-            *("num_frm", "stride", "lora_r", "max_txt_len"),
-        ),
-        lambda value: value >= 1,
-    ),
-    "must be 0 or more": (("window_size", "device_8bit"), lambda value: value >= 0),
-    "must be at least 0 and below 1": (
-        (
-            *("drop_path_rate", "lora_dropout"),
-            *("qformer.hidden_dropout_prob", "qformer.attention_probs_dropout_prob"),
-        ),
-        lambda value: 0 <= value < 1,
-    ),
-}
-
-_RUN_LIMITS: _Limits = {
-    "must be 1 or more": (
-        (
-            *("max_epoch", "iters_per_epoch", "batch_size_train", "batch_size_eval", "accum_grad_iters", "log_freq"),
-            *("reference_world_size", "save_every_steps", "keep_checkpoints", "max_nonfinite", "data_timeout_s"),
-            *("valid_benchmark.limit", "valid_benchmark.max_new_tokens"),
-        ),
-        lambda value: value >= 1,
-    ),
-    "must be 0 or more": (
-        (
-            *("num_workers", "seed", "warmup_steps", "init_lr", "min_lr", "lr_decay_rate", "weight_decay"),
-            "clip_grad_norm",
-        ),
-        lambda value: value >= 0,
-    ),
-    "must be at least 0 and below 1": (("beta2",), lambda value: 0 <= value < 1),
-    "must be from 0 to 1": (("max_skip_ratio",), lambda value: 0 <= value <= 1),
-}
-
-
-def _out_of_range(section: str, cfg: DictConfig, limits: _Limits) -> Iterator[str]:
-    for limit, (keys, holds) in limits.items():
-        for key in keys:
-            value = OmegaConf.select(cfg, key)
-            if value is not None and not holds(value):
-                yield f"{section}.{key}={value}: {limit}"
-
-
-def _dataset_conflicts(where: str, entry: DictConfig, model: DictConfig) -> Iterator[str]:
-    """One setting, one place: the copies of model settings that published files keep must agree with `model`."""
-    if entry.model_type not in (None, "llama_v2"):
-        yield f"{where}.model_type={entry.model_type}: only llama_v2 works"
-    if not entry.build_info.anno_dir:
-        return  # nothing is built from it, as in published evaluation files
-    frames, train = frames_per_video(model), entry.vis_processor.train
-    copies = {
-        "num_video_query_token": ("model.num_video_query_token", model.num_video_query_token),
-        "stride": ("model.stride", model.stride),
-        "max_txt_len": ("model.max_txt_len", model.max_txt_len),
-        "num_frm": ("model.num_frm", frames),
-    }
-    for key, (name, value) in copies.items():
-        if entry[key] not in (None, value):
-            yield f"{where}.{key}={entry[key]} differs from {name}={value}; set it in model alone"
-    if train.n_frms not in (None, frames):
-        yield f"{where}.vis_processor.train.n_frms={train.n_frms} differs from model.num_frm={frames}"
-    if train.image_size not in (None, model.image_size):
-        size = model.image_size
-        yield f"{where}.vis_processor.train.image_size={train.image_size} differs from model.image_size={size}"
-    if entry.tokenizer_name and os.path.normpath(entry.tokenizer_name) != os.path.normpath(model.llama_model):
-        yield f"{where}.tokenizer_name={entry.tokenizer_name} differs from model.llama_model={model.llama_model}"
-    if entry.sample_type not in ("uniform", "rand"):
-        yield f"{where}.sample_type={entry.sample_type}: choose uniform or rand"
-    if entry.sample_ratio < 0:
-        yield f"{where}.sample_ratio={entry.sample_ratio}: must not be negative"
-
-
-def _run_conflicts(run: DictConfig) -> Iterator[str]:
-    yield from _out_of_range("run", run, _RUN_LIMITS)
-    if not run.output_dir:
-        yield "run.output_dir is empty: name the folder that gets checkpoints and logs"
-    if run.precision not in (None, "fp32", "fp16", "bf16"):
-        yield f"run.precision={run.precision}: choose fp32, fp16 or bf16"
-    if not run.resume:
-        yield "run.resume is empty: choose auto, never, or the path of a checkpoint"
-    if run.resume != "auto" and run.resume_ckpt_path:
-        yield f"run.resume={run.resume}: goes with run.resume_ckpt_path=null, they mean the same; remove one of them"
-    unknown = [name for name in run.loggers if name not in ("tensorboard", "wandb")]
-    if unknown:
-        yield f"run.loggers={list(run.loggers)}: choose from tensorboard and wandb; log.jsonl is always written"
-    strategies = ("ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
-    if run.strategy not in strategies:
-        yield f"run.strategy={run.strategy}: choose one of {', '.join(strategies)}"
-    if list(run.train_splits) != ["train"]:
-        yield f"run.train_splits={list(run.train_splits)}: the instruction datasets have the split train alone"
-
-
-def _validation_conflicts(cfg: DictConfig) -> Iterator[str]:
-    run, benchmark = cfg.run, cfg.run.valid_benchmark
-    if list(run.valid_splits) not in ([], ["val"], ["valid"]):
-        yield f"run.valid_splits={list(run.valid_splits)}: choose [val] or []"
-    elif run.valid_splits and not any(entry.build_info.valid_anno_dir for entry in cfg.datasets.values()):
-        yield (
-            f"run.valid_splits={list(run.valid_splits)}: no dataset has validation data; name some in "
-            "datasets.NAME.build_info.valid_anno_dir"
-        )
-    if benchmark.name and run.strategy in ("fsdp", "deepspeed_zero3"):
-        yield (
-            f"run.valid_benchmark.name={benchmark.name}: processes answer questions of their own, and no one has the "
-            f"whole model with run.strategy={run.strategy}; use run.valid_splits, and evaluate.py afterwards"
-        )
-    for key in ("anno_path", "videos_dir"):
-        if benchmark.name and not benchmark[key]:
-            yield f"run.valid_benchmark.{key} is empty: run.valid_benchmark.name={benchmark.name} needs it"
+def _conflicts(cfg: DictConfig, section: DictConfig, schema: Group, where: str) -> Iterator[str]:
+    for part in schema.schemas:
+        yield from part.conflicts(where, section, cfg)
+    for name, entry in schema.keys.items():
+        if isinstance(entry, Group):
+            yield from _conflicts(cfg, section[name], entry, f"{where}.{name}" if where else name)
 
 
 def _mention_no_ops(written: Sequence[DictConfig]) -> None:

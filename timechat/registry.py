@@ -1,49 +1,95 @@
-"""Name -> class, for everything that a YAML file can name.
+"""Name -> class, for everything that a YAML file or a command line can name.
 
-    @registry.register_model("timechat")
+    @registry.register_model("timechat", config=TimeChatConfig)
     class TimeChat(nn.Module): ...
 
     registry.get_model_class("timechat")
 
-There is one table for each kind of thing. A name that nobody registered is an error that lists the known ones.
-Packages register their classes when they are imported; look-ups are done by the package that owns the kind, so
-what it offers has been imported by then.
+There is one table for each kind of thing. What is registered brings the schema of its keys, `config`; a subclass that
+gives none has its parent's. What this package offers registers itself when a kind is first asked for, like the plug-ins
+of other packages (`timechat/plugins.py`). An unknown name is an error that lists the known ones.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from timechat.errors import RegistryError
+from timechat.plugins import load_installed
+from timechat.schema import Section
 
 T = TypeVar("T")
 
+KINDS = ("model", "builder", "processor", "task", "runner", "lr scheduler", "engine", "benchmark")
 
-def nearest(name: str, known: list[str]) -> str:
+# Which modules of this package register things of a kind; they are imported when the kind is first looked at.
+_PROVIDERS = {
+    "model": ("timechat.models",),
+    "builder": ("timechat.datasets",),
+    "processor": ("timechat.datasets",),
+    "task": ("timechat.tasks",),
+    "runner": ("timechat.runners",),
+    "lr scheduler": ("timechat.runners",),
+    "engine": ("timechat.runners",),
+    "benchmark": ("timechat.evaluation.benchmarks",),
+}
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
     """Return ` (did you mean 'x'?)` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class Registry:
-    """One table of names for each kind: model, builder, processor, task, runner, lr scheduler."""
+    """One table of names for each kind: model, builder, processor, task, runner, lr scheduler, engine, benchmark.
 
-    def __init__(self) -> None:
+    Args:
+        providers: for each kind the modules that register what this package offers.
+    """
+
+    def __init__(self, providers: dict[str, tuple[str, ...]] | None = None) -> None:
         self._tables: dict[str, dict[str, Any]] = {}
+        self._configs: dict[str, dict[str, type[Section]]] = {}
+        self._providers = dict(providers or {})
 
-    def _register(self, kind: str, name: str) -> Callable[[T], T]:
+    def _register(self, kind: str, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
         def add(cls: T) -> T:
+            self._load(kind)  # so that a name which this package has is taken, whoever comes first
             table = self._tables.setdefault(kind, {})
-            if table.get(name, cls) is not cls:
-                raise RegistryError(f"{kind} {name!r} is already registered, for {table[name]!r}; choose another name")
+            if name in table and not _same(table[name], cls):
+                there = f"{table[name].__module__}.{table[name].__qualname__}"
+                raise RegistryError(f"{kind} {name!r} is already registered, for {there}; choose another name")
             table[name] = cls
+            self._configs.setdefault(kind, {})[name] = config or self._inherited(kind, cls)
             return cls
 
         return add
 
+    def _inherited(self, kind: str, cls: Any) -> type[Section]:
+        """The schema of the nearest class above that is registered."""
+        for parent in getattr(cls, "__mro__", ())[1:]:
+            for name, registered in self._tables.get(kind, {}).items():
+                if registered is parent:
+                    return self._configs[kind][name]
+        return Section
+
+    def _load(self, kind: str) -> None:
+        """Import what this package offers of a kind."""
+        for module in self._providers.get(kind, ()):
+            importlib.import_module(module)
+
+    def _load_all(self, kind: str) -> None:
+        """What installed plug-ins offer as well."""
+        self._load(kind)
+        if kind in self._providers:
+            load_installed()
+
     def _get(self, kind: str, name: str) -> Any:
+        self._load_all(kind)
         table = self._tables.get(kind, {})
         if name not in table:
             known = sorted(table)
@@ -52,31 +98,54 @@ class Registry:
 
     def names(self, kind: str) -> list[str]:
         """The registered names of one kind, sorted."""
+        self._load_all(kind)
         return sorted(self._tables.get(kind, {}))
 
-    def register_model(self, name: str) -> Callable[[T], T]:
-        """Class decorator: a model, for `model.arch`."""
-        return self._register("model", name)
+    def config_of(self, kind: str, name: str) -> type[Section]:
+        """The schema of the keys that a registered thing reads. Raises RegistryError."""
+        self._get(kind, name)
+        return self._configs[kind][name]
 
-    def register_builder(self, name: str) -> Callable[[T], T]:
-        """Class decorator: a dataset builder, for `datasets.<name>.builder`."""
-        return self._register("builder", name)
+    def register_model(self, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
+        """Class decorator: a model, for `model.arch`; its schema is the section `model`."""
+        return self._register("model", name, config)
 
-    def register_processor(self, name: str) -> Callable[[T], T]:
-        """Class decorator: a processor of frames or text, for `vis_processor.train.name` and the like."""
-        return self._register("processor", name)
+    def register_builder(self, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
+        """Class decorator: a dataset builder, for `datasets.<name>.builder`; its schema is that entry."""
+        return self._register("builder", name, config)
 
-    def register_task(self, name: str) -> Callable[[T], T]:
-        """Class decorator: a task, for `run.task`."""
-        return self._register("task", name)
+    def register_processor(self, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
+        """Class decorator: a processor of frames, for `vis_processor.train.name`; its schema is that section."""
+        return self._register("processor", name, config)
 
-    def register_runner(self, name: str) -> Callable[[T], T]:
-        """Class decorator: a runner, for `run.runner`."""
-        return self._register("runner", name)
+    def register_task(self, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
+        """Class decorator: a task, for `run.task`; its schema adds keys to the section `run`."""
+        return self._register("task", name, config)
 
-    def register_lr_scheduler(self, name: str) -> Callable[[T], T]:
-        """Class decorator: a learning-rate schedule, for `run.lr_sched`."""
-        return self._register("lr scheduler", name)
+    def register_runner(self, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
+        """Class decorator: a runner, for `run.runner`; its schema adds keys to the section `run`."""
+        return self._register("runner", name, config)
+
+    def register_lr_scheduler(self, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
+        """Class decorator: a learning-rate schedule, for `run.lr_sched`; its schema adds keys to the section `run`."""
+        return self._register("lr scheduler", name, config)
+
+    def register_engine(self, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
+        """Class decorator: an engine, for `run.strategy`; its schema adds keys to the section `run`."""
+        return self._register("engine", name, config)
+
+    def register_benchmark(self, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
+        """Class decorator: a benchmark, for `--benchmark`; its schema is what `--benchmark-options` may set.
+
+        The class gets the name as its attribute `name`.
+        """
+        register = self._register("benchmark", name, config)
+
+        def add(cls: T) -> T:
+            cls.name = name  # type: ignore[attr-defined]
+            return register(cls)
+
+        return add
 
     def get_model_class(self, name: str) -> Any:
         """The model registered under `name`. Raises RegistryError."""
@@ -102,5 +171,18 @@ class Registry:
         """The learning-rate schedule registered under `name`. Raises RegistryError."""
         return self._get("lr scheduler", name)
 
+    def get_engine_class(self, name: str) -> Any:
+        """The engine registered under `name`. Raises RegistryError."""
+        return self._get("engine", name)
 
-registry = Registry()
+    def get_benchmark_class(self, name: str) -> Any:
+        """The benchmark registered under `name`. Raises RegistryError."""
+        return self._get("benchmark", name)
+
+
+def _same(there: Any, new: Any) -> bool:
+    """Whether both are one class: a module that is imported again, or a notebook's cell that is run again."""
+    return there is new or (there.__module__, there.__qualname__) == (new.__module__, new.__qualname__)
+
+
+registry = Registry(_PROVIDERS)

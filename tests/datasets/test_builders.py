@@ -13,11 +13,10 @@ from helpers.tiny import QA, dataset_config, tiny_config, tiny_dataset, write_js
 from helpers.videos import write_video
 from PIL import Image
 
-from timechat.config import named_datasets
 from timechat.datasets import build_datasets
 from timechat.datasets.annotations import CAPTION_QUESTION
 from timechat.datasets.instruction import InstructionDataset
-from timechat.errors import AnnotationError, ConfigError, RegistryError
+from timechat.errors import AnnotationError, ConfigError
 
 
 def build(entry: dict[str, Any], name: str = "mine", options: tuple[str, ...] = ()) -> InstructionDataset:
@@ -89,8 +88,11 @@ def test_several_datasets_keep_the_order_of_the_config(tmp_path: Path) -> None:
 
 def test_every_named_dataset_has_a_builder(tmp_path: Path) -> None:
     """Each stops at its missing annotation file, so its builder and its processor are there."""
-    assert len(named_datasets()) == 8
-    for name in named_datasets():
+    names = (
+        *("time_instruct", "valley72k_instruct", "youcook2_instruct", "charades_instruct", "qvhighlights_instruct"),
+        *("webvid_instruct", "webvid", "llava_instruct"),
+    )
+    for name in names:
         entry = {"build_info": {"anno_dir": str(tmp_path / "gone"), "videos_dir": str(tmp_path)}}
         with pytest.raises(AnnotationError, match="gone: no such annotation file"):
             build(entry, name)
@@ -99,10 +101,10 @@ def test_every_named_dataset_has_a_builder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"builder": "video_instrukt"}, RegistryError, r"unknown builder 'video_instrukt' \(did you mean"),
-        ({"data_type": "images"}, ConfigError, r"datasets\.mine\.data_type=images: builder video_instruct reads"),
-        ({"builder": "image_instruct"}, ConfigError, r"data_type=video: builder image_instruct reads data_type images"),
-        ({"vis_processor": {"train": {"name": "alpro"}}}, RegistryError, "unknown processor 'alpro'"),
+        ({"builder": "video_instrukt"}, ConfigError, r"unknown builder 'video_instrukt' \(did you mean"),
+        ({"data_type": "images"}, ConfigError, r"datasets\.mine\.data_type=images: choose video"),
+        ({"builder": "image_instruct"}, ConfigError, r"data_type=video: choose images"),
+        ({"vis_processor": {"train": {"name": "alpro"}}}, ConfigError, "unknown processor 'alpro'"),
     ],
 )
 def test_entries_that_cannot_be_built(tmp_path: Path, change: dict[str, Any], error: type, message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from timechat.datasets.collate import MAX_REPLACEMENTS, Fetched, StreamDataset, collate
-from timechat.datasets.instruction import Sample
+from timechat.datasets.instruction import InstructionSample
 from timechat.datasets.sampler import SampleRef, SampleStream
 from timechat.errors import ConversationError, VideoError
 
@@ -26,12 +26,12 @@ class Numbers:
         """As InstructionDataset's."""
         return f"{self.name}[{index}]"
 
-    def sample(self, index: int, generator: torch.Generator) -> Sample:
+    def sample(self, index: int, generator: torch.Generator) -> InstructionSample:
         """One frame."""
         if index in self.bad:
             raise VideoError(f"{index}.mp4", "is empty")
         frames = torch.randint(0, 256, (1, 3, 1, 1), dtype=torch.uint8, generator=generator)
-        return Sample(frames, [0.0], [1, index], [-100, index], self.key(index))
+        return InstructionSample(frames, [0.0], [1, index], [-100, index], self.key(index))
 
 
 def stream_of(datasets: Sequence[Numbers], seed: int = 0, epoch: int = 0) -> StreamDataset:
@@ -97,7 +97,7 @@ def test_when_nothing_near_can_be_read_there_is_no_sample(size: int, tried: int)
 def test_errors_of_the_config_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """max_txt_len cuts inside the video: every sample would be skipped."""
 
-    def refuse(self: Numbers, index: int, generator: torch.Generator) -> Sample:
+    def refuse(self: Numbers, index: int, generator: torch.Generator) -> InstructionSample:
         raise ConversationError("max_txt_len=3 cuts")
 
     monkeypatch.setattr(Numbers, "sample", refuse)
@@ -108,9 +108,11 @@ def test_errors_of_the_config_pass_through(monkeypatch: pytest.MonkeyPatch) -> N
 # Collate --------------------------------------------------------------------------------------------------------------
 
 
-def sample(frames: int, ids: list[int], seconds: list[float] | None, key: str) -> Sample:
+def sample(frames: int, ids: list[int], seconds: list[float] | None, key: str) -> InstructionSample:
     """Frames that show which sample they are of."""
-    return Sample(torch.full((frames, 3, 2, 2), frames, dtype=torch.uint8), seconds, ids, [-100, *ids[1:]], key)
+    return InstructionSample(
+        torch.full((frames, 3, 2, 2), frames, dtype=torch.uint8), seconds, ids, [-100, *ids[1:]], key
+    )
 
 
 def test_frames_are_packed_and_conversations_padded() -> None:

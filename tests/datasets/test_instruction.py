@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from helpers.tiny import LLAMA, QA
 from helpers.videos import write_video
 from PIL import Image
 
+from timechat.batch import num_video_tokens
 from timechat.datasets.annotations import Item
 from timechat.datasets.instruction import (
     InstructionDataset,
@@ -28,8 +30,8 @@ from timechat.text.tokenizers import load_tokenizer
 
 def budget(max_txt_len: int = 999) -> TokenBudget:
     """The tiny tokenizer; windows of 4, 2 tokens each."""
-    settings = {"stride": 4, "window_size": 4, "num_video_query_token": 2}
-    return TokenBudget(tokenizer=load_tokenizer(LLAMA), max_txt_len=max_txt_len, **settings)
+    count = partial(num_video_tokens, stride=4, num_queries=2, window_size=4)
+    return TokenBudget(tokenizer=load_tokenizer(LLAMA), max_txt_len=max_txt_len, count_video_tokens=count)
 
 
 def dataset(

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from helpers.meteor import FakeMeteor
 
+from quickstart.data.annotations import INSTRUCTIONS
 from timechat.errors import AnnotationError, ConfigError, PredictionError
 from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.metrics import dense_captioning
-from timechat.tools.quickstart.annotations import INSTRUCTIONS
 
 CHARADES = """AAAAA 0.0 10.0##a person opens a door.
 AAAAA 10.0 20.0##a person sits down.

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from timechat.errors import ParseFailure
-from timechat.evaluation.benchmarks import BENCHMARKS, get_benchmark
+from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.echoes import DENSE_CAPTIONING_EXAMPLE, GROUNDING_EXAMPLE, HIGHLIGHTS_EXAMPLE, without_echo
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding, parse_highlights
+from timechat.registry import registry
 
 TASKS = {
     "grounding.txt": (parse_grounding, GROUNDING_EXAMPLE, "It happens in 3.0 - 5.0 seconds."),
@@ -105,7 +106,7 @@ def test_scoring_knows_the_prompt_that_was_asked(tmp_path: Path) -> None:
 
 
 def test_options_of_multiple_choice_are_no_echo() -> None:
-    times = {name for name, benchmark in BENCHMARKS.items() if benchmark.answers_are_times}
+    times = {name for name in registry.names("benchmark") if registry.get_benchmark_class(name).answers_are_times}
     assert times == {"charades_sta", "activitynet_grounding", "youcook2", "activitynet_captions", "qvhighlights"}
 
 

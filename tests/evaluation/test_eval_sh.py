@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from timechat.evaluation.benchmarks import BENCHMARKS
+from timechat.registry import registry
 
 ROOT = Path(__file__).parents[2]
 RECORDER = """#!/usr/bin/env bash
@@ -105,7 +105,7 @@ def test_all_ends_in_a_joint_table(place: Path) -> None:
     done = run(place, "all", CHECKPOINT, OUTPUT="out")
     assert done.returncode == 0, done.stderr
     names = [name for name, _, _ in BENCHMARK_PATHS.values()]
-    assert set(names) == set(BENCHMARKS)
+    assert set(names) == set(registry.names("benchmark"))
     assert [call.partition("--benchmark ")[2].split()[0] for call in calls(place)[:-1]] == names
     assert calls(place)[-1] == " ".join(["-m timechat.evaluation.report", *(f"out/{name}" for name in names)])
 
@@ -115,11 +115,11 @@ def test_quickstart_takes_the_last_stage(place: Path) -> None:
     done = run(place, "quickstart", EVAL_ARGS="--limit 3")
     assert done.returncode == 0, done.stderr
     assert calls(place)[0] == (
-        f"{ROOT}/evaluate.py --cfg-path {ROOT}/eval_configs/quickstart.yaml "
+        f"{ROOT}/evaluate.py --cfg-path {ROOT}/quickstart/configs/evaluate.yaml "
         "--ckpt runs/quickstart/2_reading/checkpoint_0.pth --benchmark charades_sta "
         "--anno-path data/quickstart/test/charades_sta.txt --videos-dir data/quickstart/videos/test "
         "--output-dir runs/quickstart/6_times/eval/charades_sta --train-anno data/quickstart/train/grounding.json "
-        f"--no-literature --prompt-file {ROOT}/prompts/quickstart/grounding.txt --max-new-tokens 48 --limit 3 "
+        f"--no-literature --prompt-file {ROOT}/quickstart/prompts/grounding.txt --max-new-tokens 48 --limit 3 "
         "--options model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth model.llama_model=data/quickstart/llama "
         "model.qformer_tokenizer=data/quickstart/bert"
     )

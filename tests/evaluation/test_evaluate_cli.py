@@ -15,7 +15,7 @@ import torch
 from helpers.evaluations import ROOT, answers, arguments, error_of, scores, write_data
 from helpers.tiny import TINY, WEIGHTS
 
-import evaluate
+from timechat.cli import evaluate
 from timechat.evaluation.record import git_commit
 from timechat.models import TimeChat
 
@@ -86,7 +86,7 @@ def test_two_processes_give_the_same_answers(data: Path, finished: Path, tmp_pat
 
 KILLED = """
 import os, signal, sys
-import evaluate
+from timechat.cli import evaluate
 from timechat.models import TimeChat
 
 answer, asked = TimeChat.answer, []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.evaluations import ANNO, answers, arguments, error_of, prediction_rows, scores, write_data
 
-import evaluate
+from timechat.cli import evaluate
 from timechat.evaluation.benchmarks.charades_sta import CharadesSTA
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from timechat.evaluation.benchmarks import BENCHMARKS
 from timechat.evaluation.literature import FILE, published_scores
+from timechat.registry import registry
 
 KNOWN = list(OmegaConf.load(FILE))
 CATEGORIES = {"video_mme": {"short", "medium", "long"}, "tempcompass": {"captioning"}}  # beside main scores
@@ -23,11 +23,13 @@ def test_rows_name_model_setting_scores_and_source(benchmark: str) -> None:
         assert all(0 < value < 100 for value in row["scores"].values())
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("benchmark", registry.names("benchmark"))
 def test_each_benchmark_has_rows_with_its_own_score_names(benchmark: str) -> None:
     rows = published_scores(benchmark)
     assert rows
-    further = {name for row in rows for name in row["scores"]} - set(BENCHMARKS[benchmark].main_scores)
+    further = {name for row in rows for name in row["scores"]} - set(
+        registry.get_benchmark_class(benchmark).main_scores
+    )
     assert further <= CATEGORIES.get(benchmark, set())
 
 

@@ -15,9 +15,9 @@ import torch.distributed as dist
 from accelerate.state import AcceleratorState
 from torch import nn
 
-import train as train_script
 from helpers.training import NO_DROPOUT, STEADY, build, gradients_of, train, use_sgd, weights_of
 from timechat import distributed
+from timechat.cli import train as train_script
 from timechat.runners import Runner
 from timechat.runners.engines import DDPEngine
 

@@ -133,7 +133,7 @@ def parameters_of(engine: Engine) -> dict[str, Tensor]:
 def prepared(strategy: str, model: TimeChat, precision: str = "fp32", adam: bool = False) -> Engine:
     """An engine with a copy of a model and an optimizer of its own."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    engine, model = build_engine(strategy, CPU, precision), copy.deepcopy(model)
+    engine, model = build_engine(OmegaConf.create({"strategy": strategy}), CPU, precision), copy.deepcopy(model)
     engine.prepare(model, adam_of(model) if adam else sgd_of(model))
     return engine
 

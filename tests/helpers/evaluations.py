@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import evaluate
 from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
 from helpers.videos import write_video
+from timechat.cli import evaluate
 
 ROOT = Path(evaluate.__file__).parent
 ANNO = (

@@ -24,11 +24,13 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from helpers.plain_model import PlainModel
 from helpers.tiny import write_json
 from helpers.training import item, read_lines, training_config
 from helpers.videos import write_video
 from timechat.batch import VideoBatch
 from timechat.distributed import setup_logging
+from timechat.models import BaseModel
 from timechat.registry import registry
 from timechat.runners import Runner, build_runner
 from timechat.tasks import InstructionTask
@@ -40,7 +42,7 @@ PLAIN = {"vis_processor": {"train": {"name": "alpro_video_eval"}}}
 OPTIONS = ("run.task=pixels", "run.init_lr=0.05", "run.min_lr=0.01", "model.num_frm=2", "model.image_size=8")
 
 
-class Pixels(nn.Module):
+class Pixels(PlainModel):
     """Brightness of a video's quarters -> one number: sees frames, crops, and the units that dropout leaves."""
 
     def __init__(self, dropout: float):
@@ -57,7 +59,7 @@ class Pixels(nn.Module):
 class PixelsTask(InstructionTask):
     """The real data around that model; what is learned from is written down."""
 
-    def build_model(self, cfg: Any, datasets: Any) -> nn.Module:
+    def build_model(self, cfg: Any, load_weights: bool = True) -> BaseModel:
         """With the dropout of LoRA."""
         self.drawn = Path(cfg.run.output_dir) / f"drawn_{os.environ.get('RANK', 0)}.jsonl"
         return Pixels(cfg.model.lora_dropout)
@@ -65,12 +67,12 @@ class PixelsTask(InstructionTask):
     def train_step(self, model: nn.Module, batch: VideoBatch) -> Tensor:
         """The loss, after a note of what is seen."""
         with self.drawn.open("a") as file:
-            counted = [] if batch.stand_in else batch.keys
+            counted = [] if batch.dummy else batch.keys
             file.write(json.dumps({"keys": counted, "seen": int(batch.frames.long().sum())}) + "\n")
         return super().train_step(model, batch)
 
 
-registry._tables["task"]["pixels"] = PixelsTask
+registry.register_task("pixels")(PixelsTask)
 
 
 def make_gradients(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from accelerate.state import AcceleratorState
 
+from quickstart.events import read_events, vocabulary_of
 from timechat.config import load_config
 from timechat.datasets import build_datasets
 from timechat.errors import ParseFailure
@@ -24,7 +25,7 @@ from timechat.evaluation.parsing import parse_grounding
 from timechat.models import build_model
 from timechat.runners import build_runner
 
-CONFIGS = Path(__file__).parents[2] / "train_configs" / "quickstart"
+CONFIGS = Path(__file__).parents[2] / "quickstart" / "configs"
 SIZES = (
     "model.vit.embed_dim=48",
     "model.vit.depth=1",
@@ -63,6 +64,9 @@ def stage_options(data: Path, output: Path, number: int, options: Sequence[str])
         f"model.qformer_tokenizer={data}/bert",
         f"run.output_dir={output / name}",
     ]
+    if name in ("1_frames", "2_reading"):
+        words = vocabulary_of(read_events(data / "train" / "dense_captions.json", data / "videos" / "train"), str(data))
+        own += [f"model.num_words={len(words)}"]
     sizes = [*SIZES, f"run.iters_per_epoch={updates}", f"run.batch_size_train={batch}"]
     return [*sizes, *own, *folders, *chained, *settings, *options]
 

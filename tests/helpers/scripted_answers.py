@@ -84,7 +84,7 @@ class ByTemplate(nn.Module):
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    import evaluate
+    from timechat.cli import evaluate
     from timechat.evaluation import run
 
     run.build_model = lambda cfg: ByTemplate()

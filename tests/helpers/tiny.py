@@ -16,7 +16,7 @@ from torch import Tensor
 
 from helpers.videos import write_video
 from timechat.batch import VideoBatch, pad_conversations
-from timechat.config import load_config
+from timechat.config import load_config, schema_of
 from timechat.models import TimeChat, build_model
 from timechat.text.conversation import encode_conversation
 
@@ -61,6 +61,12 @@ def tiny_config(options: Sequence[str] = ()) -> DictConfig:
     """The whole config of the tiny model, with absolute paths; `options` as for `load_config`."""
     paths = [f"model.llama_model={LLAMA}", f"model.qformer_tokenizer={BERT}", f"model.ckpt={WEIGHTS}"]
     return load_config(TINY / "config.yaml", [*paths, *options])
+
+
+def defaults() -> DictConfig:
+    """The defaults of a TimeChat, of a dataset `any` of videos, and of a run."""
+    dataset = OmegaConf.create({"datasets": {"any": {"builder": "video_instruct"}}})
+    return OmegaConf.create(schema_of([("", dataset), ("", OmegaConf.create())]).defaults())
 
 
 def build_tiny(options: Sequence[str] = ()) -> TimeChat:

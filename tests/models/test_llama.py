@@ -13,6 +13,7 @@ import transformers
 from helpers.tiny import LLAMA, llama_folder
 from torch.testing import assert_close
 
+from timechat.device import resolve_dtype
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models import llama as lm
 
@@ -26,7 +27,7 @@ def llama() -> transformers.LlamaForCausalLM:
 def plain_logits(llama: Any, embeds: torch.Tensor) -> torch.Tensor:
     """Scores through this module's own two halves."""
     mask = torch.ones(embeds.shape[:2], dtype=torch.bool)
-    return lm.logits(llama, lm.decode(llama, embeds, mask))
+    return lm.logits(llama, lm.hidden_states(llama, embeds, mask))
 
 
 @torch.no_grad()
@@ -155,16 +156,16 @@ def test_grad_checkpointing_changes_no_gradient() -> None:
 def test_auto_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch, bf16: bool, expected: torch.dtype) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
-    assert lm.resolve_precision("auto") == expected
+    assert resolve_dtype("auto") == expected
 
 
 def test_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     names = ("auto", "bf16", "fp16", "fp32")
     kinds = [torch.bfloat16, torch.bfloat16, torch.float16, torch.float32]
-    assert [lm.resolve_precision(name) for name in names] == kinds
+    assert [resolve_dtype(name) for name in names] == kinds
     with pytest.raises(ConfigError, match="'int8': choose one of auto, fp32"):
-        lm.resolve_precision("int8")
+        resolve_dtype("int8")
 
 
 def test_a_folder_without_config(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from helpers.tiny import Golden
 from torch import Tensor
 
 from timechat.batch import VideoBatch
-from timechat.models import TimeChat, qformer, timechat, video_qformer
+from timechat.models import TimeChat, qformer, video_encoder, video_qformer
 from timechat.models.video_qformer import window_slices
 from timechat.text import conversation
 
@@ -70,7 +70,7 @@ def own_padding_masked(model: TimeChat, patch: Patch) -> None:
         return out
 
     patch.setattr(model, "_timestamp_ids", remember)
-    patch.setattr(timechat, "encode_windows", encode)
+    patch.setattr(video_encoder, "encode_windows", encode)
 
 
 def text_before_queries(model: TimeChat, patch: Patch) -> None:
@@ -106,13 +106,13 @@ def labels_shifted_in_the_data(model: TimeChat, patch: Patch) -> None:
 
 def frame_positions_left_out(model: TimeChat, patch: Patch) -> None:
     """Frames come without their place in the video."""
-    encode = timechat.encode_windows
+    encode = video_encoder.encode_windows
 
     def without(former: Any, queries: Tensor, videos: list[Tensor], **kwargs: Any) -> list[Tensor]:
         positions = model.video_frame_position_embedding.weight[:, None]
         return encode(former, queries, [video - positions[: len(video)] for video in videos], **kwargs)
 
-    patch.setattr(timechat, "encode_windows", without)
+    patch.setattr(video_encoder, "encode_windows", without)
 
 
 def frame_positions_from_one(model: TimeChat, patch: Patch) -> None:

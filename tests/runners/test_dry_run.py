@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny import BERT, LLAMA, LLAMA_2_7B, Golden, build_tiny, golden_batch, llama_folder
+from helpers.tiny import BERT, LLAMA_2_7B, Golden, build_tiny, golden_batch, llama_folder
 from helpers.training import ROOT, make_videos, training_config, video_entry
 from omegaconf import OmegaConf
 
-import train as train_script
+from timechat.cli import train as train_script
 from timechat.config import load_config
 from timechat.errors import ConfigError
 from timechat.models import build_model
+from timechat.models.base import StepSize
+from timechat.registry import registry
 from timechat.runners.dry_run import dry_run
+from timechat.runners.engines import DDPEngine, FSDPEngine
 from timechat.runners.memory import _kept, activation_bytes, estimate_memory
 
 STAGE2 = ROOT / "train_configs" / "stage2_finetune_time104k_asr_valley72k.yaml"
@@ -137,21 +140,12 @@ def test_what_is_cut_into_shards() -> None:
         "deepspeed_zero3": (4 * (frozen + learns) / 4, 4 * learns / 4, 8 * learns / 4),
     }
     for strategy, expected in parts.items():
-        estimate = estimate_memory(model, strategy, 4, 1, 7.0)
+        estimate = estimate_memory(model, registry.get_engine_class(strategy), 4, 1, 7.0)
         assert (estimate.weights, estimate.gradients, estimate.optimizer) == expected, strategy
         assert estimate.total == sum(expected) + 7.0
-    assert estimate_memory(model, "ddp", 1, 1, 0.0).gradients == 4 * learns
-    assert estimate_memory(model, "fsdp", 4, 2, 0.0).gradients == 4 * learns
+    assert estimate_memory(model, DDPEngine, 1, 1, 0.0).gradients == 4 * learns
+    assert estimate_memory(model, FSDPEngine, 4, 2, 0.0).gradients == 4 * learns
 
 
-def test_no_estimate_for_models_of_others() -> None:
-    model = torch.nn.Linear(1, 1)
-    assert activation_bytes(model, batch=1, frames=1, tokens=1, supervised=1, precision="fp32") is None
-
-
-@pytest.mark.parametrize("option", ["run.task=frame_classification"])
-def test_words_that_no_data_gives(tmp_path: Path, option: str) -> None:
-    cfg = training_config(tmp_path, {"tv": video_entry(tmp_path, ["a.mp4"])}, option)
-    cfg.datasets.tv.build_info.anno_dir = str(LLAMA / "none.json")
-    with pytest.raises(ConfigError, match="the words of a frame_classification run"):
-        dry_run(cfg)
+def test_no_estimate_for_a_model_that_does_not_rehearse() -> None:
+    assert activation_bytes(PlainLayers(torch.nn.Linear(1, 1)), StepSize(1, 1), "fp32") is None

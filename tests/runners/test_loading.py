@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from timechat.datasets import RankBatches, SampleStream, StreamDataset, collate
-from timechat.datasets.instruction import Sample
+from timechat.datasets.instruction import InstructionSample
 from timechat.errors import ConversationError, WorkerError
 from timechat.runners import loading
 
@@ -43,10 +43,12 @@ class Files:
         """As InstructionDataset's."""
         return f"tv[{index}] {index}.mp4"
 
-    def sample(self, index: int, generator: torch.Generator) -> Sample:
+    def sample(self, index: int, generator: torch.Generator) -> InstructionSample:
         """One frame."""
         self.does.get(index, lambda: None)()
-        return Sample(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), [0.0], [1, index], [-100, index], self.key(index))
+        return InstructionSample(
+            torch.zeros(1, 3, 1, 1, dtype=torch.uint8), [0.0], [1, index], [-100, index], self.key(index)
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from helpers.tiny import defaults
 from omegaconf import DictConfig, OmegaConf
 
-from timechat.config import CONFIGS
 from timechat.errors import ConfigError
 from timechat.runners.plan import TrainingPlan, make_plan
 
@@ -20,7 +20,7 @@ PUBLISHED = {
 
 
 def _run(**settings: object) -> DictConfig:
-    return OmegaConf.merge(OmegaConf.load(CONFIGS / "run.yaml"), PUBLISHED, settings)
+    return OmegaConf.merge(defaults().run, PUBLISHED, settings)
 
 
 def _plan(world_size: int, num_samples: int = 176_000, **settings: object) -> TrainingPlan:

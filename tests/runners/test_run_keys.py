@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from helpers.plain_model import PlainLayers
+from helpers.tiny import defaults
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+import timechat
 from timechat import distributed
 from timechat.batch import VideoBatch
-from timechat.config import CONFIGS, is_no_op, load_config
-from timechat.datasets.instruction import Sample
+from timechat.config import is_no_op, load_config
+from timechat.datasets.instruction import InstructionSample
 from timechat.errors import TimeChatError, VideoError
+from timechat.models import BaseModel
 from timechat.registry import registry
 from timechat.runners import build_runner, loading
 from timechat.tasks import InstructionTask
@@ -83,7 +87,7 @@ CHANGED: dict[str, Any] = {
 # Keys that other programs than train.py read, and the file where they do.
 READ_ELSEWHERE = {"batch_size_eval": "timechat/evaluation/run.py"}
 
-LEAVES = list(OmegaConf.load(CONFIGS / "run.yaml"))
+LEAVES = list(defaults().run)
 
 
 class _Data:
@@ -97,17 +101,19 @@ class _Data:
     def key(self, index: int) -> str:
         return f"numbers[{index}]"
 
-    def sample(self, index: int, generator: torch.Generator) -> Sample:
+    def sample(self, index: int, generator: torch.Generator) -> InstructionSample:
         if index == BAD:
             raise VideoError("bad.mp4", "is empty")
-        return Sample(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), [0.0], [index + 1], [index + 1], self.key(index))
+        return InstructionSample(
+            torch.zeros(1, 3, 1, 1, dtype=torch.uint8), [0.0], [index + 1], [index + 1], self.key(index)
+        )
 
 
 class _Task(InstructionTask):
     """The real loop around a model of three numbers."""
 
-    def build_model(self, cfg: Any, datasets: list[Any]) -> nn.Module:
-        return nn.Sequential(nn.Linear(1, 2), nn.Dropout(0.5), nn.Linear(2, 1))
+    def build_model(self, cfg: Any, load_weights: bool = True) -> BaseModel:
+        return PlainLayers(nn.Linear(1, 2), nn.Dropout(0.5), nn.Linear(2, 1))
 
     def build_datasets(self, cfg: Any) -> list[Any]:
         return [_Data()]
@@ -188,4 +194,4 @@ def test_every_key_is_accounted_for(key: str) -> None:
 
 @pytest.mark.parametrize(("key", "file"), READ_ELSEWHERE.items())
 def test_keys_of_other_programs_are_read_there(key: str, file: str) -> None:
-    assert f"run.{key}" in (CONFIGS.parents[1] / file).read_text()
+    assert f"run.{key}" in (Path(timechat.__file__).parents[1] / file).read_text()

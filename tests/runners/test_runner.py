@@ -542,6 +542,6 @@ def test_a_used_folder_is_refused_before_the_model_is_built(
     output.mkdir()
     for number in (2, 10):
         (output / f"checkpoint_{number}.pth").write_bytes(b"")
-    monkeypatch.setattr("timechat.tasks.instruction.build_model", lambda cfg: pytest.fail("the model was built"))
+    monkeypatch.setattr("timechat.tasks.base.build_model", lambda *args: pytest.fail("the model was built"))
     with pytest.raises(ConfigError, match=r"holds checkpoint_10\.pth of an earlier run.*run\.resume_ckpt_path="):
         build(output, datasets)

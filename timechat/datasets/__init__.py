@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from timechat.datasets import processors
 from timechat.datasets.builders import build_datasets, validation_config
-from timechat.datasets.collate import StreamDataset, collate, collate_frames
+from timechat.datasets.collate import StreamDataset, collate
 from timechat.datasets.sampler import RankBatches, SampleStream
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "StreamDataset",
     "build_datasets",
     "collate",
-    "collate_frames",
     "processors",
     "validation_config",
 ]

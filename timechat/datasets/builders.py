@@ -1,29 +1,21 @@
-"""Config entry -> dataset. A few builders serve all datasets; which one a name uses stands in its YAML file."""
+"""Config entry -> dataset. A few builders serve all datasets, under the names of the published ones as well."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from timechat.config import frames_per_video
 from timechat.datasets.annotations import Item, read_captions, read_instructions
-from timechat.datasets.events import (
-    EventDataset,
-    EventItem,
-    FrameWordsDataset,
-    SampledCaptionsDataset,
-    SampledGroundingDataset,
-    SampledListingDataset,
-    SampledTimesDataset,
-    read_events,
-)
+from timechat.datasets.base import VideoDataset
+from timechat.datasets.config import CaptionConfig, DatasetConfig, ImageDatasetConfig
 from timechat.datasets.frame_cache import FrameCache
 from timechat.datasets.instruction import InstructionDataset, TokenBudget
-from timechat.datasets.processors import Processor
+from timechat.datasets.processors import FrameProcessor
 from timechat.datasets.video import Video, load_image, load_video
 from timechat.errors import ConfigError
 from timechat.registry import registry
@@ -31,7 +23,7 @@ from timechat.text.tokenizers import load_tokenizer
 
 
 class DatasetBuilder:
-    """Builds one dataset.
+    """Builds one dataset of instructions about videos; a subclass reads other annotations or makes another dataset.
 
     Args:
         name: of the entry under `datasets`.
@@ -39,52 +31,34 @@ class DatasetBuilder:
         model: the config's `model` section, which says how many frames of what size become how many tokens.
     """
 
-    data_type = "video"
-    dataset_class: ClassVar[type[InstructionDataset]] = InstructionDataset
-
     def __init__(self, name: str, cfg: DictConfig, model: DictConfig):
         self.name, self.cfg, self.model = name, cfg, model
-        if cfg.data_type != self.data_type:
-            raise ConfigError(
-                f"datasets.{name}.data_type={cfg.data_type}: builder {cfg.builder} reads data_type {self.data_type}"
-            )
 
-    def build(self) -> InstructionDataset:
+    def build(self) -> VideoDataset:
         """Read the annotations and make the dataset. Raises ConfigError, AnnotationError."""
-        model, info = self.model, self.cfg.build_info
+        return InstructionDataset(*self.sources(), **self.reading(), budget=self.token_budget())
+
+    def sources(self) -> tuple[str, Sequence[Any], str]:
+        """Name, items and folder of videos: the first arguments of a dataset. Raises ConfigError, AnnotationError."""
+        info = self.cfg.build_info
         if not info.anno_dir:
             raise ConfigError(f"datasets.{self.name}.build_info.anno_dir is empty: name the annotation file")
-        budget = TokenBudget(
-            tokenizer=load_tokenizer(model.llama_model),
-            max_txt_len=model.max_txt_len,
-            stride=model.stride,
-            window_size=model.window_size,
-            num_video_query_token=model.num_video_query_token,
-            list_seconds=model.list_seconds,
-        )
-        return self.dataset_class(
-            self.name,
-            self.read_items(info.anno_dir, info.videos_dir),
-            info.videos_dir,
-            load=self.loader(),
-            processor=self.processor(),
-            budget=budget,
-            timestamps=self.data_type == "video",
-            **self.settings(),
-        )
+        return self.name, self.read_items(info.anno_dir, info.videos_dir), info.videos_dir
 
-    def settings(self) -> dict[str, Any]:
-        """What the dataset takes besides."""
-        if self.cfg.frame_counts or self.cfg.one_frame_per_event:
-            raise ConfigError(
-                f"datasets.{self.name}: frame_counts and one_frame_per_event choose frames for the builders of lessons "
-                f"about sampled frames alone, not for {self.cfg.builder}; remove them"
-            )
-        return {}
+    def reading(self) -> dict[str, Any]:
+        """How a dataset reads a video and what it does to its frames: `load` and `processor`."""
+        return {"load": self.loader(), "processor": self.processor()}
 
-    def read_items(self, anno: str, videos_dir: str) -> list[Item]:
-        """The items of the annotation file."""
+    def read_items(self, anno: str, videos_dir: str) -> Sequence[Any]:
+        """The items of the annotation file, each with a `path`."""
         return read_instructions(anno, videos_dir)
+
+    def token_budget(self) -> TokenBudget:
+        """How a sample becomes tokens: the model's class says it of a video. Raises ConfigError: it has no decoder."""
+        model = self.model
+        count = partial(registry.get_model_class(model.arch).count_video_tokens, model)
+        count(1)  # a model without a decoder says so now
+        return TokenBudget(load_tokenizer(model.llama_model), model.max_txt_len, count, model.list_seconds)
 
     def loader(self) -> Callable[[str, torch.Generator], Video]:
         """What reads a file: (path, generator) -> Video."""
@@ -99,11 +73,13 @@ class DatasetBuilder:
             )
         return FrameCache(load, self.cfg.cache_dir, f"{frames} frames of {side}")
 
-    def processor(self) -> Processor:
-        """The processor of the train split."""
-        settings = {k: v for k, v in self.cfg.vis_processor.train.items() if v is not None and k != "n_frms"}
-        cls = registry.get_processor_class(settings["name"])
-        return cls.from_config({**settings, "image_size": self.model.image_size})
+    def processor(self) -> FrameProcessor:
+        """The processor of the train split, made from the keys of its section."""
+        settings = {
+            k: v for k, v in self.cfg.vis_processor.train.items() if v is not None and k not in ("name", "n_frms")
+        }
+        cls = registry.get_processor_class(self.cfg.vis_processor.train.name)
+        return cls(**{**settings, "image_size": self.model.image_size})
 
 
 def _load_sampled(path: str, generator: torch.Generator, *, n_frms: int, image_size: int, sampling: str) -> Video:
@@ -114,16 +90,25 @@ def _load_single(path: str, generator: torch.Generator, *, image_size: int) -> V
     return load_image(path, image_size=image_size)
 
 
-@registry.register_builder("video_instruct")
+@registry.register_builder("time_instruct", config=DatasetConfig)
+@registry.register_builder("valley72k_instruct", config=DatasetConfig)
+@registry.register_builder("youcook2_instruct", config=DatasetConfig)
+@registry.register_builder("charades_instruct", config=DatasetConfig)
+@registry.register_builder("qvhighlights_instruct", config=DatasetConfig)
+@registry.register_builder("webvid_instruct", config=DatasetConfig)
+@registry.register_builder("video_instruct", config=DatasetConfig)
 class VideoInstructBuilder(DatasetBuilder):
     """TimeIT, Valley and everything in their format."""
 
 
-@registry.register_builder("image_instruct")
+@registry.register_builder("llava_instruct", config=ImageDatasetConfig)
+@registry.register_builder("image_instruct", config=ImageDatasetConfig)
 class ImageInstructBuilder(DatasetBuilder):
     """LLaVA-style instructions about images; an image is a video of one frame without times."""
 
-    data_type = "images"
+    def build(self) -> VideoDataset:
+        """As above, without times."""
+        return InstructionDataset(*self.sources(), **self.reading(), budget=self.token_budget(), timestamps=False)
 
     def read_items(self, anno: str, videos_dir: str) -> list[Item]:
         """The items of the annotation file, whose paths stand under `image`."""
@@ -134,78 +119,14 @@ class ImageInstructBuilder(DatasetBuilder):
         return partial(_load_single, image_size=self.model.image_size)
 
 
-@registry.register_builder("caption")
+@registry.register_builder("webvid", config=CaptionConfig)
+@registry.register_builder("caption", config=CaptionConfig)
 class CaptionBuilder(DatasetBuilder):
     """WebVid's captions."""
 
     def read_items(self, anno: str, videos_dir: str) -> list[Item]:
         """The rows of the CSV file."""
         return read_captions(anno, videos_dir)
-
-
-class EventBuilder(DatasetBuilder):
-    """Dense captions in coco form, as lessons about single frames."""
-
-    dataset_class: ClassVar[type[EventDataset]]
-
-    def read_items(self, anno: str, videos_dir: str) -> list[EventItem]:
-        """The annotated videos; with one frame an event those of several events, the others have nothing to choose."""
-        items = read_events(anno, videos_dir)
-        if not self.cfg.one_frame_per_event:
-            return items
-        several = [item for item in items if len(item.events) > 1]
-        if not several:
-            raise ConfigError(f"datasets.{self.name}.one_frame_per_event=true: no video of {anno} has several events")
-        return several
-
-    def settings(self) -> dict[str, Any]:
-        """How many frames a sample keeps. Raises ConfigError."""
-        counts, most = list(self.cfg.frame_counts), frames_per_video(self.model)
-        if not all(isinstance(count, int) and 1 <= count <= most for count in counts):
-            raise ConfigError(
-                f"datasets.{self.name}.frame_counts={counts}: must be whole numbers from 1 to model.num_frm={most}"
-            )
-        if counts and self.cfg.one_frame_per_event:
-            raise ConfigError(
-                f"datasets.{self.name}: frame_counts={counts} and one_frame_per_event=true both choose frames; "
-                "remove one of them"
-            )
-        return {"frame_counts": counts, "one_frame_per_event": self.cfg.one_frame_per_event}
-
-
-@registry.register_builder("sampled_listing")
-class SampledListingBuilder(EventBuilder):
-    """Lists of the sampled frames: the time of each and what it shows."""
-
-    dataset_class = SampledListingDataset
-
-
-@registry.register_builder("sampled_times")
-class SampledTimesBuilder(EventBuilder):
-    """The events of the sampled frames in random order, captions before times."""
-
-    dataset_class = SampledTimesDataset
-
-
-@registry.register_builder("sampled_grounding")
-class SampledGroundingBuilder(EventBuilder):
-    """Temporal grounding within the sampled frames."""
-
-    dataset_class = SampledGroundingDataset
-
-
-@registry.register_builder("sampled_captions")
-class SampledCaptionsBuilder(EventBuilder):
-    """Dense captions of the sampled frames."""
-
-    dataset_class = SampledCaptionsDataset
-
-
-@registry.register_builder("frame_words")
-class FrameWordsBuilder(EventBuilder):
-    """Frames and the words that describe them, for the task frame_classification."""
-
-    dataset_class = FrameWordsDataset
 
 
 # The processor that leaves frames as they are, by data_type.
@@ -232,7 +153,7 @@ def validation_config(cfg: DictConfig) -> DictConfig:
     )
 
 
-def build_datasets(cfg: DictConfig) -> list[InstructionDataset]:
+def build_datasets(cfg: DictConfig) -> list[VideoDataset]:
     """Build every dataset of a config, in its order. Raises ConfigError, AnnotationError."""
     if not cfg.datasets:
         raise ConfigError("datasets: is empty; training needs at least one")

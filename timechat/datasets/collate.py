@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from timechat.batch import FrameBatch, VideoBatch, pad_conversations
-from timechat.datasets.events import FrameWordsSample
-from timechat.datasets.instruction import InstructionDataset, Sample
+from timechat.batch import VideoBatch, pad_conversations
+from timechat.datasets.base import VideoDataset
+from timechat.datasets.instruction import InstructionSample
 from timechat.datasets.sampler import EpochStream, SampleRef, sample_generator
 from timechat.datasets.watching import ReadingBoard
 from timechat.errors import SampleError, VideoError
@@ -20,16 +20,25 @@ from timechat.text.tokenizers import LlamaTokenizer
 MAX_REPLACEMENTS = 10  # positions tried after an unreadable one before the run is told to stop
 
 
+class Sample(Protocol):
+    """What a dataset gives and a task collates."""
+
+    key: str
+
+
+S = TypeVar("S", bound=Sample)
+
+
 @dataclass
-class Fetched:
+class Fetched(Generic[S]):
     """What one position gave: a sample (None when nothing near it can be read), and what was skipped on the way.
 
-    A stand-in is a sample of another process, read so that this one has something to compute while the others do.
+    A dummy is a sample of another process, read so that this one has something to compute while the others do.
     """
 
-    sample: Sample | FrameWordsSample | None
+    sample: S | None
     skipped: list[dict[str, Any]] = field(default_factory=list)
-    stand_in: bool = False
+    dummy: bool = False
 
 
 class StreamDataset(torch.utils.data.Dataset):
@@ -48,7 +57,7 @@ class StreamDataset(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        datasets: Sequence[InstructionDataset],
+        datasets: Sequence[VideoDataset],
         stream: EpochStream,
         seed: int,
         epoch: int,
@@ -62,12 +71,12 @@ class StreamDataset(torch.utils.data.Dataset):
         return len(self.stream)
 
     def __getitem__(self, position: int) -> Fetched:
-        """Read the sample at a position; one beyond the epoch wraps round and is a stand-in.
+        """Read the sample at a position; one beyond the epoch wraps round and is a dummy sample.
 
         Errors other than SampleError pass through: the config is wrong then.
         """
         if position >= len(self):
-            return Fetched(self[position % len(self)].sample, stand_in=True)
+            return Fetched(self[position % len(self)].sample, dummy=True)
         skipped: list[dict[str, Any]] = []
         for tried in range(position, position + 1 + min(MAX_REPLACEMENTS, len(self) - 1)):
             ref = self.stream[tried % len(self)]
@@ -78,7 +87,7 @@ class StreamDataset(torch.utils.data.Dataset):
                 skipped.append({"epoch": self.epoch, "position": position, "sample": key, "error": str(error)})
         return Fetched(None, skipped)
 
-    def _read(self, ref: SampleRef, position: int) -> Sample | FrameWordsSample:
+    def _read(self, ref: SampleRef, position: int) -> Sample:
         dataset = self.datasets[ref.dataset]
         if reasons := self.skip.get(dataset.name):
             path = dataset.path(ref.index)
@@ -89,21 +98,16 @@ class StreamDataset(torch.utils.data.Dataset):
             return dataset.sample(ref.index, generator)
 
 
-def collate_frames(fetched: Sequence[Fetched]) -> FrameBatch:
-    """Pack frames with their words; a batch may be shorter than asked for, even empty."""
-    samples = [f.sample for f in fetched if f.sample is not None]
-    return FrameBatch(
-        frames=torch.cat([sample.frames for sample in samples]) if samples else torch.empty(0, 3, 0, 0),
-        frame_counts=[len(sample.frames) for sample in samples],
-        seconds=[sample.seconds for sample in samples],
-        words=torch.cat([sample.words for sample in samples]) if samples else torch.empty(0, 0),
-        keys=[sample.key for sample in samples],
-        skipped=[record for f in fetched for record in f.skipped],
-        stand_in=any(f.stand_in for f in fetched),
-    )
+def notes_of(fetched: Sequence[Fetched]) -> dict[str, Any]:
+    """What every batch keeps about its samples: the fields `keys`, `skipped` and `dummy` of `Batch`."""
+    return {
+        "keys": [f.sample.key for f in fetched if f.sample is not None],
+        "skipped": [record for f in fetched for record in f.skipped],
+        "dummy": any(f.dummy for f in fetched),
+    }
 
 
-def collate(fetched: Sequence[Fetched]) -> VideoBatch:
+def collate(fetched: Sequence[Fetched[InstructionSample]]) -> VideoBatch:
     """Pack what a micro-batch's positions gave; a batch may be shorter than asked for, even empty."""
     samples = [f.sample for f in fetched if f.sample is not None]
     pairs = [(sample.input_ids, sample.labels) for sample in samples] or [([], [])]
@@ -115,7 +119,5 @@ def collate(fetched: Sequence[Fetched]) -> VideoBatch:
         input_ids=input_ids,
         labels=labels,
         attention_mask=attention_mask,
-        keys=[sample.key for sample in samples],
-        skipped=[record for f in fetched for record in f.skipped],
-        stand_in=any(f.stand_in for f in fetched),
+        **notes_of(fetched),
     )

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from timechat.batch import num_video_tokens
-from timechat.datasets.annotations import Item
-from timechat.datasets.video import Video
+from timechat.datasets.base import VideoDataset
 from timechat.errors import EmptySupervisionError
 from timechat.text.conversation import encode_conversation
 from timechat.text.tokenizers import LlamaTokenizer
 
 
 @dataclass
-class Sample:
+class InstructionSample:
     """What the dataset gives and collate takes.
 
     Attributes:
@@ -38,76 +35,37 @@ class Sample:
 
 @dataclass(frozen=True)
 class TokenBudget:
-    """How frames become tokens; the numbers are those of the config's `model` section."""
+    """How a sample becomes tokens, as the config's `model` section says.
+
+    Attributes:
+        tokenizer: the decoder's.
+        max_txt_len: tokens of a conversation at most.
+        count_video_tokens: frames of a video -> embeddings of the decoder that it becomes.
+        list_seconds: whether the prompt lists the times of the frames.
+    """
 
     tokenizer: LlamaTokenizer
     max_txt_len: int
-    stride: int
-    window_size: int
-    num_video_query_token: int
+    count_video_tokens: Callable[[int], int]
     list_seconds: bool = True
 
-    def video_tokens(self, num_frames: int) -> int:
-        """LLaMA embeddings of a video of `num_frames` frames."""
-        return num_video_tokens(num_frames, self.stride, self.num_video_query_token, self.window_size)
 
-
-class InstructionDataset(torch.utils.data.Dataset):
+class InstructionDataset(VideoDataset):
     """Question-answer turns about videos or images.
 
     Args:
-        name: of the dataset, for messages.
-        items: what `read_instructions` or `read_captions` gave.
-        videos_dir: the folder that their paths are relative to.
-        load: reads a file: (path, generator) -> Video.
-        processor: uint8 [T, H, W, 3] -> uint8 [T, 3, H, W].
-        budget: how frames become tokens.
+        budget: how a sample becomes tokens.
         timestamps: whether the frames have times (videos) or not (images).
-
-    Attributes:
-        makes: the class of the samples, which decides what tasks can be given them.
+        others: as for VideoDataset; the items have turns, `qa`.
     """
 
-    makes: ClassVar[type] = Sample
+    makes = InstructionSample
 
-    def __init__(
-        self,
-        name: str,
-        items: Sequence[Item],
-        videos_dir: str | Path,
-        *,
-        load: Callable[[str, torch.Generator], Video],
-        processor: Callable[[Tensor, torch.Generator], Tensor],
-        budget: TokenBudget,
-        timestamps: bool = True,
-    ):
-        self.name = name
-        self.items = items
-        self.videos_dir = Path(videos_dir)
-        self.load, self.processor, self.budget, self.timestamps = load, processor, budget, timestamps
+    def __init__(self, *others: Any, budget: TokenBudget, timestamps: bool = True, **settings: Any):
+        super().__init__(*others, **settings)
+        self.budget, self.timestamps = budget, timestamps
 
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def key(self, index: int) -> str:
-        """Where a sample comes from, for logs: dataset, index, file."""
-        return f"{self.name}[{index}] {self.path(index)}"
-
-    def path(self, index: int) -> str:
-        """The file of a sample, relative to `videos_dir`; several samples may be about one file."""
-        return self.items[index].path
-
-    def read_video(self, index: int, generator: torch.Generator) -> Video:
-        """The sampled frames of an item. Raises SampleError: the file cannot be decoded."""
-        return self.load(str(self.videos_dir / self.path(index)), generator)
-
-    def conversation(
-        self, index: int, seconds: Sequence[float], generator: torch.Generator
-    ) -> Sequence[dict[str, str]]:
-        """The turns about the frames at these seconds."""
-        return self.items[index].qa
-
-    def sample(self, index: int, generator: torch.Generator) -> Sample:
+    def sample(self, index: int, generator: torch.Generator) -> InstructionSample:
         """Read one sample; all its randomness comes from the generator.
 
         Raises:
@@ -115,13 +73,28 @@ class InstructionDataset(torch.utils.data.Dataset):
             ConversationError: `max_txt_len` cuts inside the video tokens.
         """
         video = self.read_video(index, generator)
-        frames = self.processor(video.frames, generator)
-        seconds = video.seconds if self.timestamps else None
+        return self.encode(index, self.processor(video.frames, generator), video.seconds, self.items[index].qa)
+
+    def encode(
+        self, index: int, frames: Tensor, seconds: list[float] | None, turns: Sequence[Mapping[str, str]]
+    ) -> InstructionSample:
+        """Frames and what is said about them, as a sample.
+
+        Args:
+            index: of the item.
+            frames: uint8 [T, 3, H, W], processed.
+            seconds: T times in seconds.
+            turns: questions "q" and answers "a", in order.
+
+        Raises:
+            As `sample`.
+        """
+        seconds = seconds if self.timestamps else None
         encoded = encode_conversation(
-            self.conversation(index, video.seconds, generator),
+            turns,
             seconds,
             self.budget.tokenizer,
-            num_video_tokens=self.budget.video_tokens(len(frames)),
+            num_video_tokens=self.budget.count_video_tokens(len(frames)),
             max_txt_len=self.budget.max_txt_len,
             list_seconds=self.budget.list_seconds,
         )
@@ -130,4 +103,4 @@ class InstructionDataset(torch.utils.data.Dataset):
                 f"{self.key(index)}: max_txt_len={self.budget.max_txt_len} cuts the conversation before its first "
                 "answer, nothing is left to learn; raise model.max_txt_len"
             )
-        return Sample(frames, seconds, encoded.input_ids, encoded.labels, self.key(index))
+        return InstructionSample(frames, seconds, encoded.input_ids, encoded.labels, self.key(index))

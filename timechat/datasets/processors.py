@@ -6,16 +6,14 @@ the device. All randomness comes from the generator that is passed in, so a samp
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from timechat.datasets.config import ImageCropConfig, ImageProcessorConfig, VideoCropConfig, VideoProcessorConfig
 from timechat.errors import ConfigError
-from timechat.registry import nearest, registry
+from timechat.registry import registry
 
 CROP_RATIO = (3 / 4, 4 / 3)
 _CROP_ATTEMPTS = 10
@@ -57,28 +55,7 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand(1, generator=generator, dtype=torch.float64))
 
 
-class Processor:
-    """Base of all processors: a class whose `__init__` arguments are the keys that its configuration may hold."""
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any] | None = None) -> Processor:
-        """Build from a mapping such as `vis_processor.train`; `name` is what chose the class.
-
-        Raises:
-            ConfigError: a key that this processor does not know, or a value that cannot be.
-        """
-        settings = {key: value for key, value in dict(config or {}).items() if key != "name"}
-        known = sorted(set(inspect.signature(cls).parameters))
-        for key in settings:
-            if key not in known:
-                raise ConfigError(
-                    f"processor {cls.__name__}: unknown key {key!r}{nearest(key, known)}; "
-                    f"known: {', '.join(known) or 'none'}"
-                )
-        return cls(**settings)
-
-
-class FrameProcessor(Processor):
+class FrameProcessor:
     """Turns decoded frames, uint8 [T, H, W, 3], into uint8 [T, 3, image_size, image_size].
 
     Args:
@@ -139,18 +116,18 @@ class CropProcessor(FrameProcessor):
         return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-@registry.register_processor("alpro_video_train")
+@registry.register_processor("alpro_video_train", config=VideoCropConfig)
 class AlproVideoTrain(CropProcessor):
     """Frames of a training video."""
 
 
-@registry.register_processor("alpro_video_eval")
+@registry.register_processor("alpro_video_eval", config=VideoProcessorConfig)
 class AlproVideoEval(FrameProcessor):
     """Frames of an evaluated video."""
 
 
-@registry.register_processor("blip2_image_train")
-@registry.register_processor("blip_image_train")
+@registry.register_processor("blip2_image_train", config=ImageCropConfig)
+@registry.register_processor("blip_image_train", config=ImageCropConfig)
 class BlipImageTrain(CropProcessor):
     """A training image, already squashed to the square."""
 
@@ -158,19 +135,10 @@ class BlipImageTrain(CropProcessor):
         super().__init__(image_size, n_frms=1, min_scale=min_scale, max_scale=max_scale)
 
 
-@registry.register_processor("blip2_image_eval")
-@registry.register_processor("blip_image_eval")
+@registry.register_processor("blip2_image_eval", config=ImageProcessorConfig)
+@registry.register_processor("blip_image_eval", config=ImageProcessorConfig)
 class BlipImageEval(FrameProcessor):
     """An evaluated image, already squashed to the square."""
 
     def __init__(self, image_size: int = 224):
         super().__init__(image_size, n_frms=1)
-
-
-@registry.register_processor("blip_caption")
-class BlipCaption(Processor):
-    """Text as it is: instruction data carries its own wording, and the tokenizer knows about white space."""
-
-    def __call__(self, text: str) -> str:
-        """Return `text`."""
-        return text

@@ -7,15 +7,12 @@ prints finished evaluations side by side, see `comparison.py`. A record is what 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from timechat.errors import PredictionError, TimeChatError
-from timechat.evaluation.comparison import compare
+from timechat.errors import PredictionError
 from timechat.evaluation.controls import CONTROL_NAMES
 from timechat.evaluation.files import read_json
 from timechat.evaluation.literature import published_scores
@@ -187,20 +184,3 @@ def _settings_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         **record["settings"],
     }
     return [(name, str(value)) for name, value in rows.items()]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status: 0, or 1 after an error, told in one line."""
-    parser = argparse.ArgumentParser(description="Print finished evaluations side by side.")
-    parser.add_argument("folders", nargs="+", metavar="DIR", help="output folder of an evaluation")
-    try:
-        table = compare({folder: read_record(folder) for folder in parser.parse_args(argv).folders})
-    except TimeChatError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(table)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

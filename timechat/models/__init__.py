@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from timechat.models.frame_classifier import FrameClassifier
-from timechat.models.frame_reader import FrameReader
+from timechat.models.base import BaseModel
 from timechat.models.timechat import TimeChat
+from timechat.models.video_encoder import VideoEncoder
 from timechat.registry import registry
 
-__all__ = ["FrameClassifier", "FrameReader", "TimeChat", "build_model"]
+__all__ = ["BaseModel", "TimeChat", "VideoEncoder", "build_model"]
 
 
-def build_model(cfg: DictConfig, load_weights: bool = True) -> TimeChat:
+def build_model(cfg: DictConfig, load_weights: bool = True) -> BaseModel:
     """Build the model that `cfg.arch` names and load every weight file that the section names, in evaluation mode.
 
     Args:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from torch import Tensor, nn
 
 from timechat.errors import CheckpointError
 from timechat.models.weight_files import LazyTensor, open_weights
+
+if TYPE_CHECKING:
+    from timechat.models.base import BaseModel
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ _BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_ind
 _UNNAMED_LORA = re.compile(r"\.lora_([AB])\.weight$")
 # BLIP-2 cuts the ViT before its last block; file and config agree on where.
 _VIT_TAIL = re.compile(r"visual_encoder\.(head|norm|fc_norm)\.")
-_DECODER = ("llama_model", "LoRA", "llama_proj")  # some models end before it
+DECODER_PARTS = ("llama_model", "LoRA", "llama_proj")
 _VIT_BLOCK = re.compile(r"visual_encoder\.blocks\.(\d+)\.")
 _TEXT_PATH = re.compile(
     r"Qformer\.bert\.(embeddings\.(word|position)_embeddings|encoder\.layer\.\d+\.(intermediate|output))\."
@@ -107,7 +110,7 @@ class LoadReport:
 
 
 def load_weights(
-    model: nn.Module,
+    model: BaseModel,
     state: Mapping[str, Tensor | LazyTensor],
     source: str,
     *,
@@ -117,7 +120,7 @@ def load_weights(
     """Copy a state dict with published names into the model, in the model's precision.
 
     Args:
-        model: a TimeChat.
+        model: any; it says which keys it leaves out.
         state: tensors by published name (peft's newer `base_layer` names are understood too), read one by one.
         source: what to call it in messages.
         parts: take these parts alone; None takes all.
@@ -131,7 +134,7 @@ def load_weights(
     state = {canonical_name(name): tensor for name, tensor in state.items()}
     report, problems = LoadReport(source), [f"twice, under old and new names: {_some(twice)}"] if twice else []
     for name in state:
-        _sort_key(model, own, name, parts, report)
+        _note_key(model, own, name, parts, report)
     for name in report.loaded:
         problem = _copy(own[name], name, state[name], report)
         problems += [problem] if problem else []
@@ -148,7 +151,8 @@ def load_weights(
     return report
 
 
-def _sort_key(model: nn.Module, own: dict[str, Tensor], name: str, parts: set[str] | None, report: LoadReport) -> None:
+def _note_key(model: BaseModel, own: dict[str, Tensor], name: str, parts: set[str] | None, report: LoadReport) -> None:
+    """Put a key of a file into the list of the report that it belongs to."""
     part = part_of(name)
     if _BUFFERS.search(name):
         report.buffers.append(name)
@@ -158,16 +162,14 @@ def _sort_key(model: nn.Module, own: dict[str, Tensor], name: str, parts: set[st
         report.loaded.append(name)
     elif part is None:
         report.foreign.append(name)
-    elif _left_out(model, name):
+    elif model.leaves_out(name):
         report.unused.append(name)
     else:
         report.unexpected.append(name)
 
 
-def _left_out(model: nn.Module, name: str) -> bool:
-    """Whether config or model leave a key of ours out on purpose."""
-    if part_of(name) in _DECODER and getattr(model, "llama_model", None) is None:
-        return True
+def encoder_leaves_out(model: nn.Module, name: str) -> bool:
+    """Whether the config leaves a key of frame encoder or Q-Formers out: the ViT's last block, text without text."""
     block = _VIT_BLOCK.match(name)
     if block:
         return int(block[1]) == len(model.visual_encoder.blocks)
@@ -229,7 +231,7 @@ def _some(names: Iterable[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def load_configured_weights(model: nn.Module, cfg: DictConfig) -> list[LoadReport]:
+def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadReport]:
     """Load every file that the `model` section names; later files win.
 
     `vit_model` (bare ViT names), `q_former_model` (gives the Q-Former, its queries and ln_vision), `ckpt`, `ckpt_2`,
@@ -241,7 +243,7 @@ def load_configured_weights(model: nn.Module, cfg: DictConfig) -> list[LoadRepor
     """
     reports = []
     for key in WEIGHT_FILES:
-        path = EVA_CLIP_G_PATH if cfg[key] == EVA_CLIP_G else cfg[key]
+        path = EVA_CLIP_G_PATH if cfg.get(key) == EVA_CLIP_G else cfg.get(key)
         if not path:
             continue
         source = f"model.{key}={path}"

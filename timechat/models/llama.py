@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from timechat.device import resolve_dtype
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models.weight_files import open_folder
 
@@ -29,17 +30,6 @@ ROPE_FACTOR = 2.0
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 # ImportError: 8 bits without bitsandbytes.
 _LOADING_ERRORS = (OSError, ValueError, RuntimeError, ImportError, pickle.UnpicklingError, SafetensorError)
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-def resolve_precision(name: str) -> torch.dtype:
-    """`fp32`, `fp16`, `bf16`, or `auto`: bf16, but fp16 on a GPU without bf16. Raises ConfigError."""
-    if name == "auto":
-        no_bf16 = torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.float16 if no_bf16 else torch.bfloat16
-    if name not in PRECISIONS:
-        raise ConfigError(f"precision {name!r}: choose one of auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
 
 
 def build_llama(
@@ -55,7 +45,7 @@ def build_llama(
 
     Args:
         folder: the folder; it also holds `tokenizer.model`.
-        precision: see `resolve_precision`.
+        precision: see `timechat.device.resolve_dtype`.
         max_txt_len: positions are scaled by 2 (linear RoPE scaling) above 2048, as in the published code.
         load_weights: False leaves the random initial weights (to look at shapes, on the meta device for example).
         low_resource: 8-bit weights through bitsandbytes, on the GPU `device_8bit`.
@@ -78,7 +68,7 @@ def build_llama(
     if max_txt_len > TRAINED_CONTEXT:
         theta = (config.rope_parameters or {}).get("rope_theta", 10000.0)
         config.rope_parameters = {"rope_type": "linear", "factor": ROPE_FACTOR, "rope_theta": theta}
-    dtype = resolve_precision(precision)
+    dtype = resolve_dtype(precision)
     if not load_weights:
         llama = transformers.LlamaForCausalLM(config).to(dtype)
     elif low_resource:
@@ -191,14 +181,14 @@ def embed_with_video(llama: nn.Module, input_ids: Tensor, is_video: Tensor, vide
     return embeds.masked_scatter(is_video[..., None], torch.cat(list(videos)).to(embeds.dtype))
 
 
-def decode(llama: nn.Module, embeds: Tensor, attention_mask: Tensor) -> Tensor:
+def hidden_states(llama: nn.Module, embeds: Tensor, attention_mask: Tensor) -> Tensor:
     """Embeddings [B, S, D] -> last hidden states [B, S, D]."""
     out = causal_lm(llama).model(inputs_embeds=embeds, attention_mask=attention_mask.long(), use_cache=False)
     return out.last_hidden_state
 
 
 def logits(llama: nn.Module, hidden: Tensor) -> Tensor:
-    """Hidden states [..., D] -> scores of the next token [..., V]."""
+    """Hidden states [..., D] -> logits of the next token [..., V]."""
     return causal_lm(llama).lm_head(hidden)
 
 

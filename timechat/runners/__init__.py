@@ -7,8 +7,8 @@ from datetime import timedelta
 from omegaconf import DictConfig
 
 from timechat import distributed
+from timechat.device import resolve_device
 from timechat.registry import registry
-from timechat.runners.engines import resolve_device
 from timechat.runners.runner import Runner
 from timechat.tasks import build_task
 
@@ -19,7 +19,7 @@ def build_runner(cfg: DictConfig) -> Runner:
     """Build everything that a config names, ready for `train()`. Raises the errors of each part."""
     device = resolve_device(cfg.run.device)
     runner_class = registry.get_runner_class(cfg.run.runner)
-    task = build_task(cfg.run.task)
+    task = build_task(cfg)
     # Longer than a process may wait for its data, in which time the others wait for it.
     distributed.init_process_group(device, timedelta(seconds=max(1800.0, 2 * (cfg.run.data_timeout_s or 0))))
     return runner_class(cfg, task, task.build_datasets(cfg), device)

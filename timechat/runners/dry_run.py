@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,22 +10,19 @@ from omegaconf import DictConfig
 from torch import nn
 
 from timechat import distributed
-from timechat.batch import FrameBatch, VideoBatch
+from timechat.batch import Batch
 from timechat.config import frames_per_video
 from timechat.datasets import SampleStream, StreamDataset
-from timechat.datasets.instruction import InstructionDataset
-from timechat.models import TimeChat
+from timechat.datasets.base import VideoDataset
+from timechat.models.base import BaseModel, StepSize
 from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of
-from timechat.runners.engines import STRATEGIES
+from timechat.registry import registry
 from timechat.runners.memory import activation_bytes, estimate_memory
 from timechat.runners.plan import TrainingPlan, make_plan
 from timechat.tasks import Task, build_task
-from timechat.text.conversation import encode_conversation
-from timechat.text.timestamps import frame_sentence
 
 GIB = 2**30
 EXAMPLE_SECONDS = 600  # length of the video whose prompt is counted
-UNLIMITED = 10**6
 USUAL_NODE = 8
 
 
@@ -42,23 +39,24 @@ def dry_run(cfg: DictConfig) -> str:
         ConfigError: settings that cannot go together, or a folder of the tokenizers or of LLaMA's config.json that is
             not there. AnnotationError: broken annotations.
     """
-    task = build_task(cfg.run.task)
+    task = build_task(cfg)
     missing = dict(_missing_files(cfg))
     there = DictConfig({**cfg, "datasets": {k: v for k, v in cfg.datasets.items() if k not in missing}})
     datasets = task.build_datasets(there) if there.datasets else []
     with torch.device("meta"):
-        model = task.build_model(cfg, datasets, load_weights=False)
+        model = task.build_model(cfg, load_weights=False)
     processes = distributed.world_size() if distributed.world_size() > 1 else cfg.run.reference_world_size or 1
     plan = None
     if not missing or cfg.run.iters_per_epoch is not None:
         plan = make_plan(cfg.run, processes, sum(map(len, datasets)))
+    counts = model.token_counts(_example_times(frames_per_video(cfg.model)))
     sections = {
         "Parameters": [*_parameters(model), "", *_weight_files(cfg.model)],
-        "Tokens of a sample": list(_tokens(cfg, model)),
+        "Tokens of a sample": list(_tokens(cfg, counts)),
         f"Schedule on {processes} processes": list(_schedule(cfg, plan, processes)),
         "Data": [*missing.values(), *_missing_validation(cfg), *_data(cfg, task, datasets, plan)],
         # The last one, because it puts fake tensors into the model.
-        "Memory on each GPU, GiB (an estimate)": list(_memory(cfg, model, plan, processes)),
+        "Memory on each GPU, GiB (an estimate)": list(_memory(cfg, model, counts, plan, processes)),
     }
     return "".join(f"\n== {title}\n" + "".join(f"{line}\n" for line in lines) for title, lines in sections.items())
 
@@ -102,42 +100,26 @@ def _row(name: str, parameters: Sequence[nn.Parameter]) -> tuple[str, ...]:
 
 def _weight_files(model: DictConfig) -> Iterator[str]:
     for key in ("llama_model", *WEIGHT_FILES):
-        if model[key]:
+        if model.get(key):
             state = "" if Path(model[key]).exists() else "  (missing)"
             yield f"model.{key}={model[key]}{state}"
-
-
-def _prompt_tokens(cfg: DictConfig, model: TimeChat) -> int:
-    """Tokens before the words of question and answer, those of the video included."""
-    seconds = _example_times(frames_per_video(cfg.model))
-    conversation = encode_conversation(
-        [{"q": "", "a": ""}],
-        seconds,
-        model.tokenizer,
-        num_video_tokens=model.num_video_tokens(len(seconds)),
-        max_txt_len=UNLIMITED,
-        list_seconds=cfg.model.list_seconds,
-    )
-    return len(conversation.input_ids)
 
 
 def _example_times(frames: int) -> list[float]:
     return [round(i * EXAMPLE_SECONDS / frames, 1) for i in range(frames)]
 
 
-def _tokens(cfg: DictConfig, model: nn.Module) -> Iterator[str]:
+def _tokens(cfg: DictConfig, counts: Mapping[str, int]) -> Iterator[str]:
     frames = frames_per_video(cfg.model)
-    yield f"frames of a video            {frames} of {cfg.model.image_size} x {cfg.model.image_size} pixels"
-    if not isinstance(model, TimeChat):
+    yield f"{'frames of a video':<29}{frames} of {cfg.model.image_size} x {cfg.model.image_size} pixels"
+    for part, count in counts.items():
+        if part != "prompt":
+            yield f"{part:<29}{count}"
+    if "prompt" not in counts:
         return
-    video, prompt = model.num_video_tokens(frames), _prompt_tokens(cfg, model)
-    if model.timestamp_tokenizer is not None:
-        longest = max(len(model.timestamp_tokenizer.encode(frame_sentence(t))) for t in _example_times(frames))
-        yield f"sentence beside each frame   {longest}"
-    yield f"video                        {video}"
-    yield f"prompt around it             {prompt - video}  (times of {EXAMPLE_SECONDS} s of video)"
-    limit = cfg.model.max_txt_len
-    yield f"left for words               {limit - prompt}  (of model.max_txt_len={limit})"
+    prompt, limit = counts["prompt"], cfg.model.max_txt_len
+    yield f"{'prompt around it':<29}{prompt - counts['video']}  (times of {EXAMPLE_SECONDS} s of video)"
+    yield f"{'left for words':<29}{limit - prompt}  (of model.max_txt_len={limit})"
     if prompt >= limit:
         yield "too long: nothing is left for question and answer; raise model.max_txt_len or lower model.num_frm"
 
@@ -159,33 +141,33 @@ def _schedule(cfg: DictConfig, plan: TrainingPlan | None, processes: int) -> Ite
         yield f"learning rate of update {number:<8,}{plan.learning_rate(epoch, update):.3g}"
 
 
-def _memory(cfg: DictConfig, model: nn.Module, plan: TrainingPlan | None, processes: int) -> Iterator[str]:
+def _memory(
+    cfg: DictConfig, model: BaseModel, counts: Mapping[str, int], plan: TrainingPlan | None, processes: int
+) -> Iterator[str]:
     precision = cfg.run.precision or ("bf16" if cfg.run.amp else "fp32")
-    tokens = supervised = 0
-    if isinstance(model, TimeChat):
-        tokens, prompt = cfg.model.max_txt_len, _prompt_tokens(cfg, model)
-        supervised = tokens - prompt
-        if supervised < 1:
-            yield "not estimated: conversations are too short, see above"
-            return
-    frames, batch = frames_per_video(cfg.model), cfg.run.batch_size_train
-    kept = activation_bytes(
-        model, batch=batch, frames=frames, tokens=tokens, supervised=supervised, precision=precision
-    )
+    tokens = cfg.model.max_txt_len if "prompt" in counts else 0
+    supervised = tokens - counts.get("prompt", 0)
+    if tokens and supervised < 1:
+        yield "not estimated: conversations are too short, see above"
+        return
+    size = StepSize(cfg.run.batch_size_train, frames_per_video(cfg.model), tokens, supervised)
+    kept = activation_bytes(model, size, precision)
     rows = [("strategy", "GPUs", "weights", "gradients", "optimizer", "activations", "together")]
-    for strategy in STRATEGIES:
+    for strategy in registry.names("engine"):
+        engine = registry.get_engine_class(strategy)
         for count in sorted({1, processes if processes > 1 else USUAL_NODE}):
-            estimate = estimate_memory(model, strategy, count, plan.accumulation if plan else 1, kept or 0.0)
+            estimate = estimate_memory(model, engine, count, plan.accumulation if plan else 1, kept or 0.0)
             parts = (estimate.weights, estimate.gradients, estimate.optimizer, estimate.activations, estimate.total)
             rows.append((strategy, str(count), *(f"{part / GIB:.2f}" for part in parts)))
     yield from _table(rows)
-    yield f"Activations: {batch} samples of {frames} frames and {tokens} tokens, {precision}."
+    if kept is None:
+        yield f"Activations are not in it: model.arch={cfg.model.arch} does not estimate them."
+    else:
+        yield f"Activations: {size.videos} samples of {size.frames} frames and {tokens} tokens, {precision}."
     yield "Temporary buffers and the allocator's reserve come on top: leave a fifth free."
 
 
-def _data(
-    cfg: DictConfig, task: Task, datasets: Sequence[InstructionDataset], plan: TrainingPlan | None
-) -> Iterator[str]:
+def _data(cfg: DictConfig, task: Task, datasets: Sequence[VideoDataset], plan: TrainingPlan | None) -> Iterator[str]:
     for dataset in datasets:
         yield f"datasets.{dataset.name}: {len(dataset):,} samples"
     if not datasets:
@@ -198,15 +180,14 @@ def _data(
     yield from _batch(batch)
 
 
-def _batch(batch: VideoBatch | FrameBatch) -> Iterator[str]:
+def _batch(batch: Batch) -> Iterator[str]:
     """The first micro-batch of the main process."""
     for record in batch.skipped:
         yield f"skipped {record['sample']}: {record['error']}"
     for key, frames in zip(batch.keys, batch.frame_counts, strict=True):
         yield f"read {key}: {frames} frames"
-    if isinstance(batch, VideoBatch) and len(batch):
-        rows, length = batch.input_ids.shape
-        yield f"first micro-batch: {rows} x {length} tokens, {batch.num_supervised} of them supervised"
+    if len(batch):
+        yield f"first micro-batch: {batch.describe()}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

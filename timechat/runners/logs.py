@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from timechat import distributed
 from timechat.errors import ConfigError
-from timechat.runners.flops import peak_flops
+from timechat.runners.peak_flops import peak_flops
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Meter:
     Attributes:
         loss: sum over updates of the update's loss on this process.
         updates, videos, tokens: how many; tokens are positions of the decoder, video tokens included.
-        flops: floating-point operations of the model, see `timechat.runners.flops`.
+        flops: floating-point operations of the model, see `timechat.models.flops`.
         grad_norm: sum over updates of the gradient's norm.
         waiting: seconds spent waiting for data.
         started: time of the last reset, from time.perf_counter.

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from timechat.errors import ConfigError
-from timechat.runners.schedules import LRSchedule, build_lr_schedule
+from timechat.registry import registry
+from timechat.runners.schedules import LRSchedule
 
 logger = logging.getLogger(__name__)
 
@@ -82,16 +83,7 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
         )
     else:
         updates = run.iters_per_epoch // run.accum_grad_iters
-    schedule = build_lr_schedule(
-        run.lr_sched,
-        max_epoch=run.max_epoch,
-        iters_per_epoch=updates * run.accum_grad_iters,
-        init_lr=run.init_lr,
-        min_lr=run.min_lr,
-        warmup_start_lr=run.warmup_lr,
-        warmup_steps=run.warmup_steps,
-        decay_rate=run.lr_decay_rate,
-    )
+    schedule = registry.get_lr_scheduler_class(run.lr_sched).from_config(run, updates * run.accum_grad_iters)
     return TrainingPlan(
         max_epoch=run.max_epoch,
         updates_per_epoch=updates,

@@ -11,20 +11,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from timechat import distributed
+from timechat.config import free_keys, is_no_op
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models.weight_files import read_file
 from timechat.runners.checkpointing import FILE, Checkpoints, verify
 from timechat.runners.plan import TrainingPlan
 
 logger = logging.getLogger(__name__)
-
-# Of the `run` section, what decides which weights a run ends with. Of `model` and `datasets` all does, but:
-_DECISIVE = (
-    *("task", "lr_sched", "init_lr", "min_lr", "warmup_lr", "warmup_steps", "lr_decay_rate", "iters_per_epoch"),
-    *("batch_size_train", "accum_grad_iters", "reference_world_size", "weight_decay", "beta2", "clip_grad_norm"),
-    *("amp", "precision", "seed"),
-)
-_PLACES = ("videos_dir", "cache_dir", "valid_anno_dir", "valid_videos_dir")  # where files lie may change
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,7 @@ def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint 
         _must_be_unused(checkpoints)
         return None
     point = ResumePoint(folder / FILE, f"run.resume=auto ({folder})", read_file(folder / FILE, "run.resume"))
-    different = list(_differences(point.content["config"], OmegaConf.to_container(cfg)))
+    different = list(_differences(point.content["config"], cfg))
     if different:
         raise ConfigError(
             f"{folder} was written with other settings:\n  " + "\n  ".join(different) + f"\nGive another "
@@ -113,7 +106,7 @@ def _named(path: str, key: str, cfg: DictConfig) -> ResumePoint:
         distributed.on_main_process(lambda: verify(Path(path)))
         file = file / FILE
     point = ResumePoint(file, f"{key}={path}", read_file(file, key))
-    for difference in _differences(point.content.get("config") or {}, OmegaConf.to_container(cfg)):
+    for difference in _differences(point.content.get("config") or {}, cfg):
         logger.warning("%s: was written with another setting, %s", point.source, difference)
     return point
 
@@ -134,23 +127,25 @@ def _must_be_unused(checkpoints: Checkpoints) -> None:
     )
 
 
-def _differences(saved: dict[str, Any], current: dict[str, Any]) -> Iterator[str]:
+def _differences(saved: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
     """Keys that decide what is learned and have another value now, one line each."""
-    before, now = _decisive(saved), _decisive(current)
+    free = free_keys(cfg)
+    before, now = _decisive(saved, free), _decisive(OmegaConf.to_container(cfg), free)
     for key in sorted(before.keys() | now.keys()):
         if key not in before or key not in now or before[key] != now[key]:
             yield f"{key}: {before.get(key, 'absent')} then, {now.get(key, 'absent')} now"
 
 
-def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    sections = {key: config.get(key) or {} for key in ("model", "datasets")}
-    run = {key: value for key, value in (config.get("run") or {}).items() if key in _DECISIVE}
-    return dict(_leaves({**sections, "run": run}))
+def _decisive(config: dict[str, Any], free: set[str]) -> dict[str, Any]:
+    leaves = {
+        key: value for name in ("model", "datasets", "run") for key, value in _leaves(config.get(name) or {}, name)
+    }
+    return {key: value for key, value in leaves.items() if key not in free and not is_no_op(key)}
 
 
-def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in section.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        elif key not in _PLACES:
-            yield f"{prefix}{key}", value
+            yield from _leaves(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}", value

@@ -21,16 +21,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from timechat import distributed
-from timechat.batch import VideoBatch
+from timechat.batch import Batch
 from timechat.datasets import RankBatches, SampleStream, StreamDataset
-from timechat.datasets.instruction import InstructionDataset
+from timechat.datasets.base import VideoDataset
+from timechat.device import resolve_precision
 from timechat.errors import ConfigError, TimeChatError, TrainingError, WorkerError
 from timechat.models.checkpoints import load_weights
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
 from timechat.runners.checkpointing import ENGINE_FOLDER, Checkpoints
-from timechat.runners.engines import build_engine, resolve_precision
-from timechat.runners.flops import flop_counter
+from timechat.runners.config import RunnerConfig
+from timechat.runners.engines import build_engine
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
 from timechat.runners.loading import raise_together, read_batches
 from timechat.runners.logs import Meter, RunLog
@@ -45,7 +46,7 @@ from timechat.tasks import Task
 logger = logging.getLogger(__name__)
 
 
-@registry.register_runner("runner_base")
+@registry.register_runner("runner_base", config=RunnerConfig)
 class Runner:
     """Trains a model on datasets as a config says.
 
@@ -63,7 +64,7 @@ class Runner:
         self,
         cfg: DictConfig,
         task: Task,
-        datasets: list[InstructionDataset],
+        datasets: list[VideoDataset],
         device: torch.device,
     ):
         if cfg.run.evaluate:
@@ -85,14 +86,14 @@ class Runner:
         self.log = RunLog(self.output_dir, self.updates, cfg.run.loggers)
         # Weights that no file gives are the same in every run, whatever was drawn before.
         torch.manual_seed(cfg.run.seed)
-        model = task.build_model(cfg, datasets)
+        model = task.build_model(cfg)
         if point:
             load_weights(model, state_dict_of(point.content, point.source), point.source)
         optimizer, self.optimized = build_optimizer(
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
-        self.count_flops = flop_counter(model)
-        self.engine = build_engine(cfg.run.strategy, device, precision)
+        self.count_flops = model.flop_counter()
+        self.engine = build_engine(cfg.run, device, precision)
         self.engine.prepare(model, optimizer)
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
@@ -199,7 +200,7 @@ class Runner:
             if run.save_every_steps and self.updates % run.save_every_steps == 0 and not last:
                 self.save()
 
-    def _fetch(self, groups: Iterator[list[VideoBatch]]) -> tuple[list[VideoBatch], TimeChatError | None]:
+    def _fetch(self, groups: Iterator[list[Batch]]) -> tuple[list[Batch], TimeChatError | None]:
         """The micro-batches of the next update, or why there are none; and how long they were waited for."""
         waiting = time.perf_counter()
         try:
@@ -209,7 +210,7 @@ class Runner:
         finally:
             self.meter.waiting += time.perf_counter() - waiting
 
-    def _updates(self, epoch: int, first: int = 0) -> Iterator[list[VideoBatch]]:
+    def _updates(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
         """The micro-batches of each update of an epoch from the first one wanted on, on this process."""
         run = self.cfg.run
         stream = self.stream.epoch(epoch, self.plan.draws)
@@ -226,7 +227,7 @@ class Runner:
         while group := list(itertools.islice(batches, self.plan.accumulation)):
             yield group
 
-    def check_samples(self, batches: list[VideoBatch], failure: TimeChatError | None = None) -> None:
+    def check_samples(self, batches: list[Batch], failure: TimeChatError | None = None) -> None:
         """Before each update all processes agree: is there a reason to stop, and which samples were skipped?
 
         Args:
@@ -256,7 +257,7 @@ class Runner:
         missing = self.plan.samples_of(self.updates % self.plan.updates_per_epoch) - read
         self.guard.update(read + skipped, skipped, missing + empty)
 
-    def update(self, batches: list[VideoBatch], learning_rate: float, number: int) -> None:
+    def update(self, batches: list[Batch], learning_rate: float, number: int) -> None:
         """One optimizer step on the micro-batches of this process."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -279,7 +280,7 @@ class Runner:
             self.engine.skip()
             self._leave_out(batches, number + 1)
 
-    def _leave_out(self, batches: list[VideoBatch], number: int) -> None:
+    def _leave_out(self, batches: list[Batch], number: int) -> None:
         """Write down an update that was skipped. Raises TrainingError, on all processes, after too many in a row."""
         gathered = distributed.gather_objects([key for batch in batches for key in batch.keys])
         samples = [key for keys in gathered or [] for key in keys]
@@ -293,7 +294,7 @@ class Runner:
         key = np.random.SeedSequence([self.cfg.run.seed, number, distributed.rank()])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
 
-    def _measure(self, batches: list[VideoBatch], loss: float) -> None:
+    def _measure(self, batches: list[Batch], loss: float) -> None:
         self.meter.loss += loss
         self.meter.updates += 1
         self.meter.videos += sum(batch.num_counted for batch in batches)

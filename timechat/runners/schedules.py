@@ -9,8 +9,22 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import DictConfig
+
 from timechat.errors import ConfigError
 from timechat.registry import registry
+from timechat.schema import Section, key
+
+
+@dataclass
+class LRConfig(Section):
+    """Keys of the `run` section, in the published units: micro-batches of one process."""
+
+    init_lr: float = key(3.0e-5, "learning rate after the warm-up", least=0)
+    min_lr: float = key(1.0e-5, "never below, after the warm-up", least=0)
+    warmup_lr: float = key(1.0e-6, "where the warm-up begins; a negative number means init_lr")
+    warmup_steps: int = key(0, "length of the warm-up", least=0)
+    lr_decay_rate: float | None = key(None, "linear_warmup_step_lr alone: factor after each epoch", least=0)
 
 
 @dataclass(frozen=True)
@@ -34,12 +48,25 @@ class LRSchedule:
     warmup_steps: int = 0
     decay_rate: float | None = None
 
+    @classmethod
+    def from_config(cls, run: DictConfig, iters_per_epoch: int) -> LRSchedule:
+        """The schedule that a `run` section describes, for epochs of so many steps. Raises ConfigError."""
+        return cls(
+            max_epoch=run.max_epoch,
+            iters_per_epoch=iters_per_epoch,
+            init_lr=run.init_lr,
+            min_lr=run.min_lr,
+            warmup_start_lr=run.warmup_lr,
+            warmup_steps=run.warmup_steps,
+            decay_rate=run.lr_decay_rate,
+        )
+
     def _warmup(self, step: int) -> float:
         start = self.warmup_start_lr if self.warmup_start_lr >= 0 else self.init_lr
         return min(self.init_lr, start + (self.init_lr - start) * step / max(self.warmup_steps, 1))
 
 
-@registry.register_lr_scheduler("linear_warmup_cosine_lr")
+@registry.register_lr_scheduler("linear_warmup_cosine_lr", config=LRConfig)
 class LinearWarmupCosineLR(LRSchedule):
     """A straight line up, then the half cosine that began at step 0 and ends with the run."""
 
@@ -51,7 +78,7 @@ class LinearWarmupCosineLR(LRSchedule):
         return self.min_lr + (self.init_lr - self.min_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-@registry.register_lr_scheduler("linear_warmup_step_lr")
+@registry.register_lr_scheduler("linear_warmup_step_lr", config=LRConfig)
 @dataclass(frozen=True)
 class LinearWarmupStepLR(LRSchedule):
     """A straight line up within the first epoch, then a factor after each epoch."""

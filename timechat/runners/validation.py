@@ -19,10 +19,10 @@ import torch
 from omegaconf import DictConfig
 
 from timechat import distributed
-from timechat.batch import FrameBatch, VideoBatch
+from timechat.batch import Batch
 from timechat.datasets import RankBatches, StreamDataset
+from timechat.datasets.base import VideoDataset
 from timechat.datasets.collate import Fetched
-from timechat.datasets.instruction import InstructionDataset
 from timechat.datasets.sampler import EpochStream
 from timechat.errors import ConfigError, TimeChatError, TrainingError
 from timechat.evaluation.benchmarks import get_benchmark
@@ -179,16 +179,14 @@ class Validation:
         return distributed.on_main_process(lambda: ordered_scores(record))
 
 
-def in_order(datasets: Sequence[InstructionDataset]) -> EpochStream:
+def in_order(datasets: Sequence[VideoDataset]) -> EpochStream:
     """Every sample of every dataset once, in order."""
     sizes = [len(dataset) for dataset in datasets]
     numbers = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     return EpochStream(numbers, np.concatenate([np.arange(size, dtype=np.int64) for size in sizes]))
 
 
-def _with_usable(
-    collate: Callable[[Sequence[Fetched]], VideoBatch | FrameBatch], fetched: Sequence[Fetched]
-) -> tuple[VideoBatch | FrameBatch, list[bool]]:
+def _with_usable(collate: Callable[[Sequence[Fetched]], Batch], fetched: Sequence[Fetched]) -> tuple[Batch, list[bool]]:
     """A batch, and for each of its samples whether it is itself and not the replacement of a bad one."""
     for record in (record for f in fetched for record in f.skipped[:1]):
         logger.error("validation: skipped %s: %s", record["sample"], record["error"])

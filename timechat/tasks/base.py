@@ -9,15 +9,19 @@ from typing import ClassVar
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from timechat.batch import FrameBatch, VideoBatch
+from timechat.batch import Batch
 from timechat.datasets import build_datasets, validation_config
+from timechat.datasets.base import VideoDataset
 from timechat.datasets.collate import Fetched
-from timechat.datasets.instruction import InstructionDataset
 from timechat.errors import ConfigError
+from timechat.models import BaseModel, build_model
 
 
 class Task(ABC):
     """A task; one is made for each run.
+
+    Args:
+        cfg: the whole config.
 
     Attributes:
         takes: the class of the samples that it learns from.
@@ -25,17 +29,18 @@ class Task(ABC):
 
     takes: ClassVar[type]
 
-    @abstractmethod
-    def build_model(
-        self, cfg: DictConfig, datasets: Sequence[InstructionDataset], load_weights: bool = True
-    ) -> nn.Module:
-        """The model of a config; `load_weights=False` reads no weight file."""
+    def __init__(self, cfg: DictConfig):
+        self.cfg = cfg
 
     @abstractmethod
-    def collate(self, fetched: Sequence[Fetched]) -> VideoBatch | FrameBatch:
+    def collate(self, fetched: Sequence[Fetched]) -> Batch:
         """Pack the samples of a micro-batch."""
 
-    def build_datasets(self, cfg: DictConfig) -> list[InstructionDataset]:
+    def build_model(self, cfg: DictConfig, load_weights: bool = True) -> BaseModel:
+        """The model of a config; `load_weights=False` reads no weight file."""
+        return build_model(cfg.model, load_weights)
+
+    def build_datasets(self, cfg: DictConfig) -> list[VideoDataset]:
         """The datasets of a config. Raises ConfigError: one of them gives samples for another task."""
         datasets = build_datasets(cfg)
         for dataset in datasets:
@@ -46,17 +51,17 @@ class Task(ABC):
                 )
         return datasets
 
-    def build_validation_datasets(self, cfg: DictConfig) -> list[InstructionDataset]:
+    def build_validation_datasets(self, cfg: DictConfig) -> list[VideoDataset]:
         """The datasets of a config that name validation data, without augmentation. Raises ConfigError."""
         return self.build_datasets(validation_config(cfg))
 
-    def train_step(self, model: nn.Module, batch: VideoBatch | FrameBatch) -> Tensor:
+    def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """The loss of a micro-batch: the mean of its samples' losses.
 
         Averaged over processes and micro-batches it is the mean over the global batch, however samples fall on ranks.
         """
         return self.sample_losses(model, batch).mean()
 
-    def sample_losses(self, model: nn.Module, batch: VideoBatch | FrameBatch) -> Tensor:
+    def sample_losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """The loss of each sample, [B]."""
         return model(batch)["sample_losses"]

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from omegaconf import DictConfig
-from torch import nn
-
 from timechat.batch import VideoBatch
 from timechat.datasets import collate
 from timechat.datasets.collate import Fetched
-from timechat.datasets.instruction import InstructionDataset, Sample
-from timechat.models import build_model
+from timechat.datasets.instruction import InstructionSample
 from timechat.registry import registry
 from timechat.tasks.base import Task
 
@@ -21,14 +17,8 @@ from timechat.tasks.base import Task
 class InstructionTask(Task):
     """Conversations about videos. Published configs know it under two names."""
 
-    takes = Sample
+    takes = InstructionSample
 
-    def build_model(
-        self, cfg: DictConfig, datasets: Sequence[InstructionDataset], load_weights: bool = True
-    ) -> nn.Module:
-        """The model of a config; `load_weights=False` reads no weight file."""
-        return build_model(cfg.model, load_weights)
-
-    def collate(self, fetched: Sequence[Fetched]) -> VideoBatch:
+    def collate(self, fetched: Sequence[Fetched[InstructionSample]]) -> VideoBatch:
         """Conversations padded to the longest."""
         return collate(fetched)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from timechat.device import resolve_device, resolve_precision
 from timechat.errors import ConfigError
-from timechat.runners.engines import build_engine, resolve_device, resolve_precision
+from timechat.runners.engines import build_engine
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -72,7 +73,9 @@ def test_fp16_on_a_cpu_is_refused() -> None:
 
 
 def test_names_that_are_not_there() -> None:
-    with pytest.raises(ConfigError, match=r"run\.strategy=ddpp: choose one of ddp, fsdp"):
-        build_engine("ddpp", CPU, "fp32")
+    with pytest.raises(
+        ConfigError, match=r"unknown engine 'ddpp' \(did you mean 'ddp'\?\); known: ddp, deepspeed_zero2"
+    ):
+        build_engine(OmegaConf.create({"strategy": "ddpp"}), CPU, "fp32")
     with pytest.raises(ConfigError, match=r"run\.precision=fp8: choose one of fp32, bf16, fp16"):
         resolve_precision("fp8", False, CPU)

@@ -7,12 +7,12 @@ from pathlib import Path
 from timechat.evaluation.benchmarks.activitynet import read_events, video_files
 from timechat.evaluation.benchmarks.base import Row
 from timechat.evaluation.benchmarks.dense_captioning import DenseCaptioning
+from timechat.registry import registry
 
 
+@registry.register_benchmark("activitynet_captions")
 class ActivityNetCaptions(DenseCaptioning):
     """Dense video captioning; one question a video, whose id is v_ID.mp4 (in the coco form: image_id)."""
-
-    name = "activitynet_captions"
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """One row a video."""

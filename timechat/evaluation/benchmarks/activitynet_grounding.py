@@ -14,12 +14,12 @@ from timechat.evaluation.benchmarks.activitynet import read_events, video_files
 from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_json
 from timechat.evaluation.benchmarks.dense_captioning import true_events
 from timechat.evaluation.benchmarks.grounding import TemporalGrounding, coco_problems
+from timechat.registry import registry
 
 
+@registry.register_benchmark("activitynet_grounding")
 class ActivityNetGrounding(TemporalGrounding):
     """Temporal grounding; see the head of this file for its formats."""
-
-    name = "activitynet_grounding"
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """One row a sentence, in coco form."""

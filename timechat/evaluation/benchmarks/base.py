@@ -15,7 +15,7 @@ from timechat.errors import AnnotationError, ConfigError, ParseFailure, Predicti
 from timechat.evaluation.controls import Controls
 from timechat.evaluation.echoes import without_echo
 
-PROMPTS = Path(__file__).resolve().parents[3] / "prompts"
+PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
 QUERY_MARKS = ("{query}", "<query_placeholder>")  # this project's, and the one of published prompt files
 MAX_LISTED = 10
 
@@ -106,7 +106,7 @@ class Benchmark(ABC):
     """A benchmark; `questions` and `score` are what callers use.
 
     Attributes:
-        name: as `--benchmark` says it.
+        name: as `--benchmark` says it; set by `registry.register_benchmark`.
         task: what is asked, in words.
         prompt_file: default prompt, under `prompts/`.
         main_scores: those that papers report.

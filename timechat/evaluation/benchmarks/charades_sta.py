@@ -11,12 +11,13 @@ from pathlib import Path
 
 from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_text, read_coco
 from timechat.evaluation.benchmarks.grounding import TemporalGrounding, coco_problems
+from timechat.registry import registry
 
 
+@registry.register_benchmark("charades_sta")
 class CharadesSTA(TemporalGrounding):
     """Temporal grounding; see the head of this file for its formats."""
 
-    name = "charades_sta"
     uses_durations = True
 
     def read(self, anno_path: str | Path) -> list[Row]:

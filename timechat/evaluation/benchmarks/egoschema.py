@@ -18,16 +18,16 @@ from typing import Any
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_json, text_problems, video_problems
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering
+from timechat.registry import registry
 
 QUESTIONS, SUBSET = "questions.json", "subset_answers.json"
 OPTIONS = tuple(f"option {number}" for number in range(5))
 NO_ANSWER = -1
 
 
+@registry.register_benchmark("egoschema")
 class EgoSchema(QuestionAnswering):
     """Five options each; see the head of this file for its formats."""
-
-    name = "egoschema"
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """All questions, or those of the subset when its file is named."""

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks.base import Row, check_rows, interval_problems, read_annotation_json, video_problems
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, choice_problems, index_of, row_id
+from timechat.registry import registry
 
 FRAME_RATE = 3.0  # of tvqa/frames_fps3_hq
 _SECOND_DOWNLOAD = "data0613"  # an archive with videos that the first one lacked, in the same folders
@@ -67,10 +68,10 @@ TASKS = {
 }
 
 
+@registry.register_benchmark("mvbench")
 class MVBench(QuestionAnswering):
     """Twenty tasks; see the head of this file for its formats."""
 
-    name = "mvbench"
     main_scores = ("accuracy", "average of tasks")
 
     def read(self, anno_path: str | Path) -> list[Row]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ from timechat.evaluation.controls import (
 from timechat.evaluation.metrics import highlight_scores, score_highlights
 from timechat.evaluation.metrics.highlights import CLIP_SECONDS, average_precision, published_clip_of_time
 from timechat.evaluation.parsing import parse_highlights
+from timechat.registry import registry
+from timechat.schema import Section, key
 
 CLIP_OF_TIME: dict[str, Callable[[float], int]] = {
     "published": published_clip_of_time,  # int((t - 1) / 2)
@@ -48,6 +51,18 @@ CLIP_OF_TIME: dict[str, Callable[[float], int]] = {
 GOOD = 3  # saliency from which a clip counts as a highlight in plots
 
 
+@dataclass
+class QVHighlightsConfig(Section):
+    """What `--benchmark-options` may set."""
+
+    clip_of_time: str = key(
+        "published",
+        "which clip a highlight at t seconds means: published, int((t - 1) / 2) | start, t is where a clip begins",
+        choices=tuple(CLIP_OF_TIME),
+    )
+
+
+@registry.register_benchmark("qvhighlights", config=QVHighlightsConfig)
 class QVHighlights(Benchmark):
     """Highlight detection; see the head of this file for its format.
 
@@ -59,7 +74,6 @@ class QVHighlights(Benchmark):
         ConfigError: another rule.
     """
 
-    name = "qvhighlights"
     task = "highlight detection"
     prompt_file = "highlights.txt"
     answers_are_times = True

@@ -32,6 +32,7 @@ from timechat.evaluation.benchmarks.base import (
 )
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, row_id
 from timechat.evaluation.metrics.multiple_choice import parse_choice, parse_yes_no
+from timechat.registry import registry
 
 CAPTIONING, YES_NO = "captioning", "yes_no"
 TASKS = ("multi-choice", YES_NO, "caption_matching", CAPTIONING)
@@ -40,10 +41,10 @@ TASKS = ("multi-choice", YES_NO, "caption_matching", CAPTIONING)
 _OPTION = re.compile(r"(?:(?:option|caption|sentence) ?)?([A-Z0-9])[.:)]\s*(\S.*)", re.IGNORECASE)
 
 
+@registry.register_benchmark("tempcompass")
 class TempCompass(QuestionAnswering):
     """Four tasks about five dimensions of time; see the head of this file for its formats."""
 
-    name = "tempcompass"
     prompt_file = "tempcompass.txt"
     main_scores = TASKS[:3]
     max_new_tokens = 128  # for captions; the other answers end after a few

@@ -28,6 +28,7 @@ from timechat.evaluation.benchmarks.base import (
 )
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, index_of, options_problems, row_id
 from timechat.evaluation.metrics.multiple_choice import LETTERS
+from timechat.registry import registry
 
 LENGTHS = ("short", "medium", "long")
 _SUFFIXES = (".mp4", ".mkv", ".webm")
@@ -35,10 +36,10 @@ _LETTER = re.compile(r"([A-D])[.):]\s*")
 _EXTRA = {"domain": "domain", "task": "task_type"}  # name of the category -> column
 
 
+@registry.register_benchmark("video_mme")
 class VideoMME(QuestionAnswering):
     """Short, medium and long videos; see the head of this file for its formats."""
 
-    name = "video_mme"
     main_scores = ("accuracy", *LENGTHS)
 
     def read(self, anno_path: str | Path) -> list[Row]:

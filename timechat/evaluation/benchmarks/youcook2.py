@@ -14,12 +14,12 @@ from typing import Any
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_json, read_coco
 from timechat.evaluation.benchmarks.dense_captioning import DenseCaptioning, dense_problems
+from timechat.registry import registry
 
 
+@registry.register_benchmark("youcook2")
 class YouCook2(DenseCaptioning):
     """Dense video captioning; see the head of this file for its formats."""
-
-    name = "youcook2"
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """Rows in coco form, whatever the file's form."""

@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 import torch
+from omegaconf import DictConfig
 
-from timechat.errors import ConfigError
-from timechat.runners.engines.base import Engine, resolve_device, resolve_precision
+from timechat.registry import registry
+from timechat.runners.engines.base import Engine, ModelSizes
 from timechat.runners.engines.ddp import DDPEngine
-from timechat.runners.engines.deepspeed import DeepSpeedEngine
+from timechat.runners.engines.deepspeed import DeepSpeedZero2Engine, DeepSpeedZero3Engine
 from timechat.runners.engines.fsdp import FSDPEngine
 
 __all__ = [
-    "STRATEGIES",
     "DDPEngine",
-    "DeepSpeedEngine",
+    "DeepSpeedZero2Engine",
+    "DeepSpeedZero3Engine",
     "Engine",
     "FSDPEngine",
+    "ModelSizes",
     "build_engine",
-    "resolve_device",
-    "resolve_precision",
 ]
 
-STRATEGIES = ("ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
 
-
-def build_engine(strategy: str, device: torch.device, precision: str) -> Engine:
+def build_engine(run: DictConfig, device: torch.device, precision: str) -> Engine:
     """The engine that `run.strategy` names.
 
     Args:
-        strategy: one of STRATEGIES.
+        run: the config's `run` section.
         device: of this process, from `resolve_device`.
         precision: from `resolve_precision`.
 
     Raises:
-        ConfigError: no such strategy, or one that cannot do this.
+        RegistryError: no such engine. ConfigError: it cannot do this.
     """
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"run.strategy={strategy}: choose one of {', '.join(STRATEGIES)}")
-    if strategy == "fsdp":
-        return FSDPEngine(device, precision)
-    if strategy.startswith("deepspeed_zero"):
-        return DeepSpeedEngine(int(strategy[-1]), device, precision)
-    return DDPEngine(device, precision)
+    return registry.get_engine_class(run.strategy).from_config(run, device, precision)

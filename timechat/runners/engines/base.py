@@ -4,53 +4,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from timechat import distributed
-from timechat.errors import CheckpointError, ConfigError
+from timechat.errors import CheckpointError
 from timechat.models.checkpoints import trainable_state_dict
 
-PRECISIONS = ("fp32", "bf16", "fp16")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def resolve_device(name: str) -> torch.device:
-    """`auto` (a GPU where there is one), `cuda` or `cpu` -> this process's device. Raises ConfigError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cuda", "cpu"):
-        raise ConfigError(f"run.device={name}: choose auto, cuda or cpu")
-    if name == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ConfigError("run.device=cuda: no CUDA GPU is visible to torch; set run.device=cpu (or auto)")
-    if distributed.local_rank() >= torch.cuda.device_count():
-        raise ConfigError(
-            f"process {distributed.local_rank()} of this machine has no GPU: there are {torch.cuda.device_count()}; "
-            "start as many processes as GPUs (torchrun --nproc_per_node)"
-        )
-    return torch.device("cuda", distributed.local_rank())
+FP32, MOMENTS = 4, 8  # bytes of a number, and of AdamW's two moments for it
 
 
-def resolve_precision(precision: str | None, amp: bool, device: torch.device) -> str:
-    """`fp32`, `bf16` or `fp16`; without a precision, the published `amp: true` means bf16, or fp16 on GPUs without it.
+@dataclass(frozen=True)
+class ModelSizes:
+    """What decides how much memory a model takes.
 
-    Raises:
-        ConfigError: no such precision, or fp16 on a CPU, which has no loss scaling for it.
+    Attributes:
+        learning: numbers that learn.
+        frozen: bytes of everything else.
     """
-    if precision is None:
-        # Older GPUs emulate bf16, slowly.
-        no_bf16 = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = ("fp16" if no_bf16 else "bf16") if amp else "fp32"
-    if precision not in PRECISIONS:
-        raise ConfigError(f"run.precision={precision}: choose one of {', '.join(PRECISIONS)}")
-    if precision == "fp16" and device.type == "cpu":
-        raise ConfigError("run.precision=fp16 needs a GPU; on a CPU choose fp32 or bf16")
-    return precision
+
+    learning: int
+    frozen: int
 
 
 class Engine(ABC):
@@ -62,16 +44,37 @@ class Engine(ABC):
     All methods are collective: every process calls them, in the same order.
 
     Attributes:
+        holds_whole_model: whether each process can run the whole model by itself, for example to answer questions.
         device: of this process.
         precision: what the forward pass computes in.
         model: what a training step calls, once prepared.
         optimizer: once prepared; the runner sets the learning rates of its `param_groups`.
     """
 
+    holds_whole_model: ClassVar[bool] = True
+
     device: torch.device
     precision: str
     model: nn.Module
     optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def from_config(cls, run: DictConfig, device: torch.device, precision: str) -> Engine:
+        """The engine that a `run` section describes. Raises ConfigError: it cannot do this."""
+        return cls(device, precision)  # type: ignore[call-arg]
+
+    @classmethod
+    @abstractmethod
+    def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
+        """An estimate of the bytes on each process for weights, gradients and the optimizer's state.
+
+        Weights that learn are fp32, whatever is computed in.
+
+        Args:
+            sizes: of the model.
+            processes: that share the work.
+            accumulation: micro-batches of each process in one optimizer step.
+        """
 
     @property
     @abstractmethod

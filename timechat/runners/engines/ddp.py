@@ -13,9 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from timechat import distributed
 from timechat.errors import ConfigError
-from timechat.runners.engines.base import Engine, optimizer_state
+from timechat.registry import registry
+from timechat.runners.engines.base import FP32, MOMENTS, Engine, ModelSizes, optimizer_state
 
 
+@registry.register_engine("ddp")
 class DDPEngine(Engine):
     """Data-parallel training; on one process, plain training.
 
@@ -30,6 +32,12 @@ class DDPEngine(Engine):
         )
         self._check_processes()
         self.device, self.precision = self.accelerator.device, precision
+
+    @classmethod
+    def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
+        """Everything on each process; gradients a second time, in the buckets that are sent."""
+        learning = sizes.learning
+        return sizes.frozen + FP32 * learning, FP32 * learning * (2 if processes > 1 else 1), MOMENTS * learning
 
     def _check_processes(self) -> None:
         """accelerate falls back to single training in silence; several processes that do not know each other would

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from timechat import distributed
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models.checkpoints import canonical_name, trainable_state_dict
-from timechat.runners.engines.base import Engine, autocast_forward
+from timechat.registry import registry
+from timechat.runners.engines.base import FP32, MOMENTS, Engine, ModelSizes, autocast_forward
 
 TAG = "engine"  # what DeepSpeed calls the folder below the one that it is given
 
@@ -29,7 +30,6 @@ class DeepSpeedEngine(Engine):
     """Training by ZeRO.
 
     Args:
-        stage: 2 or 3.
         device: of this process.
         precision: fp32 or bf16.
 
@@ -37,8 +37,10 @@ class DeepSpeedEngine(Engine):
         ConfigError: DeepSpeed is not installed, chose another kind of device, or should train in fp16.
     """
 
-    def __init__(self, stage: int, device: torch.device, precision: str):
-        where = f"run.strategy=deepspeed_zero{stage}"
+    stage: ClassVar[int]
+
+    def __init__(self, device: torch.device, precision: str):
+        where = f"run.strategy=deepspeed_zero{self.stage}"
         if importlib.util.find_spec("deepspeed") is None:
             raise ConfigError(f"{where} needs DeepSpeed: pip install 'timechat[deepspeed]'")
         if precision == "fp16":
@@ -55,7 +57,7 @@ class DeepSpeedEngine(Engine):
                 f"DS_ACCELERATOR={device.type} in the environment"
             )
         distributed.init_process_group(device, alone=True)
-        self.stage, self.device, self.precision = stage, device, precision
+        self.device, self.precision = device, precision
 
     @property
     def name(self) -> str:
@@ -155,3 +157,30 @@ class DeepSpeedEngine(Engine):
             raise CheckpointError(
                 f"{folder}: {self.name} cannot go on from it ({reason}); was it written by another strategy?"
             ) from error
+
+
+@registry.register_engine("deepspeed_zero2")
+class DeepSpeedZero2Engine(DeepSpeedEngine):
+    """Each process keeps a part of gradients and optimizer state."""
+
+    stage = 2
+
+    @classmethod
+    def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
+        """The optimizer works on a copy of its part of the weights."""
+        shard = sizes.learning / processes
+        return sizes.frozen + FP32 * sizes.learning, FP32 * shard, (MOMENTS + FP32) * shard
+
+
+@registry.register_engine("deepspeed_zero3")
+class DeepSpeedZero3Engine(DeepSpeedEngine):
+    """Each process keeps a part of the weights as well, the frozen ones among them."""
+
+    stage = 3
+    holds_whole_model = False
+
+    @classmethod
+    def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
+        """A part of everything."""
+        shard = sizes.learning / processes
+        return sizes.frozen / processes + FP32 * shard, FP32 * shard, MOMENTS * shard

@@ -19,9 +19,18 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from timechat import distributed
-from timechat.runners.engines.base import Engine, autocast_forward, optimizer_state
+from timechat.registry import registry
+from timechat.runners.engines.base import (
+    FP32,
+    MOMENTS,
+    Engine,
+    ModelSizes,
+    autocast_forward,
+    optimizer_state,
+)
 
 
+@registry.register_engine("fsdp")
 class FSDPEngine(Engine):
     """Training on shards; whole tensors go in and out.
 
@@ -30,10 +39,19 @@ class FSDPEngine(Engine):
         precision: fp32, bf16 or fp16 (with loss scaling). Shards are fp32, as with DDP.
     """
 
+    holds_whole_model = False
+
     def __init__(self, device: torch.device, precision: str):
         distributed.init_process_group(device, alone=True)
         self.device, self.precision = device, precision
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+    @classmethod
+    def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
+        """What is frozen stays whole; gradients are kept whole until they are exchanged."""
+        shard = sizes.learning / processes
+        gradients = FP32 * (shard if accumulation == 1 else sizes.learning)
+        return sizes.frozen + FP32 * shard, gradients, MOMENTS * shard
 
     @property
     def name(self) -> str:

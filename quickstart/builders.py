@@ -1,0 +1,104 @@
+"""Dense captions in coco form, as lessons about sampled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from omegaconf import DictConfig
+
+from quickstart.events import EventItem, read_events
+from quickstart.lessons import (
+    EventConversations,
+    FrameWordsDataset,
+    SampledCaptionsDataset,
+    SampledGroundingDataset,
+    SampledTimesDataset,
+)
+from timechat.config import frames_per_video
+from timechat.datasets.base import VideoDataset
+from timechat.datasets.builders import DatasetBuilder
+from timechat.datasets.config import DatasetConfig
+from timechat.errors import ConfigError
+from timechat.registry import registry
+from timechat.schema import key
+
+
+@dataclass
+class LessonConfig(DatasetConfig):
+    """A lesson about the sampled frames."""
+
+    frame_counts: list[int] = key([], "keep one of these numbers of frames; [] keeps all")
+    one_frame_per_event: bool = key(False, "keep one random frame of each event")
+
+    @classmethod
+    def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
+        """As above, and numbers of frames that a video has not."""
+        yield from super().conflicts(where, section, cfg)
+        counts, most = list(section.frame_counts), frames_per_video(cfg.model)
+        if not all(1 <= count <= most for count in counts):
+            yield f"{where}.frame_counts={counts}: must be whole numbers from 1 to model.num_frm={most}"
+        if counts and section.one_frame_per_event:
+            yield (
+                f"{where}: frame_counts={counts} and one_frame_per_event=true both choose frames; remove one of them"
+            )
+
+
+class LessonBuilder(DatasetBuilder):
+    """Reads the events and chooses frames; subclasses name the lesson."""
+
+    def read_items(self, anno: str, videos_dir: str) -> list[EventItem]:
+        """The annotated videos; with one frame an event those of several events, the others have nothing to choose."""
+        items = read_events(anno, videos_dir)
+        if not self.cfg.one_frame_per_event:
+            return items
+        several = [item for item in items if len(item.events) > 1]
+        if not several:
+            raise ConfigError(f"datasets.{self.name}.one_frame_per_event=true: no video of {anno} has several events")
+        return several
+
+    def reading(self) -> dict[str, Any]:
+        """As above, and which frames a lesson keeps."""
+        chosen = {"frame_counts": list(self.cfg.frame_counts), "one_frame_per_event": self.cfg.one_frame_per_event}
+        return super().reading() | chosen
+
+
+class ConversationBuilder(LessonBuilder):
+    """Lessons of questions and answers."""
+
+    dataset_class: ClassVar[type[EventConversations]]
+
+    def build(self) -> VideoDataset:
+        """Read the annotations and make the dataset. Raises ConfigError, AnnotationError."""
+        return self.dataset_class(*self.sources(), **self.reading(), budget=self.token_budget())
+
+
+@registry.register_builder("sampled_times", config=LessonConfig)
+class SampledTimesBuilder(ConversationBuilder):
+    """The events of the sampled frames in random order, captions before times."""
+
+    dataset_class = SampledTimesDataset
+
+
+@registry.register_builder("sampled_grounding", config=LessonConfig)
+class SampledGroundingBuilder(ConversationBuilder):
+    """Temporal grounding within the sampled frames."""
+
+    dataset_class = SampledGroundingDataset
+
+
+@registry.register_builder("sampled_captions", config=LessonConfig)
+class SampledCaptionsBuilder(ConversationBuilder):
+    """Dense captions of the sampled frames."""
+
+    dataset_class = SampledCaptionsDataset
+
+
+@registry.register_builder("frame_words", config=LessonConfig)
+class FrameWordsBuilder(LessonBuilder):
+    """Frames and the words that describe them, for the task frame_classification."""
+
+    def build(self) -> VideoDataset:
+        """Read the annotations and make the dataset. Raises ConfigError, AnnotationError."""
+        return FrameWordsDataset(*self.sources(), **self.reading())

@@ -1,0 +1,1 @@
+"""The parts of `quickstart.data.make`: scenes, their pixels, their annotations, their vocabularies."""

@@ -1,0 +1,156 @@
+"""Train stage after stage with train.py, each from the checkpoints of those before it.
+
+    python -m quickstart.stages quickstart/configs/[1-6]_*.yaml --nproc 2 --output runs/quickstart
+
+Each stage is an ordinary config, which `torchrun train.py --cfg-path` trains as well. A stage that is finished is not
+trained again, and one that was interrupted goes on from its newest checkpoint, unless its config, its options, its
+annotations, its tokenizers or a stage whose checkpoint it starts from changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from quickstart.children import alone_in, run_child, stopping_children
+from timechat.cli.common import run_main
+from timechat.config import load_config
+from timechat.errors import ConfigError, TrainingError
+from timechat.evaluation.files import file_state, write_text
+
+logger = logging.getLogger(__name__)
+
+STARTED, FINISHED = "started.txt", "finished.txt"
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+_CHAINED = ("ckpt", "ckpt_2")
+
+
+def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, options: Sequence[str] = ()) -> Path:
+    """Train the stages that are not finished yet.
+
+    Args:
+        configs: the stages' YAML files in order. The folder above a stage's `run.output_dir` stands for `output`: a
+            checkpoint below it that `model.ckpt` or `model.ckpt_2` names is looked for below `output`.
+        output: gets one folder a stage, named as the last part of its `run.output_dir`.
+        nproc: processes of each training.
+        options: config overrides for every stage.
+
+    Returns:
+        The last stage's checkpoint.
+
+    Raises:
+        ConfigError: as of the stages' configs, all of which are read first; no stage, or no process; a stage's folder
+            holds something that no such training left.
+        TrainingError: a training stopped, or another process trains there.
+    """
+    if not configs:
+        raise ConfigError("no stage is given: name at least one YAML file")
+    if nproc < 1:
+        raise ConfigError(f"--nproc={nproc}: give 1 or more")
+    for config in configs:
+        load_stage(config, output, options)  # a mistake in the last one is found before the first is trained
+    for config in configs:
+        written, cfg = load_config(config, options), load_stage(config, output, options)
+        folder = Path(cfg.run.output_dir)
+        fingerprint = _fingerprint(written, cfg)
+        checkpoint = folder / checkpoint_name(cfg)
+        if _marked(folder / FINISHED) == fingerprint and checkpoint.is_file():
+            logger.info("%s is finished", folder)
+            continue
+        with alone_in(folder) as lock:
+            if _marked(folder / STARTED) != fingerprint:
+                _remove(folder)
+            write_text(folder / STARTED, f"{fingerprint}\n")
+            _train(config, [*options, *_moved(written, Path(output))], checkpoint, nproc, lock)
+            write_text(folder / FINISHED, f"{fingerprint}\n")
+    return checkpoint
+
+
+def load_stage(config: str, output: str | Path, options: Sequence[str] = ()) -> DictConfig:
+    """A stage's config as it is trained below `output`. Raises ConfigError."""
+    return load_config(config, [*options, *_moved(load_config(config, options), Path(output))])
+
+
+def stage_name(config: str) -> str:
+    """The folder that a stage gets below the output. Raises ConfigError."""
+    return Path(load_config(config).run.output_dir).name
+
+
+def checkpoint_name(cfg: DictConfig) -> str:
+    """The file that a stage leaves in its folder: the checkpoint of its last epoch."""
+    return f"checkpoint_{cfg.run.max_epoch - 1}.pth"
+
+
+def _moved(cfg: DictConfig, output: Path) -> list[str]:
+    """Options that put a stage, and the checkpoints that it starts from, below `output`."""
+    written = Path(cfg.run.output_dir)
+    moved = [f"run.output_dir={output / written.name}"]
+    for key in _CHAINED:
+        path = Path(cfg.model[key])
+        if cfg.model[key] and path.is_relative_to(written.parent):
+            moved.append(f"model.{key}={output / path.relative_to(written.parent)}")
+    return moved
+
+
+def _fingerprint(written: DictConfig, moved: DictConfig) -> str:
+    """Changes with the config as it is written, wherever its output lies, and with the files that it begins with."""
+    before = [_marked(Path(moved.model[key]).parent / FINISHED) for key in _CHAINED if moved.model[key]]
+    files = [moved.model.llama_model, moved.model.qformer_tokenizer]
+    files += [dataset.build_info.anno_dir for dataset in moved.datasets.values()]
+    known = [OmegaConf.to_container(written), before, [file_state(file) for file in files if file]]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _marked(marker: Path) -> str:
+    """The fingerprint of the stage that was started or finished there; empty if none was."""
+    return marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
+
+
+def _remove(folder: Path) -> None:
+    """Clear the place of a stage of other settings. Raises ConfigError: it is not known to be one."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir() and any(folder.iterdir()):
+        if not (folder / STARTED).is_file():
+            raise ConfigError(
+                f"{folder}: holds files, but no {STARTED}: they are not of this command; move them away, or give "
+                "another --output"
+            )
+        logger.warning("%s: is trained anew, its settings or data have changed", folder)
+        shutil.rmtree(folder)
+
+
+def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lock: int) -> None:
+    """Train a stage up to its last checkpoint, from its newest one on. Raises TrainingError."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={nproc}"]
+    command = [*(launch if nproc > 1 else [sys.executable]), str(TRAIN), "--cfg-path", config, "--options", *options]
+    logger.info("%s", " ".join(command))
+    status = run_child(command, pass_fds=[lock])
+    if status:
+        raise TrainingError(f"{config}: its training stopped with status {status}, see above; start the command again")
+    if not checkpoint.is_file():  # it was asked to stop, and saved what it had learned
+        raise TrainingError(f"{config}: its training is not finished; start the command again to go on with it")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Train stage after stage, each from those before it.")
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="YAML files of the stages, in order")
+    parser.add_argument("--output", required=True, metavar="DIR", help="gets one folder for each stage")
+    parser.add_argument("--nproc", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every stage")
+    args = parser.parse_args(argv)
+    with stopping_children():
+        return run_main(lambda: train_stages(args.configs, args.output, args.nproc, args.options) and None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,359 @@
+"""Exports: merged LLaMA, whole model, adapter; what comes back is what went out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import transformers
+from helpers.tiny import BERT, LLAMA, WEIGHTS, Golden, build_tiny, golden_batch, tiny_config
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from timechat.cli import export
+from timechat.cli.export import RECORD_FILE, export_llama, export_peft, export_safetensors, main
+from timechat.config import load_config
+from timechat.errors import CheckpointError, ConfigError
+from timechat.models import TimeChat, build_model
+from timechat.models.checkpoints import canonical_name, part_of
+
+State = dict[str, Tensor]
+Exporter = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def golden() -> Golden:
+    return Golden.load()
+
+
+@pytest.fixture(scope="module")
+def model() -> TimeChat:
+    """The tiny golden model, fp32; its LoRA is not zero. No test changes it."""
+    return build_tiny()
+
+
+@pytest.fixture(scope="module")
+def own_base(model: TimeChat, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Config of the same model whose LLaMA folder holds its base weights; the golden checkpoint brings others."""
+    folder = tmp_path_factory.mktemp("own_base") / "all"
+    export_safetensors(model, folder)
+    return folder / "config.yaml"
+
+
+def state_of(model: nn.Module) -> State:
+    """A copy of all tensors by published name."""
+    return {canonical_name(name): tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def differing(one: State, other: State) -> list[str]:
+    """Names that are not in both with equal dtype and bits."""
+    same = {n for n in one.keys() & other.keys() if one[n].dtype == other[n].dtype and torch.equal(one[n], other[n])}
+    return sorted((one.keys() | other.keys()) - same)
+
+
+def scores(llama: nn.Module) -> Tensor:
+    """Scores of a fixed text."""
+    with torch.no_grad():
+        return llama(input_ids=torch.arange(1, 41).reshape(2, 20)).logits
+
+
+def plain(folder: str | Path) -> transformers.LlamaForCausalLM:
+    """What users of Hugging Face do, without peft."""
+    return transformers.LlamaForCausalLM.from_pretrained(folder, dtype="auto").eval()
+
+
+def answers(model: TimeChat, golden: Golden) -> list[str]:
+    """Greedy answers about the two golden videos."""
+    prompts = ["When does the chef cut the bread?", "Describe the video."]
+    return model.generate(golden.videos(), golden.expected["timestamps"], prompts, max_new_tokens=12)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Files and folders, in order."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# Merged LLaMA ---------------------------------------------------------------------------------------------------------
+
+
+def test_merged_llama_gives_the_scores_of_the_model_with_lora(tmp_path: Path, model: TimeChat) -> None:
+    export_llama(model, tmp_path / "llama")
+    merged = plain(tmp_path / "llama")
+    torch.testing.assert_close(scores(merged), scores(model.llama_model), rtol=0, atol=1e-5)
+    with model.llama_model.disable_adapter():
+        assert (scores(merged) - scores(model.llama_model)).abs().max() > 0.01
+    assert not any("lora" in name or "base_layer" in name for name in load_file(tmp_path / "llama/model.safetensors"))
+
+
+def test_merged_llama_serves_as_llama_model_without_lora(tmp_path: Path, model: TimeChat, golden: Golden) -> None:
+    """Answers, video embeddings and losses are equal; the LoRA of the checkpoint has to be allowed as unexpected."""
+    export_llama(model, tmp_path / "llama")
+    options = [f"model.llama_model={tmp_path / 'llama'}", "model.lora=false", "model.allow_unexpected=true"]
+    merged = build_tiny(options)
+    assert answers(merged, golden) == answers(model, golden)
+    videos, seconds = golden.videos(), golden.expected["timestamps"]
+    batch = golden_batch(golden, model.tokenizer)
+    with torch.no_grad():
+        for ours, theirs in zip(merged.encode_video(videos, seconds), model.encode_video(videos, seconds), strict=True):
+            assert torch.equal(ours, theirs)
+        torch.testing.assert_close(merged(batch), model(batch), rtol=0, atol=1e-5)
+
+
+def test_the_folder_is_complete(tmp_path: Path, model: TimeChat) -> None:
+    export_llama(model, tmp_path / "llama")
+    assert names_in(tmp_path / "llama") == sorted([*names_in(LLAMA), RECORD_FILE])
+    copied = set(names_in(LLAMA)) - {"config.json", "model.safetensors"}
+    assert all((tmp_path / "llama" / name).read_bytes() == (LLAMA / name).read_bytes() for name in copied)
+    assert (tmp_path / "llama/model.safetensors").stat().st_mode == (tmp_path / "llama/config.json").stat().st_mode
+
+
+@pytest.mark.parametrize("exporter", [export_llama, export_safetensors, export_peft])
+def test_the_model_in_memory_is_not_changed(tmp_path: Path, own_base: Path, exporter: Exporter) -> None:
+    model = build_model(load_config(own_base, ["model.llama_precision=bf16"]).model)
+    before, config = state_of(model), model.llama_model.get_base_model().config.to_dict()
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    exporter(model, tmp_path / "x")
+    assert differing(before, state_of(model)) == []
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == trained
+    assert model.llama_model.get_base_model().config.to_dict() == config
+    assert not model.llama_model.peft_config["default"].inference_mode
+
+
+def test_half_precision_is_merged_in_full_precision_and_rounded_once(tmp_path: Path) -> None:
+    model = build_tiny(["model.llama_precision=bf16"])
+    export_llama(model, tmp_path / "llama")
+    merged = load_file(tmp_path / "llama/model.safetensors")
+    assert {tensor.dtype for tensor in merged.values()} == {torch.bfloat16}
+    state, name = state_of(model), "model.layers.1.self_attn.v_proj"
+    parts = ("weight", "lora_A.default.weight", "lora_B.default.weight")
+    weight, a, b = (state[f"llama_model.base_model.model.{name}.{part}"] for part in parts)
+    expected = weight.float() + b @ a
+    assert torch.equal(merged[f"{name}.weight"], expected.bfloat16())
+    assert plain(tmp_path / "llama").dtype == torch.bfloat16
+
+
+def test_alpha_scales_what_is_merged(tmp_path: Path) -> None:
+    model = build_tiny(["model.lora_alpha=8"])
+    export_llama(model, tmp_path / "llama")
+    torch.testing.assert_close(scores(plain(tmp_path / "llama")), scores(model.llama_model), rtol=0, atol=1e-5)
+
+
+def test_large_models_are_sharded(
+    tmp_path: Path, model: TimeChat, golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "MAX_SHARD_BYTES", 200_000)
+    export_llama(model, tmp_path / "llama")
+    shards = sorted((tmp_path / "llama").glob("*.safetensors"))
+    assert len(shards) > 2
+    assert all(sum(t.nbytes for t in load_file(shard).values()) <= 200_000 for shard in shards)
+    index = json.loads((tmp_path / "llama/model.safetensors.index.json").read_text())
+    assert set(index["weight_map"].values()) == {shard.name for shard in shards}
+    torch.testing.assert_close(scores(plain(tmp_path / "llama")), scores(model.llama_model), rtol=0, atol=1e-5)
+    export_safetensors(model, tmp_path / "all")
+    assert answers(build_model(load_config(tmp_path / "all/config.yaml").model), golden) == answers(model, golden)
+
+
+def test_scaled_positions_go_with_the_merged_llama(tmp_path: Path) -> None:
+    """Above 2048 tokens positions are halved; the plain folder says so, the whole model says it by max_txt_len."""
+    model = build_tiny(["model.max_txt_len=2560"])
+    export_llama(model, tmp_path / "llama")
+    torch.testing.assert_close(scores(plain(tmp_path / "llama")), scores(model.llama_model), rtol=0, atol=1e-5)
+    export_safetensors(model, tmp_path / "all")
+    rope = plain(tmp_path / "all/llama").config.rope_parameters
+    assert rope["rope_type"] == "default"
+    again = build_model(load_config(tmp_path / "all/config.yaml").model)
+    assert torch.equal(scores(again.llama_model), scores(model.llama_model))
+
+
+def test_tied_embeddings_stay_one_tensor(tmp_path: Path) -> None:
+    tied = plain(LLAMA)
+    tied.config.tie_word_embeddings = True
+    tied.lm_head.weight = tied.model.embed_tokens.weight
+    tied.save_pretrained(tmp_path / "tied")
+    (tmp_path / "tied/tokenizer.model").write_bytes((LLAMA / "tokenizer.model").read_bytes())
+    model = build_tiny([f"model.llama_model={tmp_path / 'tied'}"])
+    export_llama(model, tmp_path / "llama")
+    assert "lm_head.weight" not in load_file(tmp_path / "llama/model.safetensors")
+    torch.testing.assert_close(scores(plain(tmp_path / "llama")), scores(model.llama_model), rtol=0, atol=1e-5)
+
+
+# Whole model ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["model.llama_precision=auto", "model.vit_precision=fp16", "model.freeze_qformer=true"],
+        ["model.lora=false", "model.freeze_llama=false", "model.allow_unexpected=true"],
+        ["model.freeze_llama=false", "model.lora_alpha=8", "model.max_frame_pos=20"],
+        ["model.qformer_text_input=false", "model.vit_precision=auto"],
+    ],
+    ids=["published precisions", "without LoRA", "decoder trained whole", "without text input"],
+)
+def test_the_whole_model_comes_back_bit_for_bit(tmp_path: Path, golden: Golden, options: list[str]) -> None:
+    model = build_tiny(options)
+    with torch.no_grad():  # every parameter that could be trained differs from the files that it came from
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(torch.randn_like(p), alpha=0.01)
+    export_safetensors(model, tmp_path / "all")
+    cfg = load_config(tmp_path / "all/config.yaml").model
+    inputs = [cfg[key] for key in ("llama_model", "qformer_tokenizer", "ckpt", "vit_model", "ckpt_2") if cfg[key]]
+    assert all(Path(path).is_relative_to(tmp_path) for path in inputs if path != str(BERT))
+    again = build_model(cfg)
+    assert differing(state_of(model), state_of(again)) == []
+    assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert answers(again, golden) == answers(model, golden)
+
+
+def test_what_is_in_the_folder(tmp_path: Path, model: TimeChat) -> None:
+    """Every tensor once, by published name."""
+    export_safetensors(model, tmp_path / "all")
+    folders = {path.name for path in (tmp_path / "all").iterdir()}
+    assert folders == {"config.yaml", RECORD_FILE, "llama", "model.safetensors", "qformer_tokenizer"}
+    rest, llama = load_file(tmp_path / "all/model.safetensors"), load_file(tmp_path / "all/llama/model.safetensors")
+    published = torch.load(WEIGHTS, weights_only=True)["model"]
+    own = {name: t for name, t in published.items() if part_of(name) not in ("llama_model", None)}
+    assert differing(rest, own) == []
+    prefix = "llama_model.base_model.model."
+    base = {name.removeprefix(prefix): t for name, t in published.items() if part_of(name) == "llama_model"}
+    assert differing(llama, {name: t for name, t in base.items() if not name.endswith("inv_freq")}) == []
+    assert (tmp_path / "all/qformer_tokenizer/vocab.txt").read_bytes() == (BERT / "vocab.txt").read_bytes()
+
+
+def test_the_config_names_what_is_in_the_folder_alone(tmp_path: Path) -> None:
+    """No weight file is loaded on top, and no precision depends on the machine, as `auto` does."""
+    auto = ["model.llama_precision=auto", "model.vit_precision=auto"]
+    files = [f"model.{key}={WEIGHTS}" for key in ("q_former_model", "llama_proj_model", "ckpt_2")]
+    export_safetensors(build_tiny([*auto, *files]), tmp_path / "all")
+    cfg = load_config(tmp_path / "all/config.yaml").model
+    assert {cfg.llama_precision, cfg.vit_precision} <= {"bf16", "fp16"}
+    assert [cfg[key] for key in ("vit_model", "q_former_model", "llama_proj_model", "ckpt_2")] == [""] * 4
+
+
+def test_a_relative_output_is_relative_to_the_working_directory(
+    tmp_path: Path, model: TimeChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    export_safetensors(model, "exports/all")
+    cfg = load_config("exports/all/config.yaml").model
+    assert (cfg.llama_model, cfg.ckpt) == ("exports/all/llama", "exports/all/model.safetensors")
+    assert differing(state_of(build_model(cfg)), state_of(model)) == []
+
+
+# Adapter --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_adapter_gives_the_scores_of_the_model(tmp_path: Path, own_base: Path) -> None:
+    model = build_model(load_config(own_base, ["model.lora_alpha=8"]).model)
+    export_peft(model, tmp_path / "adapter")
+    assert names_in(tmp_path / "adapter") == ["adapter_config.json", "adapter_model.safetensors", RECORD_FILE]
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"]) == (32, 8)
+    assert sorted(config["target_modules"]) == ["k_proj", "o_proj", "q_proj", "v_proj"]
+    base = config["base_model_name_or_path"]
+    assert base == str(own_base.parent / "llama")
+    adapted = peft.PeftModel.from_pretrained(plain(base), tmp_path / "adapter").eval()
+    assert torch.equal(scores(adapted), scores(model.llama_model))
+
+
+def test_an_adapter_to_another_base_is_refused(tmp_path: Path, model: TimeChat) -> None:
+    """The golden checkpoint brings base weights of its own: on its LLaMA folder, LoRA alone means nothing."""
+    with pytest.raises(
+        ConfigError, match=r"model\.llama_model=.*llama: 21 of its tensors, .* are not those below LoRA"
+    ):
+        export_peft(model, tmp_path / "adapter")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_adapter_cannot_say_that_positions_are_scaled(
+    tmp_path: Path, own_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = build_model(load_config(own_base, ["model.max_txt_len=2560"]).model)
+    export_peft(model, tmp_path / "adapter")
+    assert "give the base model rope_parameters={'rope_type': 'linear', 'factor': 2.0" in caplog.text
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "exporter", "message"),
+    [
+        (["model.lora=false"], export_llama, r"model\.lora=false: .* to export as llama"),
+        (["model.lora=false"], export_peft, r"model\.lora=false: .* to export as peft"),
+        (["model.low_resource=true"], export_safetensors, r"model\.low_resource=true .* cannot be exported"),
+    ],
+)
+def test_what_cannot_be_exported(tmp_path: Path, options: list[str], exporter: Exporter, message: str) -> None:
+    model = build_model(tiny_config().model, load_weights=False)
+    model.cfg = tiny_config(options).model
+    with pytest.raises(ConfigError, match=message):
+        exporter(model, tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_files_is_never_touched_unless_it_is_an_export(tmp_path: Path, model: TimeChat) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    export_safetensors(model, folder)  # an empty folder will do
+    with pytest.raises(ConfigError, match=r"x: is not empty; .* --overwrite"):
+        export_llama(model, folder)
+    assert (folder / "config.yaml").is_file()
+    export_llama(model, folder, overwrite=True)
+    assert not (folder / "config.yaml").exists()
+    assert json.loads((folder / RECORD_FILE).read_text())["format"] == "llama"
+    (folder / RECORD_FILE).unlink()
+    with pytest.raises(ConfigError, match=r"--overwrite replaces earlier exports"):
+        export_llama(model, folder, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_export_does_not_replace_what_it_is_read_from(tmp_path: Path, model: TimeChat) -> None:
+    export_safetensors(model, tmp_path / "all")
+    again = build_model(load_config(tmp_path / "all/config.yaml").model)
+    with pytest.raises(ConfigError, match=r"model\.llama_model, model\.ckpt, model\.qformer_tokenizer is read from"):
+        export_llama(again, tmp_path / "all", overwrite=True)
+
+
+def test_a_failed_export_leaves_nothing_and_keeps_the_old_one(
+    tmp_path: Path, model: TimeChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_llama(model, tmp_path / "x")
+    before = names_in(tmp_path)
+
+    def full_disk(*args: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(export.shutil, "copyfile", full_disk)
+    with pytest.raises(CheckpointError, match=r"x: cannot be written \(No space left on device\)"):
+        export_llama(model, tmp_path / "x", overwrite=True)
+    assert names_in(tmp_path) == before
+
+
+def test_an_output_that_cannot_be_a_folder(tmp_path: Path, model: TimeChat) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"file: is a file"):
+        export_llama(model, tmp_path / "file")
+    with pytest.raises(CheckpointError, match=r"file/x: cannot be written"):
+        export_llama(model, tmp_path / "file/x")
+
+
+# Command line ---------------------------------------------------------------------------------------------------------
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--ckpt` takes the place of model.ckpt; a mistake is one message, before weights are loaded."""
+    file = tmp_path / "config.yaml"
+    OmegaConf.save({"model": {**tiny_config().model, "ckpt": "no_such_file.pth"}}, file)
+    arguments = ["--cfg-path", str(file), "--format", "llama", "--output", str(tmp_path / "llama")]
+    assert main([*arguments, "--options", "model.lora=false"]) == 1
+    assert "there is no LoRA to export" in capsys.readouterr().err
+    assert main([*arguments, "--ckpt", str(WEIGHTS)]) == 0
+    assert json.loads((tmp_path / "llama" / RECORD_FILE).read_text())["model"]["ckpt"] == str(WEIGHTS)
+    torch.testing.assert_close(scores(plain(tmp_path / "llama")), scores(build_tiny().llama_model), rtol=0, atol=1e-5)

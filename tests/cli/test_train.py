@@ -1,0 +1,97 @@
+"""`train.py` as users call it, in this process; with torchrun: tests/runners/test_distributed_training.py."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from helpers.training import make_videos, training_config, video_entry
+from omegaconf import OmegaConf
+
+from timechat.cli import train
+
+
+@pytest.fixture(autouse=True)
+def _clean_process() -> Iterator[None]:
+    """train.py has a process of its own; here it must leave logging as it was, and find accelerate unused."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    root.handlers[:], root.level = handlers, level
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config that trains one update."""
+    make_videos(tmp_path / "videos")
+    datasets = {"tv": video_entry(tmp_path / "videos", ["b.mp4", "c.mp4"])}
+    cfg = training_config(tmp_path / "run", datasets, "run.iters_per_epoch=1")
+    OmegaConf.save(cfg, tmp_path / "x.yaml")
+    return tmp_path / "x.yaml"
+
+
+def _fails(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The message, which must be all that a user sees."""
+    capsys.readouterr()
+    assert train.main(argv) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if "Error: " in line]
+    assert len(lines) == 1
+    return err[err.index(lines[0]) :]
+
+
+def test_training(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.main(["--cfg-path", str(config), "--options", "run.max_epoch=2"]) == 0
+    output = config.parent / "run"
+    assert {"checkpoint_0.pth", "checkpoint_1.pth", "log.jsonl"} <= {path.name for path in output.iterdir()}
+    err = capsys.readouterr().err
+    for part in ("2 epochs of 1 updates", "epoch 0 update 1: loss", "epoch 1 update 2: loss", "checkpoint_1.pth"):
+        assert part in err
+    assert "Traceback" not in err
+
+
+def test_every_unknown_key_is_named_at_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["run.init_rl=1", "model.vit_modle=x", "datasets.tv.sample_ration=1"]
+    message = _fails(["--cfg-path", str(config), "--options", *options], capsys)
+    assert message.startswith("ConfigError: ")
+    for key, meant in (("run.init_rl", "init_lr"), ("model.vit_modle", "vit_model"), ("sample_ration", "sample_ratio")):
+        assert key in message
+        assert f"did you mean '{meant}'" in message
+
+
+def test_a_missing_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "absent.yaml: no such config file" in _fails(["--cfg-path", str(tmp_path / "absent.yaml")], capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "parts"),
+    [
+        ("run.evaluate=true", ("ConfigError", "run.evaluate=true", "evaluate.py")),
+        ("datasets.tv.build_info.anno_dir=gone.json", ("AnnotationError", "gone.json: no such annotation file")),
+        ("model.ckpt=gone.pth", ("CheckpointError", "model.ckpt=gone.pth: no such file")),
+        ("run.resume_ckpt_path=gone.pth", ("CheckpointError", "run.resume_ckpt_path=gone.pth: no such file")),
+        ("run.precision=fp16", ("ConfigError", "run.precision=fp16 needs a GPU")),
+        ("run.batch_size_train=0", ("ConfigError", "run.batch_size_train=0: must be 1 or more")),
+        ("run.seed=-1", ("ConfigError", "seed")),
+    ],
+)
+def test_mistakes_are_one_message(
+    config: Path, capsys: pytest.CaptureFixture[str], option: str, parts: tuple[str, ...]
+) -> None:
+    message = _fails(["--cfg-path", str(config), "--options", option], capsys)
+    assert all(part in message for part in parts)
+
+
+def test_a_gpu_that_is_not_there(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = _fails(["--cfg-path", str(config), "--options", "run.device=cuda"], capsys)
+    assert message == ("ConfigError: run.device=cuda: no CUDA GPU is visible to torch; set run.device=cpu (or auto)\n")

@@ -1,0 +1,87 @@
+"""Children of a tool: none outlives a tool that is stopped, and a folder is held as long as one works in it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quickstart.children import alone_in, run_child, stopping_children
+from timechat.errors import TrainingError
+
+# Two children in two threads; each says that it runs, and that it was told to end.
+TOOL = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from quickstart.children import run_child, stopping_children
+child = "import pathlib, signal, sys, time; place = pathlib.Path(sys.argv[1]); place.write_text('runs');" \\
+    "signal.signal(signal.SIGTERM, lambda *_: (place.write_text('ended'), sys.exit(0))); time.sleep(60)"
+with stopping_children(), ThreadPoolExecutor(2) as pool:
+    list(pool.map(lambda name: [run_child([sys.executable, "-c", child, name + n]) for n in "12"], sys.argv[1:]))
+"""
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """For at most half a minute."""
+    until = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
+
+
+def holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text() == text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_all_children_end_with_the_tool_and_no_other_begins(tmp_path: Path, number: int) -> None:
+    names = [str(tmp_path / name) for name in "ab"]
+    tool = subprocess.Popen([sys.executable, "-c", TOOL, *names], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: all(holds(Path(f"{name}1"), "runs") for name in names))
+        time.sleep(0.1)  # the child that said so is about to listen
+        tool.send_signal(number)
+        _, err = tool.communicate(timeout=30)
+    finally:
+        tool.kill()
+    assert tool.returncode != 0
+    assert "KeyboardInterrupt" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a1", "b1"]
+    assert all(holds(Path(f"{name}1"), "ended") for name in names)
+
+
+def test_the_status_of_a_child() -> None:
+    assert run_child([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), stopping_children():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert run_child([sys.executable, "-c", ""]) == 0
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run"):
+        with pytest.raises(TrainingError, match=r"run: another process trains there"), alone_in(tmp_path / "run"):
+            pass
+        with alone_in(tmp_path / "other"):
+            pass
+    with alone_in(tmp_path / "run"):
+        pass
+
+
+def test_a_child_holds_the_folder_when_its_parent_is_gone(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "run") as lock:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
+    with pytest.raises(TrainingError), alone_in(tmp_path / "run"):
+        pass
+    child.communicate(b"\n")
+    with alone_in(tmp_path / "run"):
+        pass

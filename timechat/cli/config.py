@@ -1,0 +1,121 @@
+"""Print config keys, with defaults and what they mean, as YAML that can be copied.
+
+timechat config                             # every key of `model`, of a dataset, and of `run`
+timechat config timechat                    # the keys of one model, builder, processor, task, runner, ..., by name
+timechat config train_configs/X.yaml        # a file with everything filled in
+timechat config --import my_lab.pooling timechat_pooled
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from timechat.cli.common import run_main
+from timechat.config import load_config, schema_of
+from timechat.errors import RegistryError
+from timechat.plugins import import_modules
+from timechat.registry import KINDS, nearest, registry
+from timechat.schema import Group, group_of
+
+COMMENT_COLUMN = 40
+WIDTH = 120
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="timechat config", description="Print config keys, with defaults and what they mean, as YAML."
+    )
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME|FILE", help="registered names, or YAML files to fill in (default: all keys)")
+    add("--import", dest="modules", nargs="*", default=[], metavar="MODULE", help="modules that register more names")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args = build_parser().parse_args(argv)
+
+    def run() -> None:
+        import_modules(args.modules, "--import", [Path()])
+        pages = [page for name in args.names for page in _pages(name)] if args.names else [_everything()]
+        sys.stdout.write("\n".join(pages))
+
+    return run_main(run)
+
+
+def _everything() -> str:
+    schema = schema_of([("", OmegaConf.create({"datasets": {"video_instruct": {}}})), ("", OmegaConf.create())])
+    return to_yaml(schema, schema.defaults())
+
+
+def _pages(name: str) -> Iterator[str]:
+    """What there is to say of a name. Raises RegistryError: nothing; ConfigError: a file that is wrong."""
+    if name.endswith((".yaml", ".yml")):
+        cfg = load_config(name)
+        modules = f"import: {_value(list(cfg['import']))}\n" if cfg["import"] else ""
+        yield modules + to_yaml(schema_of([(name, cfg), ("", OmegaConf.create())]), OmegaConf.to_container(cfg))
+        return
+    kinds = [kind for kind in KINDS if name in registry.names(kind)]
+    if not kinds:
+        known = sorted({known for kind in KINDS for known in registry.names(kind)})
+        raise RegistryError(f"nothing is registered as {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    for kind in kinds:
+        group = group_of(registry.config_of(kind, name))
+        body = to_yaml(group, group.defaults()) if group.keys else "# no keys of its own\n"
+        yield f"# {kind} {name}\n{body}"
+
+
+def to_yaml(schema: Group, values: Mapping[str, Any]) -> str:
+    """Values as YAML, each key with its comment.
+
+    Args:
+        schema: of these values.
+        values: a mapping for each section, plain values otherwise; what the schema does not have is left out.
+    """
+    return "".join(f"{line}\n" for line in _lines(schema, values, ""))
+
+
+def _lines(schema: Group, values: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, entry in schema.keys.items():
+        if entry.rules.heading:
+            yield ""
+            yield f"{indent}# {entry.rules.heading}"
+        if isinstance(entry, Group):
+            yield from _commented(f"{indent}{name}:", entry.rules.comment)
+            yield from _lines(entry, values[name], f"{indent}  ")
+        else:
+            yield from _commented(f"{indent}{name}: {_value(values[name])}", entry.rules.comment)
+
+
+def _value(value: Any) -> str:
+    """A value as YAML writes it in the middle of a line."""
+    text = (
+        yaml.safe_dump(value, default_flow_style=True, width=1_000_000, allow_unicode=True)
+        .removesuffix("...\n")
+        .strip()
+    )
+    return '""' if value == "" else text
+
+
+def _commented(line: str, comment: str) -> Iterator[str]:
+    """The line with its comment behind it, or above it where that would be too long."""
+    behind = f"{line:<{COMMENT_COLUMN}}# {comment}"
+    if not comment:
+        yield line
+    elif len(behind) <= WIDTH:
+        yield behind
+    else:
+        yield f"{line[: len(line) - len(line.lstrip())]}# {comment}"
+        yield line
+
+
+if __name__ == "__main__":
+    sys.exit(main())

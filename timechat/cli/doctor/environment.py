@@ -1,0 +1,105 @@
+"""Section 1: packages, GPUs, and whether the precisions of the config fit this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+
+import torch
+from omegaconf import DictConfig
+from packaging.requirements import Requirement
+
+from timechat.cli.doctor.report import Report, Section, size_text
+from timechat.device import resolve_device, resolve_precision
+from timechat.errors import ConfigError
+
+PACKAGES = ("torch", "torchvision", "transformers", "peft", "timm", "decord", "accelerate", "safetensors", "tokenizers")
+
+
+def check_environment(report: Report, cfg: DictConfig) -> torch.device:
+    """Examine packages, GPUs and precisions.
+
+    Returns:
+        The device for the later sections: `run.device`, or the CPU when that cannot be had.
+    """
+    with report.section("1. Environment") as section:
+        _packages(section)
+        device = _device(section, cfg)
+        _precisions(section, cfg, device)
+    return device
+
+
+def _packages(section: Section) -> None:
+    section.say(f"Python {platform.python_version()} on {platform.platform()}")
+    required, outside = _requirements(), []
+    for name in PACKAGES:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            # It was imported to get here; on some systems another package provides it, such as eva-decord.
+            section.say(f"{name}: installed under another name, version unknown")
+            continue
+        section.say(f"{name} {version}")
+        if name in required and not required[name].specifier.contains(version, prereleases=True):
+            outside.append(f"{name} {version} (wanted {required[name].specifier})")
+    if outside:
+        section.warning(f"Versions outside the supported range: {', '.join(outside)}; install the project again.")
+    else:
+        section.ok("All packages are there, in versions that are supported.")
+
+
+def _requirements() -> dict[str, Requirement]:
+    """What the installed project asks for; nothing when it runs from its folder without having been installed."""
+    try:
+        lines = importlib.metadata.requires("timechat") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    return {requirement.name: requirement for requirement in map(Requirement, lines)}
+
+
+def _device(section: Section, cfg: DictConfig) -> torch.device:
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        section.say(f"GPU {index}: {gpu.name}, {size_text(total)} memory, {size_text(free)} of it free")
+        if free < total / 2:
+            section.warning(f"More than half of the memory of GPU {index} is taken by other programs.")
+    try:
+        device = resolve_device(cfg.run.device)
+    except ConfigError as error:
+        section.error(str(error))
+        return torch.device("cpu")
+    section.say(f"run.device={cfg.run.device}: the model runs on {device}")
+    if device.type == "cpu":
+        section.warning("There is no GPU in use: the published 7B model takes many minutes for an answer on a CPU.")
+    return device
+
+
+def _precisions(section: Section, cfg: DictConfig, device: torch.device) -> None:
+    model, problems = cfg.model, 0
+    bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    section.say(f"bf16 on {device}: {'supported' if bf16 else 'not supported by the hardware'}")
+    for key in ("vit_precision", "llama_precision"):
+        section.say(f"model.{key}={model[key]}")
+        if model[key] == "fp16" and device.type == "cpu":
+            problems += 1
+            section.warning(f"model.{key}=fp16 on a CPU is slow, and some operations lack it; fp32 or bf16 is better.")
+        if model[key] == "bf16" and not bf16:
+            problems += 1
+            section.warning(f"model.{key}=bf16 is only emulated, slowly, on this GPU; set it to fp16.")
+    if not model.freeze_vit and model.vit_precision != "fp32":
+        problems += 1
+        section.error(
+            f"model.freeze_vit=false trains the ViT: set model.vit_precision=fp32, not {model.vit_precision}."
+        )
+    if model.low_resource and (device.type == "cpu" or importlib.util.find_spec("bitsandbytes") is None):
+        problems += 1
+        section.error("model.low_resource=true needs a CUDA GPU and the package bitsandbytes; set it to false.")
+    try:
+        section.say(f"training precision: {resolve_precision(cfg.run.precision, cfg.run.amp, device)}")
+    except ConfigError as error:
+        problems += 1
+        section.error(str(error))
+    if not problems:
+        section.ok("The precisions of the config fit this machine.")

@@ -1,0 +1,237 @@
+"""Section 2: every file that a config names: is it there, and is it what its name says."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from omegaconf import DictConfig
+
+from timechat.cli.doctor.report import Report, Section, size_text, some
+from timechat.datasets.builders import DatasetBuilder
+from timechat.errors import TimeChatError
+from timechat.models.checkpoints import EVA_CLIP_G, EVA_CLIP_G_PATH, WEIGHT_FILES
+from timechat.registry import registry
+from timechat.text.tokenizers import load_tokenizer
+
+VIDEOS_LOOKED_FOR = 20  # of each annotation file
+
+_LFS = b"version https://git-lfs.github.com/spec"
+_MARKUP = re.compile(rb"\s*(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
+_PICKLE = b"\x80"
+_WEIGHTS_OF_LLAMA = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+
+
+def check_files(report: Report, cfg: DictConfig) -> None:
+    """Examine the paths of weights, decoder, vocabularies, annotations and videos."""
+    with report.section("2. Files") as section:
+        for key, path in _weight_paths(cfg):
+            _look_at(section, key, path, weights=True)
+        _llama_folder(section, Path(cfg.model.llama_model))
+        if cfg.model.qformer_text_input:
+            _vocabulary(section, cfg.model)
+        for name, entry in cfg.datasets.items():
+            if entry.build_info.anno_dir:
+                _dataset(section, name, entry, cfg.model)
+        if not section.findings:
+            section.ok("Every file that the config names is there, and none looks damaged.")
+
+
+def _weight_paths(cfg: DictConfig) -> Iterator[tuple[str, Path]]:
+    for key in WEIGHT_FILES:
+        if cfg.model[key]:
+            yield f"model.{key}", Path(EVA_CLIP_G_PATH if cfg.model[key] == EVA_CLIP_G else cfg.model[key])
+    if cfg.run.resume_ckpt_path:
+        yield "run.resume_ckpt_path", Path(cfg.run.resume_ckpt_path)
+
+
+def _look_at(section: Section, key: str, path: Path, weights: bool = False) -> bool:
+    """Say whether a file is there, and what is wrong with it; returns whether it is usable."""
+    if not path.is_file():
+        what = "a folder, not a file" if path.is_dir() else "missing"
+        section.say(f"{key}={path}: {what}")
+        section.error(f"{key}={path} is {what}; correct the path, or put the file there.")
+        return False
+    section.say(f"{key}={path}: found, {size_text(path.stat().st_size)}")
+    problem = problem_of_file(path) or (problem_of_weights(path) if weights else None)
+    if problem:
+        section.error(f"{key}={path} {problem}")
+    return problem is None
+
+
+def problem_of_file(path: Path) -> str | None:
+    """What is plain from the first bytes of any file: empty, a git-lfs pointer, a web page."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        return "is empty; download it again."
+    if head.startswith(_LFS):
+        size = re.search(rb"^size (\d+)", head, re.MULTILINE)
+        real = f" of {size_text(int(size[1]))}" if size else ""
+        return f"is a git-lfs pointer, not the file{real} itself; run `git lfs pull` in its folder."
+    if _MARKUP.match(head):
+        return "is a web page (HTML), not the file itself; download it again, logged in where that is needed."
+    return None
+
+
+def problem_of_weights(path: Path) -> str | None:
+    """What its structure says about a file of weights: cut short, or no weights at all. Reads headers alone."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    if path.suffix == ".safetensors":
+        return _problem_of_safetensors(path)
+    if head.startswith(b"PK"):
+        cut = "is cut short: its table of contents, which stands at the end, is missing; download it again."
+        return None if zipfile.is_zipfile(path) else cut
+    if not head.startswith(_PICKLE):
+        return f"is no file of weights: it starts with {head!r}; is it the right file?"
+    return None
+
+
+def _problem_of_safetensors(path: Path) -> str | None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if 8 + length > size:
+            return "is cut short, or no safetensors file: its header is longer than the file; download it again."
+        try:
+            header = json.loads(file.read(length))
+            data = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return "is damaged: its header cannot be read; download it again."
+    expected = 8 + length + data
+    if size < expected:
+        return f"is cut short: {size_text(size)} of the {size_text(expected)} that its header says; download it again."
+    return None
+
+
+# LLaMA ----------------------------------------------------------------------------------------------------------------
+
+
+def _llama_folder(section: Section, folder: Path) -> None:
+    if not folder.is_dir():
+        section.say(f"model.llama_model={folder}: missing")
+        section.error(f"model.llama_model={folder} is no folder; it must be a Hugging Face LLaMA folder.")
+        return
+    section.say(f"model.llama_model={folder}:")
+    if _look_at(section, "LLaMA's config", folder / "config.json"):
+        _read_json(section, folder / "config.json")
+    if _look_at(section, "LLaMA's tokenizer", folder / "tokenizer.model"):
+        try:
+            load_tokenizer(folder)
+        except TimeChatError as error:
+            section.error(str(error))
+    names = [name for name in _WEIGHTS_OF_LLAMA if (folder / name).is_file()]
+    if not names:
+        section.error(f"{folder} holds no weights: none of {', '.join(_WEIGHTS_OF_LLAMA)} is there.")
+    elif names[0].endswith(".index.json"):
+        _shards(section, folder, names[0])
+    else:
+        _look_at(section, "LLaMA's weights", folder / names[0], weights=True)
+
+
+def _shards(section: Section, folder: Path, index_name: str) -> None:
+    index = _read_json(section, folder / index_name)
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        section.error(f"{folder / index_name} lists no shards under weight_map; download it again.")
+        return
+    shards = sorted(set(weight_map.values()))
+    section.say(f"{index_name}: {len(weight_map)} tensors in {len(shards)} shards")
+    usable = [_look_at(section, "shard", folder / shard, weights=True) for shard in shards]
+    promised = index.get("metadata", {}).get("total_size", 0)
+    held = sum((folder / shard).stat().st_size for shard in shards if (folder / shard).is_file())
+    if all(usable) and held < promised:
+        section.error(
+            f"{folder}: the shards hold {size_text(held)}, less than the {size_text(promised)} that {index_name} "
+            "says; some were cut short: download them again."
+        )
+
+
+def _read_json(section: Section, path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        section.error(f"{path} is no valid JSON ({error}); download it again.")
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+# Vocabulary of the Q-Former -------------------------------------------------------------------------------------------
+
+
+def _vocabulary(section: Section, model: DictConfig) -> None:
+    name = model.qformer_tokenizer
+    path = _vocabulary_file(name)
+    if path is None:
+        section.say(f"model.qformer_tokenizer={name}: no vocab.txt there, under ckpt/ or in the hub's cache")
+        section.warning(
+            f"model.qformer_tokenizer={name}: no vocab.txt on this machine; it will be downloaded, which needs "
+            f"internet access: hf download {name} vocab.txt --local-dir ckpt/{Path(name).name}"
+        )
+        return
+    if not _look_at(section, "vocabulary of model.qformer_tokenizer", path):
+        return
+    rows = sum(1 for _ in path.open("rb")) + 1  # the published code adds [DEC]
+    section.say(f"{path.name}: {rows} ids with [DEC]; model.qformer.vocab_size={model.qformer.vocab_size}")
+    if rows != model.qformer.vocab_size:
+        section.warning(
+            f"model.qformer_tokenizer={name} has {rows} ids, the Q-Former embeds {model.qformer.vocab_size} "
+            "(model.qformer.vocab_size): this is probably another vocabulary than the weights were trained with."
+        )
+
+
+def _vocabulary_file(name: str) -> Path | None:
+    """Where `load_qformer_tokenizer` finds the vocabulary without a download."""
+    for path in (Path(name), Path("ckpt") / Path(name).name):
+        if path.is_file():
+            return path
+        if (path / "vocab.txt").is_file():
+            return path / "vocab.txt"
+    try:
+        cached = try_to_load_from_cache(name, "vocab.txt")
+    except HFValidationError:
+        return None
+    return Path(cached) if isinstance(cached, str) else None
+
+
+# Data -----------------------------------------------------------------------------------------------------------------
+
+
+def _dataset(section: Section, name: str, entry: DictConfig, model: DictConfig) -> None:
+    anno, videos = Path(entry.build_info.anno_dir), Path(entry.build_info.videos_dir)
+    where = f"datasets.{name}.build_info"
+    usable = _look_at(section, f"{where}.anno_dir", anno)
+    section.say(f"{where}.videos_dir={videos}: {'found' if videos.is_dir() else 'missing'}")
+    if not videos.is_dir():
+        section.error(f"{where}.videos_dir={videos} is no folder; correct the path.")
+    if not (usable and videos.is_dir()):
+        return
+    try:
+        builder: DatasetBuilder = registry.get_builder_class(entry.builder)(name, entry, model)
+        items = builder.read_items(str(anno), str(videos))
+    except TimeChatError as error:
+        section.error(str(error))
+        return
+    step = max(1, len(items) // VIDEOS_LOOKED_FOR)
+    sample = [items[i].path for i in range(0, len(items), step)][:VIDEOS_LOOKED_FOR]
+    missing = [path for path in sample if not (videos / path).is_file()]
+    section.say(f"{anno}: {len(items)} items; {len(sample) - len(missing)} of {len(sample)} looked for are there")
+    if len(missing) == len(sample):
+        section.error(
+            f"{where}.videos_dir={videos} holds none of {len(sample)} files looked for, such as {missing[0]}."
+        )
+    elif missing:
+        section.warning(f"{where}.videos_dir={videos} lacks {len(missing)} of {len(sample)} files: {some(missing)}.")

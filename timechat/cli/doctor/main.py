@@ -1,0 +1,63 @@
+"""Examine a set-up with the real files, and say in words what looks wrong. Exit status 1 when something must be mended.
+
+timechat doctor eval_configs/timechat.yaml video.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from omegaconf import DictConfig
+
+from timechat.cli.common import run_main
+from timechat.cli.doctor.environment import check_environment
+from timechat.cli.doctor.files import check_files
+from timechat.cli.doctor.prompt import check_prompt
+from timechat.cli.doctor.questions import check_answers, questions
+from timechat.cli.doctor.report import Report
+from timechat.cli.doctor.video import check_video
+from timechat.cli.doctor.weights import check_parameters, check_weights
+from timechat.config import load_config
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Examine files, weights, a video, the prompt and three answers; say in words what looks wrong."
+    )
+    add = parser.add_argument
+    add("config", metavar="CONFIG", help="YAML file with the sections model, datasets and run")
+    add("video", metavar="VIDEO", nargs="?", help="a video to look at and to ask about")
+    add("--options", nargs="*", default=[], metavar="KEY=VALUE", help="override keys, such as model.ckpt=other.pth")
+    add("--no-answers", action="store_true", help="do not ask the model (faster on a CPU)")
+    add("--query", default="a person does something", help="what the grounding question asks for (%(default)s)")
+    add("--max-new-tokens", type=int, default=256, metavar="N", help="longest answer (default: %(default)s)")
+    return parser
+
+
+def examine(report: Report, cfg: DictConfig, args: argparse.Namespace) -> None:
+    """Write all sections and the summary into the report. Raises ConfigError when a prompt file is missing."""
+    asks = questions(args.query)
+    device = check_environment(report, cfg)
+    check_files(report, cfg)
+    model = check_weights(report, cfg)
+    check_parameters(report, model, device)
+    video, seconds = check_video(report, cfg.model, args.video)
+    check_prompt(report, cfg.model, seconds, asks[0].prompt)
+    check_answers(
+        report, model, video, device, asks=asks, max_new_tokens=args.max_new_tokens, wanted=not args.no_answers
+    )
+    report.summary()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    args = build_parser().parse_args(argv)
+    report = Report()
+    status = run_main(lambda: examine(report, load_config(args.config, args.options), args))
+    return status or report.exit_status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""Print finished evaluations side by side.
+
+timechat report runs/eval/timechat/timechat_7b/*
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from timechat.cli.common import run_main
+from timechat.evaluation.report import compare, read_record
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="timechat report", description="Print finished evaluations side by side.")
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="output folder of an evaluation")
+    folders = parser.parse_args(argv).folders
+    return run_main(lambda: sys.stdout.write(compare({folder: read_record(folder) for folder in folders})) and None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What a dataset is: annotated videos or images, read one sample at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from timechat.datasets.video import Video
+
+
+class VideoDataset(torch.utils.data.Dataset, ABC):
+    """Base of all datasets; a subclass says in `sample` what is made of an item.
+
+    Args:
+        name: of the dataset, for messages.
+        items: what the annotation file holds; each has the `path` of its file.
+        videos_dir: the folder that their paths are relative to.
+        load: reads a file: (path, generator) -> Video.
+        processor: uint8 [T, 3, H, W] -> uint8 [T, 3, H', W'].
+
+    Attributes:
+        makes: the class of the samples, which decides what tasks can learn from them.
+    """
+
+    makes: ClassVar[type]
+
+    def __init__(
+        self,
+        name: str,
+        items: Sequence[Any],
+        videos_dir: str | Path,
+        *,
+        load: Callable[[str, torch.Generator], Video],
+        processor: Callable[[Tensor, torch.Generator], Tensor],
+    ):
+        self.name = name
+        self.items = items
+        self.videos_dir = Path(videos_dir)
+        self.load, self.processor = load, processor
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def key(self, index: int) -> str:
+        """Where a sample comes from, for logs: dataset, index, file."""
+        return f"{self.name}[{index}] {self.path(index)}"
+
+    def path(self, index: int) -> str:
+        """The file of a sample, relative to `videos_dir`; several samples may be about one file."""
+        return self.items[index].path
+
+    def read_video(self, index: int, generator: torch.Generator) -> Video:
+        """The sampled frames of an item. Raises SampleError: the file cannot be decoded."""
+        return self.load(str(self.videos_dir / self.path(index)), generator)
+
+    @abstractmethod
+    def sample(self, index: int, generator: torch.Generator) -> Any:
+        """Read one sample, which has a `key`; all its randomness comes from the generator.
+
+        Raises:
+            SampleError: it cannot be used, so that training takes another in its place and counts it.
+        """

@@ -1,0 +1,132 @@
+"""Every key of an entry of `datasets`, with its default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from timechat.config import frames_per_video
+from timechat.schema import Section, key, section
+
+
+@dataclass
+class BuildInfo(Section):
+    """Where the data lie."""
+
+    anno_dir: str = key("", "the annotation file")
+    videos_dir: str = key("", "the folder that its paths are relative to", may_change=True)
+    valid_anno_dir: str = key("", 'annotations for run.valid_splits, in the same format; "" = none', may_change=True)
+    valid_videos_dir: str = key("", 'their folder; "" = videos_dir', may_change=True)
+
+
+@dataclass
+class VideoProcessorConfig(Section):
+    """What every processor of frames has; `name` brings its own keys."""
+
+    name: str = key("alpro_video_train", "a processor of the registry")
+    n_frms: int | None = key(None, "a copy of model.num_frm", least=1)
+    image_size: int | None = key(None, "a copy of model.image_size", least=1)
+
+
+@dataclass
+class ImageProcessorConfig(VideoProcessorConfig):
+    """The same for images."""
+
+    name: str = key("blip2_image_train", "a processor of the registry")
+
+
+@dataclass
+class VideoCropConfig(VideoProcessorConfig):
+    """Of a random resized crop."""
+
+    min_scale: float = key(0.5, "smallest share of the area that a crop has", least=0, most=1)
+    max_scale: float = key(1.0, "largest share of the area that a crop has", least=0, most=1)
+
+    @classmethod
+    def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
+        """Bounds that are the wrong way round."""
+        if not 0 < section.min_scale <= section.max_scale:
+            given = f"min_scale={section.min_scale}, max_scale={section.max_scale}"
+            yield f"{where}: {given}; give 0 < min_scale <= max_scale"
+
+
+@dataclass
+class ImageCropConfig(VideoCropConfig, ImageProcessorConfig):
+    """The same for images."""
+
+
+@dataclass
+class VideoProcessors(Section):
+    """Processors by split."""
+
+    train: VideoProcessorConfig = section(VideoProcessorConfig, named="processor")
+
+
+@dataclass
+class ImageProcessors(Section):
+    """Processors by split."""
+
+    train: ImageProcessorConfig = section(ImageProcessorConfig, named="processor")
+
+
+@dataclass
+class DatasetConfig(Section):
+    """A dataset of videos."""
+
+    builder: str = key("video_instruct", "a builder of the registry; one that has the dataset's name may be left out")
+    data_type: str = key("video", "video, or images where the builder reads images", choices=("video",))
+    build_info: BuildInfo = section(BuildInfo)
+    vis_processor: VideoProcessors = section(VideoProcessors)
+    sample_type: str = key("uniform", "which frames of a video: uniform | rand", choices=("uniform", "rand"))
+    cache_dir: str = key("", 'folder that keeps decoded frames, for small data; "" keeps none', may_change=True)
+    sample_ratio: float = key(1.0, "how often this dataset is drawn, relative to the others", least=0)
+
+    num_frm: int | None = key(None, "model.num_frm", heading="Copies of settings of `model`, accepted if equal to it")
+    num_video_query_token: int | None = key(None, "model.num_video_query_token")
+    stride: int | None = key(None, "model.stride")
+    max_txt_len: int | None = key(None, "model.max_txt_len")
+    tokenizer_name: str | None = key(None, "model.llama_model")
+    model_type: str | None = key(None, "llama_v2 is the only one")
+
+    @classmethod
+    def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
+        """One setting, one place: the copies of model settings that published files keep must agree with `model`."""
+        if section.model_type not in (None, "llama_v2"):
+            yield f"{where}.model_type={section.model_type}: only llama_v2 works"
+        if not section.build_info.anno_dir:
+            return  # nothing is built from it, as in published evaluation files
+        model, train = cfg.model, section.vis_processor.train
+        frames = frames_per_video(model)
+        copies = {
+            "num_frm": (section.num_frm, "num_frm", frames),
+            "vis_processor.train.n_frms": (train.n_frms, "num_frm", frames),
+            "vis_processor.train.image_size": (train.image_size, "image_size", model.image_size),
+        }
+        same_names = ("num_video_query_token", "stride", "max_txt_len")
+        copies |= {name: (section[name], name, model.get(name)) for name in same_names}
+        for name, (copy, of, value) in copies.items():
+            if copy not in (None, value):
+                note = "; set it in model alone" if "." not in name else ""
+                yield f"{where}.{name}={copy} differs from model.{of}={value}{note}"
+        tokenizer, llama = section.tokenizer_name, model.get("llama_model")
+        if tokenizer and (llama is None or os.path.normpath(tokenizer) != os.path.normpath(llama)):
+            yield f"{where}.tokenizer_name={tokenizer} differs from model.llama_model={llama}"
+
+
+@dataclass
+class ImageDatasetConfig(DatasetConfig):
+    """A dataset of images."""
+
+    builder: str = key("image_instruct", "a builder of the registry; one that has the dataset's name may be left out")
+    data_type: str = key("images", "images", choices=("images",))
+    vis_processor: ImageProcessors = section(ImageProcessors)
+
+
+@dataclass
+class CaptionConfig(DatasetConfig):
+    """A dataset of videos with a caption each."""
+
+    builder: str = key("caption", "a builder of the registry; one that has the dataset's name may be left out")

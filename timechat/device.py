@@ -1,0 +1,63 @@
+"""Which device a process computes on, and in what precision."""
+
+from __future__ import annotations
+
+import torch
+
+from timechat import distributed
+from timechat.errors import ConfigError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` (a GPU where there is one), `cuda` or `cpu` -> this process's device. Raises ConfigError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cuda", "cpu"):
+        raise ConfigError(f"run.device={name}: choose auto, cuda or cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError("run.device=cuda: no CUDA GPU is visible to torch; set run.device=cpu (or auto)")
+    if distributed.local_rank() >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {distributed.local_rank()} of this machine has no GPU: there are {torch.cuda.device_count()}; "
+            "start as many processes as GPUs (torchrun --nproc_per_node)"
+        )
+    return torch.device("cuda", distributed.local_rank())
+
+
+def resolve_precision(precision: str | None, amp: bool, device: torch.device) -> str:
+    """What training computes in: `fp32`, `bf16` or `fp16`.
+
+    Without a precision, the published `amp: true` means bf16, or fp16 on GPUs without it.
+
+    Raises:
+        ConfigError: no such precision, or fp16 on a CPU, which has no loss scaling for it.
+    """
+    if precision is None:
+        precision = ("bf16" if device.type != "cuda" or _has_bf16() else "fp16") if amp else "fp32"
+    if precision not in PRECISIONS:
+        raise ConfigError(f"run.precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("run.precision=fp16 needs a GPU; on a CPU choose fp32 or bf16")
+    return precision
+
+
+def resolve_dtype(name: str) -> torch.dtype:
+    """What weights are kept in: `fp32`, `fp16`, `bf16`, or `auto`: bf16, but fp16 on a GPU without it.
+
+    Raises:
+        ConfigError: another name.
+    """
+    if name == "auto":
+        return torch.bfloat16 if not torch.cuda.is_available() or _has_bf16() else torch.float16
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision {name!r}: choose one of auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def _has_bf16() -> bool:
+    """Whether the GPU computes in bf16 itself; older ones emulate it, slowly."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,0 +1,106 @@
+"""What a model is to those who train, load and measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from timechat.errors import ConfigError
+from timechat.models.checkpoints import LoadReport, load_configured_weights
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """What a micro-batch consists of.
+
+    Attributes:
+        videos: how many.
+        frames: of each video.
+        tokens: of each conversation, those of the video included; 0 where no decoder reads.
+        supervised: tokens of each conversation that the loss sees.
+    """
+
+    videos: int
+    frames: int
+    tokens: int = 0
+    supervised: int = 0
+
+
+class BaseModel(nn.Module):
+    """Base of all models. A subclass makes its parts in `build` and says in `forward` what is learned.
+
+    Args:
+        cfg: the `model` section of a config, defaults filled in.
+        load_weights: False skips every weight file.
+
+    Attributes:
+        load_reports: what became of every key of every weight file.
+
+    Raises:
+        ConfigError: settings that cannot go together, or a folder that is not there.
+        CheckpointError: a weight file that is missing or does not fit.
+    """
+
+    def __init__(self, cfg: DictConfig, load_weights: bool = True):
+        super().__init__()
+        self.cfg = cfg
+        self.build(load_weights)
+        self.freeze()
+        self.load_reports: list[LoadReport] = load_configured_weights(self, cfg) if load_weights else []
+
+    def build(self, load_weights: bool) -> None:
+        """Make all parts, with the weights that they begin with; the files that the config names are loaded afterwards.
+
+        Args:
+            load_weights: whether parts that read their own weights (a Hugging Face folder) do so.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes its parts in build")
+
+    def freeze(self) -> None:
+        """Freeze the parts that the config names; nothing by default."""
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """The training losses of a batch: `loss`, a scalar, and `sample_losses` [B], one for each sample."""
+        raise NotImplementedError(f"{type(self).__name__} says in forward what it learns")
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether a weight file may hold this published name although config or model leave it out; no by default."""
+        return False
+
+    @classmethod
+    def count_video_tokens(cls, cfg: DictConfig, num_frames: int) -> int:
+        """How many embeddings of the decoder a video of `num_frames` frames becomes, as the `model` section says.
+
+        Raises:
+            ConfigError: this model has no decoder that reads videos.
+        """
+        raise ConfigError(f"model.arch={cfg.arch}: has no decoder, so it cannot learn from or answer instructions")
+
+    # What the dry run and the logs ask ------------------------------------------------------------------------------
+
+    def token_counts(self, seconds: Sequence[float]) -> dict[str, int]:
+        """Tokens of a sample whose frames stand at these times, by part; empty for a model without a decoder.
+
+        The keys `video` and `prompt` (all before the words of question and answer, the video included) are expected of
+        a model with a decoder; others are printed as well.
+        """
+        return {}
+
+    def flop_counter(self) -> Callable[[Any], float] | None:
+        """What counts the floating-point operations of forward and backward of a batch; None: they are not counted.
+
+        Called before the model is sharded or wrapped; what it returns must not hold the model's weights.
+        """
+        return None
+
+    def rehearse(self, size: StepSize) -> Tensor | None:
+        """A forward pass over tensors without numbers, from which the memory of activations is estimated.
+
+        Called under fake tensors: shapes are right, but nothing may look at a number (no boolean index, no `.item()`).
+        None by default: nothing is estimated.
+        """
+        return None

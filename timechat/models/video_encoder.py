@@ -1,0 +1,194 @@
+"""From frames to video tokens: frame encoder -> timestamp-aware Q-Former -> sliding video Q-Former.
+
+Shapes: T frames of one video, F frames of all videos, Q query tokens, L tokens of a timestamp sentence, N tokens of one
+video, D width of the Q-Formers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from timechat.batch import num_video_tokens
+from timechat.device import resolve_dtype
+from timechat.errors import ConfigError
+from timechat.models.base import BaseModel
+from timechat.models.checkpoints import DECODER_PARTS, encoder_leaves_out, part_of
+from timechat.models.eva_vit import build_eva_vit, encode_pixels
+from timechat.models.qformer import QFormer, QFormerConfig
+from timechat.models.video_qformer import encode_windows
+from timechat.text.timestamps import frame_sentence
+from timechat.text.tokenizers import MAX_TIMESTAMP_TOKENS, load_qformer_tokenizer
+
+
+class VideoEncoder(BaseModel):
+    """TimeChat as far as the video Q-Former; TimeChat adds projection and decoder, others a head of their own.
+
+    Args, Attributes, Raises: as for BaseModel.
+    """
+
+    def build(self, load_weights: bool) -> None:
+        """Make the frame encoder and both Q-Formers."""
+        self._build_vision()
+        self._build_qformers()
+
+    def _build_vision(self) -> None:
+        cfg = self.cfg
+        if not cfg.freeze_vit and cfg.vit_precision != "fp32":
+            raise ConfigError(
+                f"model.freeze_vit=false trains the ViT: set model.vit_precision=fp32, not {cfg.vit_precision}"
+            )
+        self.visual_encoder = build_eva_vit(
+            image_size=cfg.image_size,
+            **cfg.vit,
+            drop_path_rate=cfg.drop_path_rate,
+            grad_checkpointing=cfg.use_grad_checkpoint and not cfg.freeze_vit,
+        ).to(resolve_dtype(cfg.vit_precision))
+        self.ln_vision = nn.LayerNorm(cfg.vit.embed_dim)
+
+    def _build_qformers(self) -> None:
+        cfg = self.cfg
+        width, sizes = cfg.qformer.hidden_size, dict(cfg.qformer)
+        if width % cfg.qformer.num_attention_heads:
+            raise ConfigError(
+                f"model.qformer: hidden_size={width} is no multiple of num_attention_heads="
+                f"{cfg.qformer.num_attention_heads}"
+            )
+        self.Qformer = QFormer(
+            QFormerConfig(**sizes, encoder_width=cfg.vit.embed_dim, text_input=cfg.qformer_text_input)
+        )
+        self.query_tokens = nn.Parameter(torch.empty(1, cfg.num_query_token, width).normal_(std=0.02))
+        self.timestamp_tokenizer = load_qformer_tokenizer(cfg.qformer_tokenizer) if cfg.qformer_text_input else None
+        if self.timestamp_tokenizer and self.timestamp_tokenizer.vocab_size > cfg.qformer.vocab_size:
+            raise ConfigError(
+                f"model.qformer.vocab_size={cfg.qformer.vocab_size} is too small for the tokenizer "
+                f"{cfg.qformer_tokenizer}, which needs {self.timestamp_tokenizer.vocab_size}"
+            )
+        if self.timestamp_tokenizer and cfg.qformer.max_position_embeddings < MAX_TIMESTAMP_TOKENS:
+            raise ConfigError(
+                f"model.qformer.max_position_embeddings={cfg.qformer.max_position_embeddings} is too small: "
+                f"a timestamp sentence may have {MAX_TIMESTAMP_TOKENS} ids"
+            )
+        sizes |= {"num_hidden_layers": cfg.fusion_head_layers, "encoder_width": width, "cross_attention_frequency": 1}
+        self.video_Qformer = QFormer(QFormerConfig(**sizes, text_input=False))
+        self.video_query_tokens = nn.Parameter(torch.empty(1, cfg.num_video_query_token, width).normal_(std=0.02))
+        self.video_frame_position_embedding = nn.Embedding(cfg.max_frame_pos, width)
+
+    def freeze(self) -> None:
+        """Freeze the parts that the config names; queries and positions belong to their Q-Former."""
+        cfg = self.cfg
+        parts: list[nn.Module | nn.Parameter] = []
+        if cfg.freeze_vit:
+            parts += [self.visual_encoder, self.ln_vision]
+        if cfg.freeze_qformer:
+            parts += [self.Qformer, self.query_tokens]
+        if cfg.frozen_video_Qformer:
+            parts += [self.video_Qformer, self.video_query_tokens, self.video_frame_position_embedding]
+        for part in parts:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> VideoEncoder:
+        """Training mode for the parts that learn; frozen parts stay in evaluation mode, without dropout."""
+        super().train(mode)
+        for part in self.children():
+            if not any(p.requires_grad for p in part.parameters()) and not self._recomputes(part):
+                part.eval()
+        return self
+
+    def _recomputes(self, part: nn.Module) -> bool:
+        """Whether a frozen part needs training mode to recompute its activations."""
+        return False
+
+    def leaves_out(self, name: str) -> bool:
+        """The decoder, where the model ends before it, the ViT's last block, and the text path without text."""
+        return part_of(name) in DECODER_PARTS or encoder_leaves_out(self, name)
+
+    @classmethod
+    def count_video_tokens(cls, cfg: DictConfig, num_frames: int) -> int:
+        """How many tokens of the video Q-Former a video of `num_frames` frames becomes (paper, section 3.2)."""
+        return num_video_tokens(num_frames, cfg.stride, cfg.num_video_query_token, cfg.window_size)
+
+    # Encoding ---------------------------------------------------------------------------------------------------------
+
+    def video_tokens(
+        self, frames: Tensor, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]
+    ) -> list[Tensor]:
+        """Videos -> the video Q-Former's tokens.
+
+        Args:
+            frames: [F, 3, H, W], uint8 or normalised floats, the frames of all videos one after the other.
+            frame_counts: T_i for each video.
+            seconds: T_i times in seconds for each video; None for an image, which has no timestamp sentence.
+
+        Returns:
+            [N_i, D] for each video.
+
+        Raises:
+            ConfigError: a video with more frames than `model.max_frame_pos`, or with fewer or more times than frames.
+        """
+        self._check_frames(frame_counts, seconds)
+        videos = self._encode_frames(frames, frame_counts, seconds)
+        positions = self.video_frame_position_embedding.weight[:, None]
+        videos = [video + positions[: len(video)] for video in videos]
+        return encode_windows(
+            self.video_Qformer,
+            self.video_query_tokens,
+            videos,
+            window_size=self.cfg.window_size,
+            stride=self.cfg.stride,
+        )
+
+    def _encode_frames(
+        self, frames: Tensor, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]
+    ) -> list[Tensor]:
+        """Frames [F, 3, H, W] -> tokens of each frame, [T_i, Q + L_i, D] for each video (paper, section 3.1)."""
+        pixels = encode_pixels(self.visual_encoder, frames)
+        pixels = self.ln_vision(pixels.to(self.ln_vision.weight.dtype))
+        input_ids, text_mask, text_lengths = self._timestamp_ids(frame_counts, seconds)
+        out = self.Qformer(
+            self.query_tokens.expand(len(frames), -1, -1), pixels, input_ids=input_ids, text_mask=text_mask
+        )
+        # A video keeps the outputs at its own padding (released weights were trained so); padding that only the
+        # batch adds was masked and is dropped here.
+        num_queries = self.query_tokens.shape[1]
+        kept = [num_queries + length * self.cfg.keep_timestamp_tokens for length in text_lengths]
+        return [video[:, :n] for video, n in zip(out.split(list(frame_counts)), kept, strict=True)]
+
+    def _timestamp_ids(
+        self, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]
+    ) -> tuple[Tensor | None, Tensor | None, list[int]]:
+        """Ids [F, L] and bool mask [F, L] of the frames' timestamp sentences, and L_i of each video (0: none)."""
+        if self.timestamp_tokenizer is None:
+            return None, None, [0] * len(frame_counts)
+        encode = self.timestamp_tokenizer.encode
+        sentences = [[] if times is None else [encode(frame_sentence(t)) for t in times] for times in seconds]
+        lengths = [max(map(len, video), default=0) for video in sentences]
+        if max(lengths) == 0:
+            return None, None, lengths
+        rows = [ids for video, count in zip(sentences, frame_counts, strict=True) for ids in video or [[]] * count]
+        longest, pad = max(lengths), self.timestamp_tokenizer.pad_id
+        device = self.query_tokens.device
+        input_ids = torch.tensor([ids + [pad] * (longest - len(ids)) for ids in rows], device=device)
+        mask = torch.tensor([[True] * len(ids) + [False] * (longest - len(ids)) for ids in rows], device=device)
+        return input_ids, mask, lengths
+
+    def _check_frames(self, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]) -> None:
+        for count, times in zip(frame_counts, seconds, strict=True):
+            if count > self.cfg.max_frame_pos:
+                raise ConfigError(
+                    f"a video has {count} frames, more than model.max_frame_pos={self.cfg.max_frame_pos}; raise that "
+                    "key (the table of positions grows by interpolation when weights are loaded)"
+                )
+            if times is not None and len(times) != count:
+                raise ConfigError(f"a video has {count} frames but {len(times)} times in seconds")
+
+    # What the dry run and the logs ask --------------------------------------------------------------------------------
+
+    def longest_sentence(self, seconds: Sequence[float]) -> int:
+        """Tokens of the longest timestamp sentence; 0 without sentences."""
+        if self.timestamp_tokenizer is None:
+            return 0
+        return max(len(self.timestamp_tokenizer.encode(frame_sentence(second))) for second in seconds)

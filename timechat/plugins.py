@@ -1,0 +1,78 @@
+"""Modules from outside that register things: those that a YAML file names under `import:`, and installed packages.
+
+A package offers its modules through the entry-point group `timechat.plugins`, in its pyproject.toml:
+
+    [project.entry-points."timechat.plugins"]
+    my_lab = "my_lab.pooling"
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from timechat.errors import RegistryError
+
+GROUP = "timechat.plugins"
+_installed_loaded = False
+
+
+def import_modules(names: Sequence[str], source: str, folders: Sequence[Path] = ()) -> None:
+    """Import modules, so that they register what they offer.
+
+    Args:
+        names: dotted, such as `my_lab.pooling`.
+        source: who names them, for messages.
+        folders: where they may lie besides Python's own path, which comes first.
+
+    Raises:
+        RegistryError: one is missing, fails, or registers a name that is taken.
+    """
+    for folder in map(str, map(Path.resolve, folders)):
+        if folder not in sys.path:
+            sys.path.append(folder)
+    importlib.invalidate_caches()
+    for name in names:
+        _import(name, f"{source}: import: {name}", folders)
+
+
+def load_installed() -> None:
+    """Import the plug-ins of installed packages, once. Raises RegistryError, as `import_modules`."""
+    global _installed_loaded
+    if _installed_loaded:
+        return
+    _installed_loaded = True  # before: a plug-in may look things up while it is imported
+    for point in entry_points(group=GROUP):
+        package = point.dist.name if point.dist else "an installed package"
+        try:
+            _import(point.module, f"{package}: entry point {GROUP}, {point.name} = {point.value}")
+        except RegistryError:
+            _installed_loaded = False
+            raise
+
+
+def _import(name: str, where: str, folders: Sequence[Path] = ()) -> None:
+    try:
+        importlib.import_module(name)
+    except RegistryError as error:
+        raise RegistryError(f"{where}: {error}") from error
+    except Exception as error:  # whatever a module from outside does
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            places = ", ".join(["Python's path", *map(str, folders)])
+            raise RegistryError(
+                f"{where}: there is no module {error.name!r} in {places}; correct the name, or put its folder on "
+                "PYTHONPATH"
+            ) from error
+        raise RegistryError(f"{where}: failed with {type(error).__name__}: {error}{_line_of(error)}") from error
+
+
+def _line_of(error: Exception) -> str:
+    """Where an error was raised, `` (file.py, line 3)``."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""

@@ -1,0 +1,42 @@
+"""What GPUs can do at best, to tell what share of it a run uses (model FLOP utilisation)."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+# Dense bf16 TFLOP/s with fp32 accumulation, from NVIDIA's data sheets (which print twice the number, "with sparsity",
+# for most): nvidia.com/en-us/data-center/{a100,a40,a10-gpu,l4,l40,l40s,h100,h200}; RTX: the GA102 and Ada white papers.
+# The first name that is part of the device's name counts.
+PEAK_TFLOPS = {
+    "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
+    "H200 NVL": 835.0,
+    "H100": 989.4,
+    "H200": 989.4,
+    "GH200": 989.4,
+    "A100": 312.0,
+    "A40": 149.7,
+    "A10": 125.0,
+    "RTX A6000": 154.8,
+    "L40S": 362.0,
+    "L40": 181.0,
+    "L4": 121.0,
+    "RTX 6000 Ada": 364.2,
+    "RTX 4090": 165.2,
+    "RTX 3090": 71.0,
+}
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """Dense bf16 operations per second that a GPU can do at best; None for devices that are not in the table."""
+    if device.type != "cuda":
+        return None
+    return peak_of_name(torch.cuda.get_device_name(device))
+
+
+def peak_of_name(name: str) -> float | None:
+    """As `peak_flops`, for a name such as "NVIDIA A100-SXM4-80GB"."""
+    peaks = (tera * 1e12 for part, tera in PEAK_TFLOPS.items() if re.search(rf"\b{part}\b", name))
+    return next(peaks, None)

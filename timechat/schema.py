@@ -1,0 +1,229 @@
+"""The keys of a config section, said once: a dataclass beside the class that reads them.
+
+    @dataclass
+    class PooledConfig(TimeChatConfig):
+        temporal_pool: int = key(4, "frames whose tokens are averaged", least=1)
+
+    @registry.register_model("timechat_pooled", config=PooledConfig)
+    class PooledTimeChat(TimeChat): ...
+
+A field's annotation is its type (`int`, `float`, `bool`, `str`, `list[str]`, ..., with `| None` where null is
+allowed, or another Section), `key` gives it a default, a comment, and the values that make sense. `timechat/config.py`
+composes the sections of what a YAML file names and checks the file against them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig
+
+from timechat.errors import RegistryError
+
+_METADATA = "timechat"
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list"}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a key is besides its type and default.
+
+    Attributes:
+        comment: what it means, one line, printed by `timechat config`.
+        heading: a line above the key, where a group of keys begins.
+        least, most, below: bounds of a number; `below` itself is not allowed.
+        choices: the values that are allowed.
+        may_change: whether a run may go on with another value: it does not change what is learned.
+        named: the kind of the registry that the section's `name` chooses from, which adds keys of its own.
+    """
+
+    comment: str = ""
+    heading: str = ""
+    least: float | None = None
+    most: float | None = None
+    below: float | None = None
+    choices: Sequence[Any] | None = None
+    may_change: bool = False
+    named: str = ""
+
+
+def key(
+    default: Any,
+    comment: str = "",
+    *,
+    heading: str = "",
+    least: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    choices: Sequence[Any] | None = None,
+    may_change: bool = False,
+) -> Any:
+    """A key of a section: the field of a Section with this default; the rest is told by `Rules`."""
+    rules = Rules(comment, heading, least, most, below, choices, may_change)
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata={_METADATA: rules})
+    return dataclasses.field(default=default, metadata={_METADATA: rules})
+
+
+def section(cls: type[Section], comment: str = "", *, named: str = "", may_change: bool = False) -> Any:
+    """A section within a section.
+
+    Args:
+        cls: its keys.
+        comment: what it is about, one line.
+        named: a kind of the registry ("processor", "benchmark"): what the section's key `name` names adds keys of its
+            own to it.
+        may_change: as for `key`, for all of its keys.
+    """
+    rules = Rules(comment, named=named, may_change=may_change)
+    return dataclasses.field(default_factory=cls, metadata={_METADATA: rules})
+
+
+@dataclass
+class Section:
+    """Base of all schemas."""
+
+    @classmethod
+    def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
+        """Values of the section that cannot go together, one line each; called when each alone is right.
+
+        Args:
+            where: the section's dotted name, such as `model` or `datasets.mine`; a line begins with it.
+            section: its values.
+            cfg: the whole config.
+        """
+        yield from ()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key as the check sees it."""
+
+    kind: type
+    element: type | None
+    nullable: bool
+    default: Any
+    rules: Rules
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value, to be written behind the key; None if nothing is.
+
+        Args:
+            value: as YAML gives it, lists as lists.
+        """
+        if value is None:
+            return None if self.nullable else f" must be {_TYPE_NAMES[self.kind]}, not null"
+        if not _is_a(value, self.kind):
+            return f"={value!r} must be {_TYPE_NAMES[self.kind]}"
+        if self.kind is list and not all(_is_a(entry, self.element) for entry in value):
+            return f"={value!r} must be a list, each entry {_TYPE_NAMES[self.element]}"
+        limit = self._limit(value)
+        return f"={value}: {limit}" if limit else None
+
+    def _limit(self, value: Any) -> str | None:
+        rules = self.rules
+        entries = value if isinstance(value, list) else [value]
+        if rules.choices is not None and not all(entry in rules.choices for entry in entries):
+            return (
+                f"choose {_listed(rules.choices)}" if self.kind is not list else f"choose from {_listed(rules.choices)}"
+            )
+        if self.kind not in (int, float):
+            return None
+        low = rules.least is None or value >= rules.least
+        high = (rules.most is None or value <= rules.most) and (rules.below is None or value < rules.below)
+        if low and high:  # not a number is neither
+            return None
+        if rules.most is not None:
+            return f"must be from {rules.least:g} to {rules.most:g}"
+        if rules.below is not None:
+            return f"must be at least {rules.least:g} and below {rules.below:g}"
+        return f"must be {rules.least:g} or more"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A section as the check sees it: keys, sections within it, and whose conflicts are looked for."""
+
+    keys: dict[str, Key | Group]
+    schemas: tuple[type[Section], ...] = ()
+    rules: Rules = Rules()
+
+    def defaults(self) -> dict[str, Any]:
+        """A fresh mapping of all defaults."""
+        return {
+            name: entry.defaults() if isinstance(entry, Group) else _copied(entry.default)
+            for name, entry in self.keys.items()
+        }
+
+
+@functools.cache
+def group_of(schema: type[Section]) -> Group:
+    """The keys of a schema. Raises RegistryError: a field that is no key."""
+    hints = get_type_hints(schema)
+    keys = {field.name: _entry(schema, field, hints[field.name]) for field in dataclasses.fields(schema)}
+    return Group(keys, (schema,))
+
+
+def merged(where: str, groups: Sequence[tuple[str, Group]]) -> Group:
+    """One section from the keys of several schemas.
+
+    Args:
+        where: name of the section, for messages.
+        groups: each with the name of what brings it.
+
+    Raises:
+        RegistryError: two of them mean different things by one name.
+    """
+    keys: dict[str, Key | Group] = {}
+    owners: dict[str, str] = {}
+    for owner, group in groups:
+        for name, entry in group.keys.items():
+            if keys.setdefault(name, entry) != entry:
+                raise RegistryError(f"{where}.{name}: is a key of {owners[name]} and, with another meaning, of {owner}")
+            owners.setdefault(name, owner)
+    schemas = dict.fromkeys(schema for _, group in groups for schema in group.schemas)
+    return Group(keys, tuple(schemas), groups[0][1].rules)
+
+
+def _entry(schema: type, field: dataclasses.Field, hint: Any) -> Key | Group:
+    rules = field.metadata.get(_METADATA)
+    if rules is None:
+        raise RegistryError(
+            f"{schema.__name__}.{field.name}: make it a key, `{field.name}: ... = key(default, comment)`"
+        )
+    options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    (kind, *others), nullable = [option for option in options if option is not type(None)], type(None) in options
+    if isinstance(kind, type) and issubclass(kind, Section):
+        within = group_of(kind)
+        return Group(within.keys, within.schemas, rules)
+    element = get_args(kind)[0] if get_origin(kind) is list else None
+    kind = list if element else kind
+    if others or kind not in _TYPE_NAMES or (element is not None and element not in _TYPE_NAMES):
+        known = "int, float, bool, str, a list of one of them, or a Section"
+        raise RegistryError(
+            f"{schema.__name__}.{field.name}: is annotated {hint}; a key is {known}, with | None or without"
+        )
+    default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+    return Key(kind, element, nullable, default, rules)
+
+
+def _is_a(value: Any, kind: type | None) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)  # type: ignore[arg-type]
+
+
+def _copied(value: Any) -> Any:
+    return list(value) if isinstance(value, list) else value
+
+
+def _listed(choices: Sequence[Any]) -> str:
+    """`a, b or c`."""
+    *first, last = map(str, choices)
+    return f"{', '.join(first)} or {last}" if first else last

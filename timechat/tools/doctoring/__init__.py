@@ -1,1 +1,0 @@
-"""The examinations of `python -m timechat.tools.doctor`, one file for each subject."""
