@@ -152,7 +152,9 @@ def _schedule(cfg: DictConfig, plan: TrainingPlan | None, processes: int) -> Ite
     yield f"updates                      {per_epoch:,} an epoch, {last:,} in all"
     cut = f"{processes} processes x {plan.accumulation} micro-batches x {plan.micro_batch}"
     yield f"samples of an update         {plan.global_batch}  ({cut})"
-    warmup = -(-run.warmup_steps // plan.iters_per_update)
+    if (left := plan.samples_of(per_epoch - 1)) < plan.global_batch:
+        yield f"samples of an epoch's last   {left}"
+    warmup = plan.updates_of(run.warmup_steps)
     yield f"warm-up                      {warmup:,} updates"
     for number in sorted({1, min(max(warmup, 1), last), (1 + last) // 2, last}):
         epoch, update = divmod(number - 1, per_epoch)
