@@ -15,7 +15,7 @@ from timechat.config import frames_per_video
 from timechat.datasets import SampleStream, StreamDataset
 from timechat.datasets.instruction import InstructionDataset
 from timechat.models import TimeChat
-from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of
+from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of, weight_path
 from timechat.runners.engines import STRATEGIES
 from timechat.runners.memory import activation_bytes, estimate_memory
 from timechat.runners.plan import TrainingPlan, make_plan
@@ -103,7 +103,7 @@ def _row(name: str, parameters: Sequence[nn.Parameter]) -> tuple[str, ...]:
 def _weight_files(model: DictConfig) -> Iterator[str]:
     for key in ("llama_model", *WEIGHT_FILES):
         if model[key]:
-            state = "" if Path(model[key]).exists() else "  (missing)"
+            state = "" if Path(weight_path(model[key])).exists() else "  (missing)"
             yield f"model.{key}={model[key]}{state}"
 
 
