@@ -21,10 +21,10 @@ BENCHMARKS=(charades activitynet_grounding youcook2 activitynet_captions qvhighl
 # Below DATA_DIR: annotations (a file, or a folder where the download is one) and folder of videos.
 paths_of() {
   case $1 in
-    charades) echo charades/charades_sta_test.txt charades/videos ;;
-    activitynet_*) echo activitynet/val_2.json activitynet/videos ;;
-    youcook2) echo youcook2/youcookii_annotations_trainval.json youcook2/videos ;;
-    qvhighlights) echo qvhighlights/highlight_val_release.jsonl qvhighlights/videos ;;
+    charades) echo Charades/charades_annotation/charades_sta_test.txt Charades/videos ;;
+    activitynet_*) echo Activitynet_Captions/val_2.json Activitynet_Captions/anet_6fps_224 ;;
+    youcook2) echo YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224 ;;
+    qvhighlights) echo QVhighlights/annotations_raw/highlight_val_release.jsonl QVhighlights/videos/val ;;
     mvbench) echo mvbench/json mvbench/video ;;
     tempcompass) echo tempcompass/questions tempcompass/videos ;;
     egoschema) echo egoschema egoschema/videos ;;

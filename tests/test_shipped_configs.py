@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from accelerate.state import AcceleratorState
 from helpers.tiny import BERT, LLAMA, write_json
 from helpers.training import ROOT, VIDEOS, Run, make_videos
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from quickstart.ablation import read_plan
 from quickstart.builders import LessonBuilder
@@ -33,11 +35,141 @@ STAGES = sorted(QUICKSTART.glob("[1-9]_*.yaml"))
 TRAIN_CONFIGS = [*sorted((ROOT / "train_configs").glob("*.yaml")), *STAGES]
 PLAN = QUICKSTART / "ablation.yaml"
 STAGE2 = ROOT / "train_configs" / "stage2_finetune_time104k_asr_valley72k.yaml"
-DOWNSTREAM = {
-    # samples, updates an epoch
-    "youcook2": (1192, 19),
-    "charades": (12408, 194),
-    "qvhighlights": (6858, 107),
+PUBLISHED_VIT = "ckpt/eva-vit-g/eva_vit_g.pth"  # where published files have it
+
+# The published recipes, value by value --------------------------------------------------------------------------------
+
+_MODEL = {
+    "arch": "timechat",
+    "model_type": "pretrain_llama_v2",
+    "vit_model": "ckpt/blip2/eva_vit_g.pth",
+    "image_size": 224,
+    "vit_precision": "fp16",
+    "q_former_model": "ckpt/instruct-blip/instruct_blip_vicuna7b_trimmed.pth",
+    "num_query_token": 32,
+    "qformer_text_input": True,
+    "num_video_query_token": 32,
+    "fusion_head_layers": 2,
+    "max_frame_pos": 96,
+    "window_size": 32,
+    "stride": 32,
+    "llama_model": "ckpt/Video-LLaMA-2-7B-Finetuned/llama-2-7b-chat-hf",
+    "lora": True,
+    "lora_r": 32,
+    "lora_alpha": 32,
+    "lora_dropout": 0.1,
+    "max_txt_len": 2048,
+    "low_resource": False,
+    "freeze_vit": True,
+}
+TRAINED = {
+    **_MODEL,
+    "freeze_qformer": False,
+    "frozen_llama_proj": False,
+    "frozen_video_Qformer": False,
+    "lora_inference_mode": False,
+    "use_grad_checkpoint": True,
+}
+EVALUATED = {
+    **_MODEL,
+    "freeze_qformer": True,
+    "frozen_llama_proj": True,
+    "frozen_video_Qformer": True,
+    "lora_inference_mode": True,
+    "ckpt": "ckpt/timechat/timechat_7b.pth",
+}
+DATASET = {
+    "builder": "video_instruct",
+    "vis_processor.train.name": "alpro_video_train",
+    "sample_type": "rand",
+    "sample_ratio": 1.0,
+}
+RUN = {
+    "task": "video_text_pretrain",
+    "lr_sched": "linear_warmup_cosine_lr",
+    "init_lr": 3e-5,
+    "min_lr": 1e-5,
+    "warmup_lr": 1e-6,
+    "weight_decay": 0.05,
+    "beta2": 0.999,
+    "clip_grad_norm": None,
+    "max_epoch": 3,
+    "batch_size_eval": 4,
+    "seed": 42,
+    "amp": True,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one training file says beside the values that all share.
+
+    Attributes:
+        ckpt: what it starts from.
+        annotations: of each dataset, below data/TimeIT/data/.
+        videos_dir: of all of them.
+        run: its numbers.
+        samples: of its datasets together.
+        plan: global batch, updates of an epoch, samples of an epoch and of its last update.
+    """
+
+    ckpt: str
+    annotations: dict[str, str]
+    videos_dir: str
+    run: dict[str, int]
+    samples: int
+    plan: tuple[int, int, int, int]
+
+
+def _numbers(iters: int, warmup: int, batch: int, accum: int, workers: int, processes: int) -> dict[str, int]:
+    return {
+        "iters_per_epoch": iters,
+        "warmup_steps": warmup,
+        "batch_size_train": batch,
+        "accum_grad_iters": accum,
+        "num_workers": workers,
+        "reference_world_size": processes,
+    }
+
+
+VIDEO_LLAMA = "ckpt/Video-LLaMA-2-7B-Finetuned/VL_LLaMA_2_7B_Finetuned.pth"
+TIMECHAT = "ckpt/timechat/timechat_7b.pth"
+RECIPES = {
+    "time104k_asr_valley72k": Recipe(
+        VIDEO_LLAMA,
+        {
+            "time_instruct": "time/instruct_time-sensitive_104k_asr.json",
+            "valley72k_instruct": "valley/instruct_valley_72k.json",
+        },
+        "data/",
+        _numbers(22000, 13200, batch=1, accum=4, workers=6, processes=8),
+        176_000,
+        (32, 5500, 176_000, 32),
+    ),
+    "charades": Recipe(
+        TIMECHAT,
+        {"charades_instruct": "temporal_video_grounding/charades/instruct_tvg_12.4k_charades.json"},
+        "data/",
+        _numbers(3102, 3102, batch=1, accum=8, workers=4, processes=4),
+        12_408,
+        (32, 388, 12_408, 24),
+    ),
+    "qvhighlights": Recipe(
+        TIMECHAT,
+        {"qvhighlights_instruct": "video_highlight_detection/qvhighlights/instruct_vhd_6.9k_qvhighlights.json"},
+        "data/",
+        _numbers(1714, 1714, batch=1, accum=8, workers=4, processes=4),
+        6858,
+        (32, 215, 6856, 8),
+    ),
+    "youcook2": Recipe(
+        TIMECHAT,
+        {"youcook2_instruct": "dense_video_captioning/youcook2/instruct_dvc_1.2k_youcook2.json"},
+        "data/YouCook2-BB/",
+        _numbers(1192, 1192, batch=2, accum=4, workers=4, processes=1),
+        1192,
+        (8, 298, 2384, 8),
+    ),
 }
 
 # Sizes that make a twin small; everything else stays as shipped.
@@ -66,62 +198,65 @@ def _name(path: Path) -> str:
     return path.stem
 
 
-def _downstream(name: str) -> Path:
+def _recipe_file(name: str) -> Path:
     return ROOT / "train_configs" / f"stage2_finetune_{name}.yaml"
+
+
+def _values(section: DictConfig, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """What a section says about the keys of a table."""
+    return {key: OmegaConf.select(section, key) for key in expected}
+
+
+def _assert_trains(cfg: DictConfig, recipe: Recipe, model: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    assert _values(cfg.model, model) == model
+    assert cfg.model.ckpt == recipe.ckpt
+    assert frames_per_video(cfg.model) == 96
+    assert list(cfg.datasets) == list(recipe.annotations)
+    for name, entry in cfg.datasets.items():
+        assert entry.build_info.anno_dir == f"data/TimeIT/data/{recipe.annotations[name]}"
+        assert entry.build_info.videos_dir == recipe.videos_dir
+    assert _values(cfg.run, run) == run
 
 
 # Shipped --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_stage_2_recipe() -> None:
-    """DESIGN.md: global batch 32, 22,000 iterations an epoch at 8 processes, warm-up 13,200, lr 3e-5 to 1e-5."""
-    cfg = load_config(STAGE2)
-    plan = make_plan(cfg.run, 8, 176_000)
-    assert (plan.accumulation, plan.micro_batch, plan.global_batch) == (4, 1, 32)
-    assert (plan.max_epoch, plan.updates_per_epoch, plan.draws) == (3, 5500, 176_000)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_is_the_published_one(name: str) -> None:
+    recipe, cfg = RECIPES[name], load_config(_recipe_file(name))
+    _assert_trains(cfg, recipe, TRAINED, {**RUN, **recipe.run})
+    for entry in cfg.datasets.values():
+        assert _values(entry, DATASET) == DATASET
+    sizes = (cfg.model.vit.embed_dim, cfg.model.vit.depth, cfg.model.vit.num_heads)
+    assert sizes == (1408, 39, 16)
+    assert (cfg.model.freeze_llama, cfg.model.keep_timestamp_tokens) == (True, True)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_shipped_recipe_means_on_the_processes_that_it_is_meant_for(name: str) -> None:
+    recipe, run = RECIPES[name], load_config(_recipe_file(name)).run
+    plan = make_plan(run, run.reference_world_size, recipe.samples)
+    assert (plan.micro_batch, plan.accumulation) == (run.batch_size_train, run.accum_grad_iters)
+    last = plan.samples_of(plan.updates_per_epoch - 1)
+    assert (plan.global_batch, plan.updates_per_epoch, plan.samples, last) == recipe.plan
+    assert (plan.max_epoch, plan.draws) == (3, plan.samples)
     schedule = plan.schedule
-    assert type(schedule).__name__ == "LinearWarmupCosineLR"
-    assert (schedule.init_lr, schedule.min_lr, schedule.warmup_start_lr, schedule.warmup_steps) == (
-        3e-5,
-        1e-5,
-        1e-6,
-        13200,
-    )
-    assert (cfg.run.weight_decay, cfg.run.beta2, cfg.run.amp, cfg.run.clip_grad_norm) == (0.05, 0.999, True, None)
-    assert {name: entry.sample_ratio for name, entry in cfg.datasets.items()} == {
-        "time_instruct": 1.0,
-        "valley72k_instruct": 1.0,
-    }
-    assert cfg.model.ckpt == "ckpt/Video-LLaMA-2-7B-Finetuned/VL_LLaMA_2_7B_Finetuned.pth"
+    assert (type(schedule).__name__, schedule.iters_per_epoch) == ("LinearWarmupCosineLR", run.iters_per_epoch)
+    rates = (schedule.init_lr, schedule.min_lr, schedule.warmup_start_lr, schedule.warmup_steps)
+    assert rates == (3e-5, 1e-5, 1e-6, run.warmup_steps)
 
 
-@pytest.mark.parametrize("name", DOWNSTREAM)
-def test_the_downstream_recipes(name: str) -> None:
-    """From the released weights, global batch 64, about one pass over the data an epoch."""
-    cfg = load_config(_downstream(name))
-    samples, updates = DOWNSTREAM[name]
-    plan = make_plan(cfg.run, 8, samples)
-    assert (plan.accumulation, plan.micro_batch, plan.global_batch) == (8, 1, 64)
-    assert plan.updates_per_epoch == updates
-    assert abs(plan.draws - samples) <= 64
-    assert plan.schedule.warmup_steps == pytest.approx(0.6 * cfg.run.iters_per_epoch, abs=1)
-    assert cfg.model.ckpt == "ckpt/timechat/timechat_7b.pth"
-    assert list(cfg.datasets) == [f"{name}_instruct"]
+def test_every_recipe_is_in_the_table() -> None:
+    assert {path.stem for path in ROOT.glob("train_configs/*.yaml")} == {_recipe_file(name).stem for name in RECIPES}
 
 
-@pytest.mark.parametrize("path", [STAGE2, *map(_downstream, DOWNSTREAM)], ids=_name)
-def test_the_published_model_is_what_they_train(path: Path) -> None:
-    model = load_config(path).model
-    assert (frames_per_video(model), model.window_size, model.stride, model.image_size) == (96, 32, 32, 224)
-    assert (model.num_query_token, model.num_video_query_token, model.fusion_head_layers) == (32, 32, 2)
-    assert (model.lora_r, model.lora_alpha, model.lora_dropout, model.max_txt_len) == (32, 32, 0.1, 2048)
-    assert (model.vit.embed_dim, model.vit.depth, model.vit.num_heads, model.vit_precision) == (1408, 39, 16, "fp16")
-    frozen = (model.freeze_vit, model.freeze_qformer, model.frozen_video_Qformer, model.frozen_llama_proj)
-    assert frozen == (True, False, False, False)
-    assert (model.freeze_llama, model.lora, model.lora_inference_mode) == (True, True, False)
-    assert "qformer_text_input" in model
-    assert model.qformer_text_input
-    assert model.keep_timestamp_tokens
+def test_the_shipped_evaluation_is_the_published_one() -> None:
+    """Frames are always sampled evenly then; a `datasets` section would have no say."""
+    cfg = load_config(ROOT / "eval_configs" / "timechat.yaml")
+    assert _values(cfg.model, EVALUATED) == EVALUATED
+    assert frames_per_video(cfg.model) == 96
+    assert not cfg.datasets
+    assert (cfg.run.batch_size_eval, cfg.run.seed) == (4, 42)
 
 
 @pytest.mark.parametrize("path", TRAIN_CONFIGS, ids=_name)
@@ -266,8 +401,11 @@ def test_a_published_training_file_means_the_same_as_the_shipped_one() -> None:
     assert make_plan(published.run, 8, 176_000) == make_plan(
         OmegaConf.merge(shipped.run, {"lr_decay_rate": 0.9}), 8, 176_000
     )
-    expected = {**_settings(shipped.model), "vit_model": "eva_clip_g"}
+    expected = {**_settings(shipped.model), "vit_model": PUBLISHED_VIT}
     assert _settings(published.model) == expected
+    recipe = RECIPES["time104k_asr_valley72k"]
+    own = {**RUN, **recipe.run, "reference_world_size": None}
+    _assert_trains(published, recipe, {**TRAINED, "vit_model": PUBLISHED_VIT}, own)
     assert list(published.datasets) == list(shipped.datasets)
     for name, entry in published.datasets.items():
         assert entry.build_info == shipped.datasets[name].build_info
@@ -291,7 +429,10 @@ def test_a_published_evaluation_file_means_the_same_as_the_shipped_one() -> None
         {key: value for key, value in _settings(cfg.model).items() if not key.startswith(("freeze_", "frozen_"))}
         for cfg in (published, shipped)
     ]
-    assert seen[0] == seen[1]
+    assert seen[0] == {**seen[1], "vit_model": PUBLISHED_VIT}
+    expected = {**EVALUATED, "vit_model": PUBLISHED_VIT}
+    assert _values(published.model, expected) == expected
+    assert published.datasets.webvid.sample_type == "uniform"
     assert published.run.batch_size_eval == shipped.run.batch_size_eval
     assert published.run.evaluate
     assert not published.datasets.webvid.build_info.anno_dir

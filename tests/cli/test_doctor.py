@@ -161,7 +161,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 54
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (POINTER, "is a git-lfs pointer, not the file of 5.4 GB itself; run `git lfs pull`"),
+        (POINTER, "is a git-lfs pointer, not the file of 5.4 GB itself; run `git lfs install && git lfs pull`"),
         (b"\n<!DOCTYPE html><html>Sign in</html>", "is a web page (HTML)"),
         (b"", "is empty"),
         (b"Entry not found", "is no file of weights: it starts with b'Entry no'"),

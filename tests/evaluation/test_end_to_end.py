@@ -39,10 +39,10 @@ OPTIONS = (
     "run.num_workers=0", "run.batch_size_eval=4",
 )  # fmt: skip
 MISSING_VIDEOS = (
-    "charades/videos/DDDDD.mp4",
-    "activitynet/videos/v_video_of_40.mp4",
-    "youcook2/videos/video_of_40.mp4",
-    "qvhighlights/videos/vid4_0.0_10.0.mp4",
+    "Charades/videos/DDDDD.mp4",
+    "Activitynet_Captions/anet_6fps_224/v_video_of_40.mp4",
+    "YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224/video_of_40.mp4",
+    "QVhighlights/videos/val/vid4_0.0_10.0.mp4",
     "mvbench/video/vlnqa/egocentric_navigation_0.mp4",
     "tempcompass/videos/v2.mp4",
     "egoschema/videos/00000002-aaaa.mp4",
@@ -93,10 +93,17 @@ BY_HAND: dict[str, dict[str, float]] = {
 
 def write_data(folder: Path) -> Path:
     """The data of all benchmarks where eval.sh looks for them."""
-    write_charades(folder / "charades")
-    write_youcook2(folder / "youcook2")
-    write_activitynet(folder / "activitynet")
-    write_qvhighlights(folder / "qvhighlights")
+    youcook2 = "YouCook2-BB/YouCook2_asr_denseCap"
+    for write, anno, videos in (
+        (write_charades, "Charades/charades_annotation", "Charades/videos"),
+        (write_youcook2, youcook2, f"{youcook2}/youcook2_6fps_224"),
+        (write_activitynet, "Activitynet_Captions", "Activitynet_Captions/anet_6fps_224"),
+        (write_qvhighlights, "QVhighlights/annotations_raw", "QVhighlights/videos/val"),
+    ):
+        made = write(folder / write.__name__)
+        for path, place in ((made.anno, folder / anno / made.anno.name), (made.videos, folder / videos)):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
     mvbench = write_mvbench(folder / "mvbench")
     write_json(mvbench.anno / "action_sequence.json", [mvbench_row("action_sequence", number) for number in range(3)])
     for number in (1, 2):

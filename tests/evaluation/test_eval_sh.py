@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -16,10 +17,10 @@ RECORDER = """#!/usr/bin/env bash
 printf '%s\\n' "$*" >> calls.txt
 """
 FILES = (
-    "data/charades/charades_sta_test.txt",
-    "data/activitynet/val_2.json",
-    "data/youcook2/youcookii_annotations_trainval.json",
-    "data/qvhighlights/highlight_val_release.jsonl",
+    "data/Charades/charades_annotation/charades_sta_test.txt",
+    "data/Activitynet_Captions/val_2.json",
+    "data/YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json",
+    "data/QVhighlights/annotations_raw/highlight_val_release.jsonl",
     "data/video_mme/video_mme.json",
     *(
         f"data/quickstart/{split}/{name}"
@@ -31,18 +32,37 @@ FILES = (
     "runs/mine/6_times/checkpoint_9.pth",
 )
 FOLDERS = (
-    *(f"data/{name}/videos" for name in ("charades", "activitynet", "youcook2", "qvhighlights")),
+    "data/Charades/videos", "data/Activitynet_Captions/anet_6fps_224",
+    "data/YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224", "data/QVhighlights/videos/val",
     *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "quickstart")),
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip
 CHECKPOINT = "runs/mine/6_times/checkpoint_9.pth"
 # As eval.sh says it -> as evaluate.py does, annotations and videos below data/.
+ACTIVITYNET = ("Activitynet_Captions/val_2.json", "Activitynet_Captions/anet_6fps_224")
+YOUCOOK2 = "YouCook2-BB/YouCook2_asr_denseCap"
 BENCHMARK_PATHS = {
-    "charades": ("charades_sta", "charades/charades_sta_test.txt", "charades/videos"),
-    "activitynet_grounding": ("activitynet_grounding", "activitynet/val_2.json", "activitynet/videos"),
-    "youcook2": ("youcook2", "youcook2/youcookii_annotations_trainval.json", "youcook2/videos"),
-    "activitynet_captions": ("activitynet_captions", "activitynet/val_2.json", "activitynet/videos"),
-    "qvhighlights": ("qvhighlights", "qvhighlights/highlight_val_release.jsonl", "qvhighlights/videos"),
+    "charades": ("charades_sta", "Charades/charades_annotation/charades_sta_test.txt", "Charades/videos"),
+    "activitynet_grounding": (
+        "activitynet_grounding",
+        "Activitynet_Captions/val_2.json",
+        "Activitynet_Captions/anet_6fps_224",
+    ),
+    "youcook2": (
+        "youcook2",
+        "YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json",
+        "YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224",
+    ),
+    "activitynet_captions": (
+        "activitynet_captions",
+        "Activitynet_Captions/val_2.json",
+        "Activitynet_Captions/anet_6fps_224",
+    ),
+    "qvhighlights": (
+        "qvhighlights",
+        "QVhighlights/annotations_raw/highlight_val_release.jsonl",
+        "QVhighlights/videos/val",
+    ),
     "mvbench": ("mvbench", "mvbench/json", "mvbench/video"),
     "tempcompass": ("tempcompass", "tempcompass/questions", "tempcompass/videos"),
     "egoschema": ("egoschema", "egoschema", "egoschema/videos"),
@@ -148,16 +168,16 @@ def test_quickstart_that_has_not_come_to_its_last_stage(place: Path) -> None:
 
 
 def test_missing_files_are_listed_before_anything_runs(place: Path) -> None:
-    (place / "data/youcook2/youcookii_annotations_trainval.json").unlink()
-    (place / "data/qvhighlights/videos").rmdir()
+    (place / "data/YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json").unlink()
+    (place / "data/QVhighlights/videos/val").rmdir()
     (place / "data/mvbench/json").rmdir()
     done = run(place, "all", "nowhere.pth")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "eval.sh: missing files:",
         "  checkpoint: nowhere.pth",
-        "  annotations of youcook2: data/youcook2/youcookii_annotations_trainval.json",
-        "  videos of qvhighlights: data/qvhighlights/videos/",
+        "  annotations of youcook2: data/YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json",
+        "  videos of qvhighlights: data/QVhighlights/videos/val/",
         "  annotations of mvbench: data/mvbench/json",
     ]
     assert calls(place) == []
@@ -196,3 +216,16 @@ def test_wrong_words_print_the_usage(place: Path, arguments: tuple[str, ...]) ->
     assert "EVAL_ARGS" in done.stderr
     assert calls(place) == []
     assert run(place, "all", CHECKPOINT, ANNO="x").returncode == 2
+
+
+def test_folders_of_data_have_one_spelling() -> None:
+    """In recipes, scripts, helps and documents: two spellings would be two downloads."""
+    folders = ("docs", "eval_configs", "train_configs", "timechat", "tests", "benchmarks")
+    files = [*ROOT.glob("*.*"), *(file for folder in folders for file in (ROOT / folder).rglob("*.*"))]
+    spellings: dict[str, set[str]] = {}
+    for file in (file for file in files if file.suffix in (".md", ".sh", ".py", ".yaml", ".sbatch")):
+        for name in re.findall(r"(?<![\w/.])data/([\w-]+)/", file.read_text()):
+            spellings.setdefault(re.sub(r"[\W_]", "", name).lower(), set()).add(name)
+    assert {"timeit", "charades", "youcook2bb", "qvhighlights", "activitynetcaptions", "mvbench"} <= set(spellings)
+    assert {key: names for key, names in spellings.items() if len(names) > 1} == {}
+    assert not {"youcook2", "youcook", "activitynet", "anet", "valley"} & set(spellings)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 

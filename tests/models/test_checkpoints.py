@@ -24,6 +24,7 @@ from timechat.models.checkpoints import (
     part_of,
     save_file,
     trainable_state_dict,
+    weight_path,
 )
 from timechat.models.weight_files import read_file, state_dict_of
 
@@ -366,6 +367,31 @@ def test_eva_clip_g_stands_for_its_published_place(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=r"model\.vit_model=ckpt/blip2/eva_vit_g\.pth: no such file"):
         build_tiny(["model.vit_model=eva_clip_g"])
+
+
+@pytest.mark.parametrize(("named", "other"), [("blip2", "eva-vit-g"), ("eva-vit-g", "blip2")])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_frame_encoder_is_looked_for_in_both_published_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, other: str, absolute: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "mine" if absolute else Path("ckpt")
+    path, there = (root / folder / "eva_vit_g.pth" for folder in (named, other))
+    with pytest.raises(CheckpointError) as missing:
+        build_tiny([f"model.vit_model={path}"])
+    assert f"no such file; get it with: curl -L --create-dirs -o {path} https://storage.googleapis.com/" in str(
+        missing.value
+    )
+    there.parent.mkdir(parents=True)
+    there.touch()
+    with pytest.raises(CheckpointError) as moved:
+        build_tiny([f"model.vit_model={path}"])
+    assert f"no such file; it is there as {there}: set model.vit_model={there}; " in str(moved.value)
+    assert "curl" not in str(moved.value)
+    if not absolute:  # the short name means the one that is there
+        assert weight_path("eva_clip_g") == str(there)
+        with pytest.raises(CheckpointError, match=f"model.vit_model={there}: not a readable checkpoint"):
+            build_tiny(["model.vit_model=eva_clip_g"])
 
 
 def test_reports_come_back_for_each_file(model: TimeChat) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.plain_model import PlainLayers
 from helpers.tiny import BERT, LLAMA_2_7B, Golden, build_tiny, golden_batch, llama_folder
 from helpers.training import ROOT, make_videos, training_config, video_entry
 from omegaconf import OmegaConf

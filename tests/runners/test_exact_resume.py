@@ -115,6 +115,41 @@ def test_with_workers_and_on_two_processes(base: Path, whole: Callable, workers:
     assert [b[:done] + a for b, a in zip(before, case.drawn(), strict=True)] == expected["drawn"]
 
 
+# Five micro-batches an epoch in updates of two: the third update has one, on two processes one sample and a stand-in.
+LEFT_OVER = ("run.iters_per_epoch=5", "run.log_freq=1", "run.reference_world_size=1")
+
+
+@pytest.mark.parametrize(("world", "kill"), [(1, 3), (1, 4), (2, 3), (2, 6)])
+def test_killed_in_or_behind_an_update_of_fewer_micro_batches(
+    base: Path, whole: Callable, world: int, kill: int
+) -> None:
+    case = Case(base / "videos", base / f"left{world}_{kill}", (*LONG, *DROPOUT, *LEFT_OVER), world)
+    first, *_ = case.run(at_update(kill, lambda: int(os.environ.get("RANK", 0)) or die()))
+    assert first == -signal.SIGKILL
+    before = case.drawn()
+    assert case.run() == [0] * world, case.said()
+    assert f"going on after update {kill - 1}\n" in case.said()
+    expected = whole(*DROPOUT, *LEFT_OVER, world=world)
+    assert case.result() == {key: expected[key] for key in ("log", "weights")}
+    epochs, update = divmod(kill - 1, 3)
+    done = epochs * 5 + update * 2 if world == 1 else kill - 1  # micro-batches of each process
+    assert [b[:done] + a for b, a in zip(before, case.drawn(), strict=True)] == expected["drawn"]
+
+
+def test_one_and_two_processes_agree_where_micro_batches_are_left(whole: Callable) -> None:
+    one, two = (whole(*NO_DROPOUT, *LEFT_OVER, world=world, entry=PLAIN) for world in (1, 2))
+    drawn = [[[key for record in rank for key in record["keys"]] for rank in run["drawn"]] for run in (one, two)]
+    assert len(drawn[0][0]) == 10
+    assert sorted(drawn[0][0]) == sorted(drawn[1][0] + drawn[1][1])
+    assert [len(keys) for keys in drawn[1]] == [6, 4]
+    assert [record["lr"] for record in one["log"]] == [record["lr"] for record in two["log"]]
+    losses = [[record["loss"] for record in run["log"]] for run in (one, two)]
+    assert len(losses[0]) == 6
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for ours, theirs in zip(one["weights"], two["weights"], strict=True):
+        torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), rtol=1e-4, atol=1e-5)
+
+
 def test_everything_random_was_on(whole: Callable) -> None:
     """Without dropout, random crops or random frames, or with another seed, the run above is another one."""
     cropped, sampled = {**PLAIN, "sample_type": "rand"}, {**RANDOM, "sample_type": "uniform"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from helpers.tiny import defaults
 from omegaconf import DictConfig, OmegaConf
@@ -59,9 +61,58 @@ def test_three_processes_cannot_share_the_global_batch() -> None:
         assert part in str(error.value)
 
 
-def test_an_epoch_must_end_with_a_whole_update() -> None:
-    with pytest.raises(ConfigError, match=r"run\.iters_per_epoch=22001 is no multiple of run\.accum_grad_iters=4"):
-        _plan(8, iters_per_epoch=22001)
+# The published Charades and QVHighlights recipes: iterations that are no multiple of accum_grad_iters -> samples of an
+# epoch, updates, samples of its last one.
+LEFT_OVER = {3102: (12_408, 388, 24), 1714: (6856, 215, 8)}
+LEFT_OVER_RUN = {"accum_grad_iters": 8, "reference_world_size": 4}
+
+
+@pytest.mark.parametrize("iters", LEFT_OVER)
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8, 32])
+def test_the_last_update_of_an_epoch_takes_the_micro_batches_that_are_left(world_size: int, iters: int) -> None:
+    samples, updates, last = LEFT_OVER[iters]
+    plan = _plan(world_size, iters_per_epoch=iters, **LEFT_OVER_RUN)
+    assert (plan.global_batch, plan.accumulation) == (32, 32 // world_size)
+    assert (plan.draws, plan.samples, plan.updates_per_epoch) == (samples, samples, updates)
+    assert [plan.samples_of(update) for update in (0, updates - 2, updates - 1)] == [32, 32, last]
+    assert sum(map(plan.samples_of, range(updates))) == samples
+
+
+@pytest.mark.parametrize("iters", LEFT_OVER)
+def test_learning_rates_where_micro_batches_are_left(iters: int) -> None:
+    """Those of the published schedule, at the index that an update's last micro-batch has in the run."""
+    plan = _plan(4, iters_per_epoch=iters, warmup_steps=iters, **LEFT_OVER_RUN)
+    assert plan.schedule.iters_per_epoch == iters
+    ends = [*range(7, iters, 8), iters - 1]  # of an epoch's updates
+    assert len(ends) == plan.updates_per_epoch
+    for epoch in range(3):
+        rates = [plan.learning_rate(epoch, update) for update in range(plan.updates_per_epoch)]
+        assert rates == [plan.schedule(epoch * iters + end) for end in ends]
+    warmup = 1e-6 + (3e-5 - 1e-6) * (iters - 1) / iters
+    assert plan.learning_rate(0, plan.updates_per_epoch - 1) == pytest.approx(warmup, rel=1e-12)
+    cosine = 1e-5 + 2e-5 * 0.5 * (1 + math.cos(math.pi * (iters + 7) / (3 * iters)))
+    assert plan.learning_rate(1, 0) == pytest.approx(cosine, rel=1e-12)
+
+
+def test_updates_of_the_first_steps() -> None:
+    plan = _plan(4, iters_per_epoch=3102, **LEFT_OVER_RUN)
+    expected = {0: 0, 1: 1, 8: 1, 9: 2, 3096: 387, 3097: 388, 3102: 388, 3103: 389, 3 * 3102: 3 * 388}
+    assert {steps: plan.updates_of(steps) for steps in expected} == expected
+
+
+def test_fewer_iterations_than_accumulated_ones_are_one_update() -> None:
+    plan = _plan(4, iters_per_epoch=3, **LEFT_OVER_RUN)
+    assert (plan.updates_per_epoch, plan.samples_of(0), plan.global_batch) == (1, 12, 32)
+    assert plan.learning_rate(1, 0) == plan.schedule(5)
+
+
+def test_a_kept_global_batch_cuts_an_epoch_as_the_run_that_wrote_it_did() -> None:
+    """Without a reference the processes of the first run set the batch; a resumed run on others keeps its samples."""
+    settings = {"iters_per_epoch": 3102, "accum_grad_iters": 8, "reference_world_size": None}
+    first = _plan(4, **settings)
+    resumed = make_plan(_run(**settings), 2, 176_000, global_batch=first.global_batch)
+    assert (resumed.samples, resumed.updates_per_epoch, resumed.global_batch) == (12_408, 388, 32)
+    assert (resumed.accumulation, resumed.schedule) == (16, first.schedule)
 
 
 @pytest.mark.parametrize("world_size", [1, 8, 16])

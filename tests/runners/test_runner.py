@@ -358,6 +358,24 @@ def test_one_pass_draws_every_sample_once(base: Path, videos: Path) -> None:
     assert Run(runner, base / "pass").losses[1] == pytest.approx(expected, rel=1e-5)
 
 
+def test_left_over_micro_batches_end_the_epoch_with_a_smaller_update(base: Path, videos: Path) -> None:
+    """Its loss is the mean over the samples that it has; its rate is the schedule's at its last micro-batch."""
+    datasets = {"tv": video_entry(videos, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"])}
+    still = ("run.iters_per_epoch=5", "run.max_epoch=2", "run.init_lr=0.0", "run.min_lr=0.0", *NO_DROPOUT)
+    single = train(base / "single", datasets, *still, "run.accum_grad_iters=1").losses
+    left = train(base / "left", datasets, *still, "run.accum_grad_iters=2")
+    assert [(record["epoch"], record["update"]) for record in left.steps] == [
+        *((0, number) for number in (1, 2, 3)),
+        *((1, number) for number in (4, 5, 6)),
+    ]
+    micro_batches = ([0, 1], [2, 3], [4], [5, 6], [7, 8], [9])
+    expected = [sum(single[index] for index in indices) / len(indices) for indices in micro_batches]
+    assert left.losses == pytest.approx(expected, rel=1e-5)
+    moving = train(base / "rates", datasets, *still[:2], "run.accum_grad_iters=2", "run.init_lr=1e-4")
+    schedule = moving.runner.plan.schedule
+    assert [record["lr"] for record in moving.steps] == [schedule(indices[-1]) for indices in micro_batches]
+
+
 @pytest.fixture(scope="module")
 def broken(videos: Path) -> Path:
     (videos / "bad.mp4").write_text("no video")

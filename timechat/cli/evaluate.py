@@ -1,7 +1,8 @@
 """Evaluate TimeChat on a benchmark: predict, parse, score, report.
 
 timechat evaluate --cfg-path eval_configs/timechat.yaml --benchmark charades_sta \\
-    --anno-path charades_sta_test.txt --videos-dir data/charades/videos --output-dir runs/eval/charades
+    --anno-path data/Charades/charades_annotation/charades_sta_test.txt --videos-dir data/Charades/videos \\
+    --output-dir runs/eval/charades
 torchrun --nproc_per_node=8 evaluate.py ...    # a killed run continues when it is started again
 """
 

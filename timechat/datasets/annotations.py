@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
+from timechat.lfs import refuse_pointer
 from timechat.text.tokenizers import IMAGE_TOKEN
 
 MAX_LISTED = 10
@@ -92,6 +93,7 @@ def _read_rows(path: Path) -> list[dict[str, str | None]]:
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise AnnotationError(f"{path}: no such annotation file; correct build_info.anno_dir")
+    refuse_pointer(path, AnnotationError)
 
 
 def _read_json_list(path: Path) -> list[Any]:

@@ -20,6 +20,7 @@ from decord._ffi.base import DECORDError
 from PIL import Image
 
 from timechat.errors import ConfigError, VideoError
+from timechat.lfs import pointer_problem
 
 SAMPLINGS = ("uniform", "rand")
 
@@ -337,6 +338,8 @@ def _check_file(name: str, kind: str) -> None:
         raise VideoError(name, f"is no regular file. Name a {kind} file.")
     if os.path.getsize(name) == 0:
         raise VideoError(name, "the file is empty. Download it again or remove its entry.")
+    if problem := pointer_problem(name):
+        raise VideoError(name, f"{problem}.")
 
 
 def _check_container(name: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.benchmarks.qvhighlights import QVHighlights
+from timechat.sources import advice
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def _number_problems(request: Evaluation) -> Iterator[str]:
 
 def _file_problems(request: Evaluation) -> Iterator[str]:
     if request.ckpt is not None and not Path(request.ckpt).is_file():
-        yield f"--ckpt {request.ckpt}: no such file"
+        yield f"--ckpt {request.ckpt}: no such file; {advice(request.ckpt, '--ckpt')}correct the path"
     if request.asr is not None and not Path(request.asr).is_dir():
         yield f"--asr {request.asr}: no such folder"
     if request.train_anno is not None and not Path(request.train_anno).exists():

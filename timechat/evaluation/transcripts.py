@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.benchmarks.base import is_number
+from timechat.lfs import refuse_pointer
 
 MAX_SENTENCES = 15
 SUFFIXES = (".json", ".srt", ".vtt")  # Whisper writes all three at once; they say the same
@@ -132,6 +133,7 @@ def read_transcript(path: str | Path) -> list[Sentence]:
         AnnotationError: a file that is malformed, naming the line (of .json: the segment).
     """
     path = Path(path)
+    refuse_pointer(path, AnnotationError)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

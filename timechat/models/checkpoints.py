@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from timechat.errors import CheckpointError
 from timechat.models.weight_files import LazyTensor, open_weights
+from timechat.sources import EVA_VIT_G, find
 
 if TYPE_CHECKING:
     from timechat.models.base import BaseModel
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EVA_CLIP_G = "eva_clip_g"  # what published configs call the ViT's file
-EVA_CLIP_G_PATH = "ckpt/blip2/eva_vit_g.pth"
 
 POS_EMBED = "visual_encoder.pos_embed"
 FRAME_POSITIONS = "video_frame_position_embedding.weight"
@@ -231,6 +231,11 @@ def _some(names: Iterable[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
+def weight_path(value: str) -> str:
+    """The path that a config's value means: `eva_clip_g` is the ViT's file, in whichever published place it is."""
+    return find(EVA_VIT_G) if value == EVA_CLIP_G else value
+
+
 def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadReport]:
     """Load every file that the `model` section names; later files win.
 
@@ -243,7 +248,7 @@ def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadRepor
     """
     reports = []
     for key in WEIGHT_FILES:
-        path = EVA_CLIP_G_PATH if cfg.get(key) == EVA_CLIP_G else cfg.get(key)
+        path = weight_path(cfg.get(key, ""))
         if not path:
             continue
         source = f"model.{key}={path}"

@@ -49,7 +49,7 @@ class VideoEncoderConfig(Section):
 
     vit_model: str = key(
         "",
-        'eva_vit_g.pth; eva_clip_g stands for ckpt/blip2/eva_vit_g.pth; "" = random',
+        'eva_vit_g.pth; eva_clip_g finds it below ckpt/; "" = random',
         heading="Frame encoder: EVA ViT-g without its last block",
     )
     vit: ViTConfig = section(ViTConfig)

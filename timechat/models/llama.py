@@ -21,7 +21,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from timechat.device import resolve_dtype
 from timechat.errors import CheckpointError, ConfigError
+from timechat.lfs import refuse_pointer
 from timechat.models.weight_files import open_folder
+from timechat.sources import advice
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,11 @@ def build_llama(
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"model.llama_model={folder}: no config.json there; it must be a Hugging Face LLaMA folder")
+        fix = advice(folder, "model.llama_model")
+        raise ConfigError(
+            f"model.llama_model={folder}: no config.json there; {fix}it must be a Hugging Face LLaMA folder"
+        )
+    refuse_pointer(folder / "config.json", ConfigError, "model.llama_model")
     try:
         config = transformers.AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
@@ -113,6 +119,8 @@ def _load_eight_bit(
     folder: Path, config: transformers.LlamaConfig, dtype: torch.dtype, device: int
 ) -> transformers.LlamaForCausalLM:
     options = _eight_bit_options(device)
+    for path in sorted(folder.iterdir()):
+        refuse_pointer(path, CheckpointError, "model.llama_model")
     try:
         return transformers.LlamaForCausalLM.from_pretrained(folder, config=config, dtype=dtype, **options)
     except _LOADING_ERRORS as error:

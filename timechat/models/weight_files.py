@@ -24,6 +24,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from timechat.errors import CheckpointError
+from timechat.lfs import refuse_pointer
+from timechat.sources import advice, command_for
 
 # What torch's and safetensors' readers raise on damaged files, found by damaging them.
 _DAMAGE_ERRORS = (
@@ -111,12 +113,16 @@ def open_folder(folder: str | Path, key: str) -> dict[str, LazyTensor]:
             return {name: tensor for shard in shards for name, tensor in open_weights(folder / shard, key).items()}
         if (folder / f"{stem}.{suffix}").is_file():
             return open_weights(folder / f"{stem}.{suffix}", key)
+    command = command_for(folder)
+    fix = f"; get them with: {command}" if command else ""
     raise CheckpointError(
-        f"{key}={folder}: holds no weights (model.safetensors or pytorch_model.bin, or their .index.json with shards)"
+        f"{key}={folder}: holds no weights (model.safetensors or pytorch_model.bin, or their .index.json with "
+        f"shards){fix}"
     )
 
 
 def _shards_of(index: Path, key: str) -> list[str]:
+    refuse_pointer(index, CheckpointError, key)
     try:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -203,7 +209,9 @@ def _read_entry(path: Path, entry: zipfile.ZipInfo) -> Tensor:
 
 def _must_exist(path: Path, key: str) -> None:
     if not path.is_file():
-        raise CheckpointError(f"{key}={path}: no such file; correct the path, or leave {key} out")
+        fix = advice(path, key)
+        raise CheckpointError(f"{key}={path}: no such file; {fix}correct the path, or leave {key} out")
+    refuse_pointer(path, CheckpointError, key)
 
 
 def _must_be_dict(content: Any, path: str | Path, key: str) -> None:

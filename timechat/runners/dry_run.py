@@ -15,7 +15,7 @@ from timechat.config import frames_per_video
 from timechat.datasets import SampleStream, StreamDataset
 from timechat.datasets.base import VideoDataset
 from timechat.models.base import BaseModel, StepSize
-from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of
+from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of, weight_path
 from timechat.registry import registry
 from timechat.runners.memory import activation_bytes, estimate_memory
 from timechat.runners.plan import TrainingPlan, make_plan
@@ -101,7 +101,7 @@ def _row(name: str, parameters: Sequence[nn.Parameter]) -> tuple[str, ...]:
 def _weight_files(model: DictConfig) -> Iterator[str]:
     for key in ("llama_model", *WEIGHT_FILES):
         if model.get(key):
-            state = "" if Path(model[key]).exists() else "  (missing)"
+            state = "" if Path(weight_path(model[key])).exists() else "  (missing)"
             yield f"model.{key}={model[key]}{state}"
 
 
@@ -134,7 +134,9 @@ def _schedule(cfg: DictConfig, plan: TrainingPlan | None, processes: int) -> Ite
     yield f"updates                      {per_epoch:,} an epoch, {last:,} in all"
     cut = f"{processes} processes x {plan.accumulation} micro-batches x {plan.micro_batch}"
     yield f"samples of an update         {plan.global_batch}  ({cut})"
-    warmup = -(-run.warmup_steps // plan.iters_per_update)
+    if (left := plan.samples_of(per_epoch - 1)) < plan.global_batch:
+        yield f"samples of an epoch's last   {left}"
+    warmup = plan.updates_of(run.warmup_steps)
     yield f"warm-up                      {warmup:,} updates"
     for number in sorted({1, min(max(warmup, 1), last), (1 + last) // 2, last}):
         epoch, update = divmod(number - 1, per_epoch)

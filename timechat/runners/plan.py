@@ -3,11 +3,15 @@
 Published configs count micro-batches of each process, at 8 processes. `run.reference_world_size` says for how many
 processes a config's numbers are meant; on another number accumulation changes, so that the global batch, the number of
 updates and the learning rate of each update stay the same.
+
+Where `run.iters_per_epoch` is no multiple of `run.accum_grad_iters` (3102 and 8 in the published Charades recipe), the
+last update of an epoch takes the micro-batches that are left.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
@@ -29,9 +33,9 @@ class TrainingPlan:
         accumulation: micro-batches of each process in one update.
         micro_batch: samples of one process's micro-batch.
         global_batch: samples of one update, over all processes.
-        iters_per_update: steps of the config's unit in one update.
+        iters_per_update: steps of the config's unit in one update; the last one of an epoch may have fewer.
         draws: positions of an epoch's sample stream; None for one pass over everything.
-        samples: how many positions that are; the last update of a pass has what is left.
+        samples: how many positions that are; the last update of an epoch has what is left.
         schedule: learning rate by step of the config's unit.
     """
 
@@ -47,8 +51,14 @@ class TrainingPlan:
 
     def learning_rate(self, epoch: int, update: int) -> float:
         """The rate of an update of an epoch, both from 0: the published one at the update's last micro-batch."""
-        done = epoch * self.updates_per_epoch + update + 1
-        return self.schedule(done * self.iters_per_update - 1)
+        per_epoch = self.schedule.iters_per_epoch
+        done = min((update + 1) * self.iters_per_update, per_epoch)
+        return self.schedule(epoch * per_epoch + done - 1)
+
+    def updates_of(self, steps: int) -> int:
+        """How many updates the first steps of the config's unit take, counted from the beginning of the run."""
+        epochs, rest = divmod(steps, self.schedule.iters_per_epoch)
+        return epochs * self.updates_per_epoch - (-rest // self.iters_per_update)
 
     def samples_of(self, update: int) -> int:
         """How many samples an update of an epoch, from 0, has over all processes."""
@@ -65,7 +75,7 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
         global_batch: of the run that this one goes on with, which is kept; None: as the config says.
 
     Raises:
-        ConfigError: numbers that do not divide, naming those that would.
+        ConfigError: a number of processes that cannot share a global batch, naming those that can.
     """
     reference = run.reference_world_size or world_size
     meant = run.accum_grad_iters * reference * run.batch_size_train
@@ -74,16 +84,14 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
     global_batch = global_batch or meant
     if global_batch % (run.batch_size_train * world_size):
         raise ConfigError(_cannot_share(run, world_size, reference, global_batch))
-    if run.iters_per_epoch is None:
-        updates = -(-num_samples // global_batch)
-    elif run.iters_per_epoch % run.accum_grad_iters:
-        raise ConfigError(
-            f"run.iters_per_epoch={run.iters_per_epoch} is no multiple of run.accum_grad_iters={run.accum_grad_iters}: "
-            "an epoch must end with a whole update"
-        )
-    else:
-        updates = run.iters_per_epoch // run.accum_grad_iters
-    schedule = registry.get_lr_scheduler_class(run.lr_sched).from_config(run, updates * run.accum_grad_iters)
+    draws = None
+    if run.iters_per_epoch is not None:
+        whole, left = divmod(run.iters_per_epoch, run.accum_grad_iters)
+        draws = whole * global_batch + math.ceil(left * global_batch / run.accum_grad_iters)
+    samples = num_samples if draws is None else draws
+    updates = math.ceil(samples / global_batch)
+    schedule_class = registry.get_lr_scheduler_class(run.lr_sched)
+    schedule = schedule_class.from_config(run, run.iters_per_epoch or updates * run.accum_grad_iters)
     return TrainingPlan(
         max_epoch=run.max_epoch,
         updates_per_epoch=updates,
@@ -91,8 +99,8 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
         micro_batch=run.batch_size_train,
         global_batch=global_batch,
         iters_per_update=run.accum_grad_iters,
-        draws=None if run.iters_per_epoch is None else updates * global_batch,
-        samples=num_samples if run.iters_per_epoch is None else updates * global_batch,
+        draws=draws,
+        samples=samples,
         schedule=schedule,
     )
 

@@ -19,6 +19,8 @@ import tokenizers
 
 from timechat import distributed
 from timechat.errors import ConfigError
+from timechat.lfs import refuse_pointer
+from timechat.sources import command_for
 
 IMAGE_TOKEN = "<ImageHere>"
 MAX_TIMESTAMP_TOKENS = 32  # the published code cuts timestamp sentences here
@@ -43,7 +45,10 @@ class LlamaTokenizer:
         path = Path(folder)
         path = path / "tokenizer.model" if path.is_dir() else path
         if not path.is_file():
-            raise ConfigError(f"{path}: no SentencePiece model here; model.llama_model must name a LLaMA folder")
+            command = command_for(folder)
+            fix = f"; get it with: {command}" if command else ""
+            raise ConfigError(f"{path}: no SentencePiece model here; model.llama_model must name a LLaMA folder{fix}")
+        refuse_pointer(path, ConfigError)
         try:
             self.sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (RuntimeError, OSError) as error:
@@ -101,6 +106,7 @@ class QFormerTokenizer:
     """
 
     def __init__(self, vocab_file: str | Path):
+        refuse_pointer(vocab_file, ConfigError)
         try:
             # Entries end at line feeds alone: `splitlines` would also cut at rarer separators inside of one.
             with Path(vocab_file).open(encoding="utf-8") as file:

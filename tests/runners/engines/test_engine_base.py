@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from timechat.device import resolve_device, resolve_precision
 from timechat.errors import ConfigError

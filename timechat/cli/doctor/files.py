@@ -16,13 +16,14 @@ from omegaconf import DictConfig
 from timechat.cli.doctor.report import Report, Section, size_text, some
 from timechat.datasets.builders import DatasetBuilder
 from timechat.errors import TimeChatError
-from timechat.models.checkpoints import EVA_CLIP_G, EVA_CLIP_G_PATH, WEIGHT_FILES
+from timechat.lfs import pointer_problem
+from timechat.models.checkpoints import WEIGHT_FILES, weight_path
 from timechat.registry import registry
+from timechat.sources import advice
 from timechat.text.tokenizers import load_tokenizer
 
 VIDEOS_LOOKED_FOR = 20  # of each annotation file
 
-_LFS = b"version https://git-lfs.github.com/spec"
 _MARKUP = re.compile(rb"\s*(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 _PICKLE = b"\x80"
 _WEIGHTS_OF_LLAMA = (
@@ -51,7 +52,7 @@ def check_files(report: Report, cfg: DictConfig) -> None:
 def _weight_paths(cfg: DictConfig) -> Iterator[tuple[str, Path]]:
     for key in WEIGHT_FILES:
         if cfg.model[key]:
-            yield f"model.{key}", Path(EVA_CLIP_G_PATH if cfg.model[key] == EVA_CLIP_G else cfg.model[key])
+            yield f"model.{key}", Path(weight_path(cfg.model[key]))
     if cfg.run.resume_ckpt_path:
         yield "run.resume_ckpt_path", Path(cfg.run.resume_ckpt_path)
 
@@ -61,7 +62,7 @@ def _look_at(section: Section, key: str, path: Path, weights: bool = False) -> b
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "missing"
         section.say(f"{key}={path}: {what}")
-        section.error(f"{key}={path} is {what}; correct the path, or put the file there.")
+        section.error(f"{key}={path} is {what}; {advice(path, key)}correct the path, or put the file there.")
         return False
     section.say(f"{key}={path}: found, {size_text(path.stat().st_size)}")
     problem = problem_of_file(path) or (problem_of_weights(path) if weights else None)
@@ -76,10 +77,8 @@ def problem_of_file(path: Path) -> str | None:
         head = file.read(512)
     if not head:
         return "is empty; download it again."
-    if head.startswith(_LFS):
-        size = re.search(rb"^size (\d+)", head, re.MULTILINE)
-        real = f" of {size_text(int(size[1]))}" if size else ""
-        return f"is a git-lfs pointer, not the file{real} itself; run `git lfs pull` in its folder."
+    if problem := pointer_problem(path):
+        return f"{problem}."
     if _MARKUP.match(head):
         return "is a web page (HTML), not the file itself; download it again, logged in where that is needed."
     return None
@@ -123,7 +122,8 @@ def _problem_of_safetensors(path: Path) -> str | None:
 def _llama_folder(section: Section, folder: Path) -> None:
     if not folder.is_dir():
         section.say(f"model.llama_model={folder}: missing")
-        section.error(f"model.llama_model={folder} is no folder; it must be a Hugging Face LLaMA folder.")
+        fix = advice(folder, "model.llama_model")
+        section.error(f"model.llama_model={folder} is no folder; {fix}it must be a Hugging Face LLaMA folder.")
         return
     section.say(f"model.llama_model={folder}:")
     if _look_at(section, "LLaMA's config", folder / "config.json"):

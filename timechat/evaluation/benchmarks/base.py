@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from timechat.errors import AnnotationError, ConfigError, ParseFailure, PredictionError
 from timechat.evaluation.controls import Controls
 from timechat.evaluation.echoes import without_echo
+from timechat.lfs import refuse_pointer
 
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
 QUERY_MARKS = ("{query}", "<query_placeholder>")  # this project's, and the one of published prompt files
@@ -333,6 +334,7 @@ def fill_prompt(prompt: str, query: str) -> str:
 
 def load_prompt(path: str | Path) -> str:
     """The text of a prompt file, without white space around it. Raises ConfigError."""
+    refuse_pointer(path, ConfigError)
     try:
         prompt = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -349,6 +351,7 @@ def read_annotation_text(path: str | Path) -> str:
     """The text of an annotation file. Raises AnnotationError."""
     if not Path(path).is_file():
         raise AnnotationError(f"{path}: no such annotation file; correct --anno-path")
+    refuse_pointer(path, AnnotationError)
     try:
         return Path(path).read_text(encoding="utf-8-sig")  # some editors put a mark at the front, which is no text
     except UnicodeDecodeError as error:

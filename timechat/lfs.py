@@ -1,0 +1,43 @@
+"""git-lfs pointers: what a clone without git-lfs puts in the place of large files, three lines of text."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from timechat.errors import TimeChatError
+
+MARK = b"version https://git-lfs.github.com/spec/v1"
+_MOST_BYTES = 1024  # of a pointer, as the format promises
+
+
+def pointer_problem(path: str | Path) -> str | None:
+    """What is wrong with a file that is a git-lfs pointer, and the fix; None for every other file, and for none."""
+    try:
+        if not os.path.isfile(path) or os.path.getsize(path) > _MOST_BYTES:
+            return None
+        content = Path(path).read_bytes()
+    except OSError:
+        return None  # whoever reads the file will say so
+    if not content.startswith(MARK):
+        return None
+    size = re.search(rb"^size (\d+)$", content, re.MULTILINE)
+    real = f" of {_size(int(size[1]))}" if size else ""
+    return f"is a git-lfs pointer, not the file{real} itself; run `git lfs install && git lfs pull` in its folder"
+
+
+def refuse_pointer(path: str | Path, error: type[TimeChatError], key: str = "") -> None:
+    """Raise an error of that kind if a file is a git-lfs pointer.
+
+    Args:
+        path: the file; one that is not there passes.
+        error: its kind.
+        key: the setting that names the file, for the message; "" for none.
+    """
+    if problem := pointer_problem(path):
+        raise error(f"{key}={path} {problem}" if key else f"{path} {problem}")
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
