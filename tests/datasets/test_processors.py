@@ -1,4 +1,4 @@
-"""Crops and layout: shapes, bounds, randomness, configuration."""
+"""Crops: shapes, bounds, randomness, configuration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _generator(seed: int = 0) -> torch.Generator:
 
 
 def _noise(count: int = 3, side: int = 32) -> torch.Tensor:
-    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=_generator(9))
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=_generator(9))
 
 
 def test_evaluation_agrees_with_the_published_preprocessing():
@@ -39,11 +39,11 @@ def test_evaluation_agrees_with_the_published_preprocessing():
     torch.testing.assert_close(normalised, load_file(GOLDEN / "expected.safetensors")["normalised"], rtol=0, atol=1e-6)
 
 
-def test_evaluation_changes_nothing_but_the_layout():
+def test_evaluation_changes_nothing():
     frames = _noise()
     out = AlproVideoEval(image_size=32)(frames)
     assert out.is_contiguous()
-    assert torch.equal(out, frames.permute(0, 3, 1, 2))
+    assert torch.equal(out, frames)
 
 
 def test_evaluation_refuses_frames_of_another_size():
@@ -105,7 +105,7 @@ def test_one_crop_serves_all_frames():
 def test_the_crop_is_the_bicubic_resize_of_its_box():
     frames = _noise()
     top, left, height, width = random_crop_box(32, 32, _generator(5))
-    box = frames[:, top : top + height, left : left + width].permute(0, 3, 1, 2).double()
+    box = frames[..., top : top + height, left : left + width].double()
     wanted = torch.nn.functional.interpolate(box, (32, 32), mode="bicubic", align_corners=False)
     out = AlproVideoTrain(image_size=32)(frames, _generator(5)).double()
     assert wanted.max() > 255  # the overshoot that has to be clamped, not wrapped
@@ -115,14 +115,14 @@ def test_the_crop_is_the_bicubic_resize_of_its_box():
 
 @pytest.mark.parametrize("level", [0, 100, 255])
 def test_a_flat_frame_stays_flat(level):
-    frames = torch.full((2, 32, 32, 3), level, dtype=torch.uint8)
+    frames = torch.full((2, 3, 32, 32), level, dtype=torch.uint8)
     for seed in range(10):
         assert torch.unique(AlproVideoTrain(image_size=32)(frames, _generator(seed))).tolist() == [level]
 
 
 def test_nothing_is_mirrored():
     """A ramp from dark to bright keeps its direction, whatever the crop."""
-    frames = (torch.arange(32) * 7).to(torch.uint8).view(1, 1, 32, 1).expand(1, 32, 32, 3)
+    frames = (torch.arange(32) * 7).to(torch.uint8).view(1, 1, 1, 32).expand(1, 3, 32, 32)
     for seed in range(20):
         row = AlproVideoTrain(image_size=32)(frames, _generator(seed))[0, 0, 16].int()
         assert (row[1:] >= row[:-1]).all()
@@ -132,7 +132,7 @@ def test_a_full_crop_of_a_fixed_scale_changes_nothing():
     processor = BlipImageTrain(image_size=32, min_scale=1.0, max_scale=1.0)
     frames = _noise(1)
     outs = [processor(frames, _generator(seed)) for seed in range(30)]
-    assert any(torch.equal(out, frames.permute(0, 3, 1, 2)) for out in outs)
+    assert any(torch.equal(out, frames) for out in outs)
 
 
 def test_a_random_crop_without_a_generator_is_refused():

@@ -13,9 +13,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from timechat.datasets import readers
 from timechat.datasets.video import Video
 
 logger = logging.getLogger(__name__)
+
+# Part of every key: entries that were written with another layout are left alone.
+LAYOUT = "uint8 [T, 3, H, W]"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class FrameCache:
 
     def _entry(self, path: str) -> Path:
         status = os.stat(path)
-        key = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}|{self.settings}"
+        key = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}|{self.settings}|{readers.READER}|{LAYOUT}"
         return Path(self.folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 

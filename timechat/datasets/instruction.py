@@ -60,7 +60,7 @@ class InstructionDataset(torch.utils.data.Dataset):
         items: what `read_instructions` or `read_captions` gave.
         videos_dir: the folder that their paths are relative to.
         load: reads a file: (path, generator) -> Video.
-        processor: uint8 [T, H, W, 3] -> uint8 [T, 3, H, W].
+        processor: crops; uint8 [T, 3, H, W] before and after.
         budget: how frames become tokens.
         timestamps: whether the frames have times (videos) or not (images).
 
