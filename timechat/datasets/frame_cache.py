@@ -1,4 +1,4 @@
-"""Decoded frames kept on disk, for small data sets that are trained on for many epochs: decoding is most of the work."""
+"""Decoded frames kept on disk, for small data sets and many epochs, where decoding is most of the work."""
 
 from __future__ import annotations
 
