@@ -46,11 +46,10 @@ def with_both(monkeypatch: pytest.MonkeyPatch, path: Path, **options: int | None
     return videos
 
 
-def assert_same(first: Video, second: Video) -> None:
+def assert_same(first: Video, second: Video, last_frame: float = 0.0) -> None:
     """To the last bit on x86-64, where both scale with the same instructions; elsewhere to a rounding."""
     assert (first.seconds, first.fps) == (second.seconds, second.fps)
-    # How long the last frame of a variable rate lasts is an estimate of FFmpeg, which is not of one version.
-    assert abs(first.duration - second.duration) <= 0.06
+    assert abs(first.duration - second.duration) <= last_frame
     assert first.frames.is_contiguous()
     assert second.frames.is_contiguous()
     difference = (first.frames.int() - second.frames.int()).abs().max()
@@ -85,7 +84,8 @@ def test_both_readers_agree_on_every_codec(tmp_path, monkeypatch, suffix, codec,
 @pytest.mark.parametrize("times", [[0.0, 0.05, 0.15, 1.0, 2.35, 4.0], [1.0, 1.05, 1.25, 2.0, 3.0, 4.0]])
 def test_both_readers_agree_on_a_variable_rate(tmp_path, monkeypatch, times):
     path = write_video(tmp_path / "variable.mp4", noise(6), times=times)
-    assert_same(*with_both(monkeypatch, path, image_size=32))
+    # How long the last frame lasts is an estimate, and the readers bring FFmpeg in different versions.
+    assert_same(*with_both(monkeypatch, path, image_size=32), last_frame=times[-1] / 5)
 
 
 @pytest.mark.parametrize("reader", readers.READERS)
