@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from timechat.datasets import frame_cache, readers
 from timechat.datasets.frame_cache import FrameCache
 from timechat.datasets.video import Video
 from timechat.errors import VideoError
@@ -23,7 +28,7 @@ class Decoder:
             raise VideoError(path, "no such file")
         self.calls += 1
         size = len(Path(path).read_bytes())
-        frames = torch.arange(size * 12, dtype=torch.uint8).view(size, 2, 2, 3)
+        frames = torch.arange(size * 12, dtype=torch.uint8).view(size, 3, 2, 2)
         return Video(frames, [i / 3 for i in range(size)], 29.97, size / 3)
 
 
@@ -63,6 +68,35 @@ def test_a_changed_file_and_other_settings_are_decoded_again(tmp_path: Path, vid
     assert load.calls == 2
     video.write_text("abcde")
     assert len(cache_of(load, tmp_path)(str(video), torch.Generator()).frames) == 5
+
+
+@pytest.mark.parametrize(("where", "name"), [(readers, "READER"), (frame_cache, "LAYOUT")])
+def test_another_reader_and_another_layout_are_decoded_again(
+    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch, where: ModuleType, name: str
+) -> None:
+    load = Decoder()
+    for value in ("one", "other", "one"):
+        monkeypatch.setattr(where, name, value)
+        cache_of(load, tmp_path)(str(video), torch.Generator())
+    assert load.calls == 2
+
+
+def test_an_entry_with_channels_last_is_never_taken(tmp_path: Path, video: Path) -> None:
+    """Earlier versions kept [T, H, W, 3], under the hash of path, size, time of change and settings."""
+    status = os.stat(video)
+    key = f"{video}|{status.st_size}|{status.st_mtime_ns}|3 frames"
+    (tmp_path / "cache").mkdir()
+    save_file(
+        {
+            "frames": torch.zeros(3, 2, 2, 3, dtype=torch.uint8),
+            "seconds": torch.zeros(3, dtype=torch.float64),
+            "fps_duration": torch.zeros(2, dtype=torch.float64),
+        },
+        tmp_path / "cache" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors",
+    )
+    load = Decoder()
+    assert cache_of(load, tmp_path)(str(video), torch.Generator()).frames.shape == (3, 3, 2, 2)
+    assert load.calls == 1
 
 
 def test_a_damaged_entry_is_decoded_again(tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,6 @@ from helpers.videos import write_video
 from PIL import Image
 
 from timechat.batch import VideoBatch
-from timechat.datasets.processors import AlproVideoEval
 from timechat.datasets.video import load_video
 from timechat.errors import ConfigError, VideoError
 from timechat.models import TimeChat
@@ -112,7 +111,7 @@ def make_requests(adapted: Any, request_type: str, rows: list[tuple[str, Any, An
 def frames_of(path: Path) -> tuple[torch.Tensor, list[float]]:
     """What the model is given of a video: uint8 [T, 3, 56, 56] and seconds."""
     video = load_video(path, n_frms=12, image_size=56)
-    return AlproVideoEval(56, 12)(video.frames), video.seconds
+    return video.frames, video.seconds
 
 
 # Generation -----------------------------------------------------------------------------------------------------------

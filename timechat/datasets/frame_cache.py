@@ -1,4 +1,4 @@
-"""Decoded frames kept on disk, for small data that is trained on again and again: decoding is most of the work then."""
+"""Decoded frames kept on disk, for small data sets and many epochs, where decoding is most of the work."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from timechat.datasets import readers
 from timechat.datasets.video import Video
 
 logger = logging.getLogger(__name__)
 
+# Part of every key, so that entries written with another layout are never read.
+LAYOUT = "uint8 [T, 3, H, W]"
+
 
 @dataclass(frozen=True)
 class FrameCache:
-    """Wraps what reads a file, so that each file is decoded once.
+    """Wraps a function that reads videos, so that each file is decoded only once.
 
-    A file that changes is decoded again, and so is one whose entry is damaged. Processes may share a cache.
+    A file that has changed is decoded again, and so is one whose entry is damaged. Processes may share a cache.
 
     Attributes:
-        load: reads a file, (path, generator) -> Video, always to the same frames.
-        folder: gets one file of frames for each video; made where missing.
-        settings: what the frames depend on besides the file.
+        load: reads a file, (path, generator) -> Video; the same file always gives the same frames.
+        folder: holds one file of frames per video; created when missing.
+        settings: what else the frames depend on, such as their number and size.
     """
 
     load: Callable[[str, torch.Generator], Video]
@@ -35,10 +39,10 @@ class FrameCache:
     settings: str
 
     def __call__(self, path: str, generator: torch.Generator) -> Video:
-        """The frames of a video, from the cache where they are there. Raises what `load` raises."""
+        """Return the frames of a video, from the cache if it has them. Raises what `load` raises."""
         try:
             entry = self._entry(path)
-        except OSError:  # no such file, or worse: for `load` to say
+        except OSError:  # no such file, or worse; `load` says what is wrong
             return self.load(path, generator)
         if entry.is_file():
             try:
@@ -51,7 +55,7 @@ class FrameCache:
 
     def _entry(self, path: str) -> Path:
         status = os.stat(path)
-        key = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}|{self.settings}"
+        key = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}|{self.settings}|{readers.READER}|{LAYOUT}"
         return Path(self.folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 

@@ -1,4 +1,4 @@
-"""What happens to frames between decoding and the batch: crops and layout. Pixels stay uint8.
+"""What happens to frames between decoding and the batch: crops. Pixels stay uint8, frames [T, 3, H, W].
 
 The names are those of published YAML files. Normalisation is no business of a processor: the model does it, once, on
 the device. All randomness comes from the generator that is passed in, so a sample's crop depends on nothing else.
@@ -56,7 +56,7 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
 
 
 class FrameProcessor:
-    """Turns decoded frames, uint8 [T, H, W, 3], into uint8 [T, 3, image_size, image_size].
+    """Turns decoded frames, uint8 [T, 3, H, W], into uint8 [T, 3, image_size, image_size].
 
     Args:
         image_size: side of the square, pixels.
@@ -71,17 +71,17 @@ class FrameProcessor:
         self.n_frms = n_frms
 
     def __call__(self, frames: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Lay out the frames; nothing else.
+        """Return the frames as they are.
 
         Raises:
             ConfigError: the frames were not decoded at image_size.
         """
-        if tuple(frames.shape[1:3]) != (self.image_size, self.image_size):
+        if tuple(frames.shape[2:]) != (self.image_size, self.image_size):
             raise ConfigError(
                 f"processor {type(self).__name__}: image_size is {self.image_size}, but the frames are "
-                f"{frames.shape[1]} x {frames.shape[2]}; decode them at image_size {self.image_size}."
+                f"{frames.shape[2]} x {frames.shape[3]}; decode them at image_size {self.image_size}."
             )
-        return frames.permute(0, 3, 1, 2).contiguous()
+        return frames
 
 
 class CropProcessor(FrameProcessor):
@@ -109,8 +109,8 @@ class CropProcessor(FrameProcessor):
         """
         if generator is None:
             raise ConfigError(f"processor {type(self).__name__} crops at random; pass a torch.Generator.")
-        top, left, height, width = random_crop_box(frames.shape[1], frames.shape[2], generator, self.scale)
-        box = frames[:, top : top + height, left : left + width].permute(0, 3, 1, 2).float()
+        top, left, height, width = random_crop_box(frames.shape[2], frames.shape[3], generator, self.scale)
+        box = frames[..., top : top + height, left : left + width].float()
         resized = F.interpolate(box, size=(self.image_size, self.image_size), mode="bicubic", align_corners=False)
         # Bicubic overshoots at edges. Rounding, because a flat 100 comes back as 99.99999.
         return resized.round_().clamp_(0, 255).to(torch.uint8)

@@ -1,24 +1,22 @@
 """From a file to frames: decode a video or an image into uint8 frames and the seconds they stand at.
 
 Which frames are taken is decided by pure functions (`uniform_indices`, `random_indices`, `frame_seconds`);
-`load_video`, `load_frame_folder` and `load_image` do the reading. Readers are opened where they are used, because a
-decord reader that crosses a fork hangs.
+`load_video`, `load_frame_folder` and `load_image` do the reading. Readers (`timechat/datasets/readers`) are opened
+where they are used, because a decord reader that crosses a fork hangs.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import re
 from dataclasses import dataclass
 
-import av
-import decord
 import numpy as np
 import torch
-from decord._ffi.base import DECORDError
 from PIL import Image
 
+from timechat.datasets import readers
+from timechat.datasets.readers.base import one_line
 from timechat.errors import ConfigError, VideoError
 from timechat.lfs import pointer_problem
 
@@ -30,23 +28,11 @@ CONSTANT_RATE_TOLERANCE = 1e-3
 # Slack of a cut's borders: a frame at 2.0000001 s belongs to a cut that ends, or starts, at 2.0 s.
 CUT_TOLERANCE = 1e-6
 
-# No frame takes fewer: its entry in the index alone takes this much.
-MIN_FRAME_BYTES = 4
-
 # What `load_frame_folder` takes for a frame; other files of the folder (lists, thumbnails) are none.
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
-_MEND = "Download it again, re-encode it as H.264 or remove its entry."
-
 # Where the sync byte of a transport stream stands, and after how many bytes again (.ts, .m2ts).
 _TS_SYNC = ((0, 188), (4, 192))
-
-# AssertionError is how decord reports a stream without frames, IndexError what its timestamps raise in files cut right
-# behind the header, StopIteration a frame that does not come, UnicodeEncodeError a name that is no valid text.
-_DECORD_ERRORS = (RuntimeError, DECORDError, AssertionError, IndexError, StopIteration, UnicodeEncodeError)
-
-# decord's messages start with the time of day and a line of its own source.
-_DECORD_PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+: ")
 
 # What Pillow raised when thousands of damaged files of each common format were opened.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -57,7 +43,7 @@ class Video:
     """Frames of a video, or the one frame of an image.
 
     Attributes:
-        frames: uint8 [T, H, W, 3], RGB.
+        frames: uint8 [T, 3, H, W], RGB, contiguous.
         seconds: T floats, when each frame is shown, in seconds from the start of the video (or of the cut).
         fps: average frame rate of the file, frames per second (0.0 for an image).
         duration: seconds of the video, or of the cut (0.0 for an image).
@@ -179,7 +165,7 @@ def load_video(
             start <= time < end are sampled; when none is, the frame on display at `start` is taken.
 
     Returns:
-        The sampled frames [T, H, W, 3] with T <= n_frms and their seconds.
+        The sampled frames [T, 3, H, W] with T <= n_frms and their seconds.
 
     Raises:
         VideoError: the file is missing, empty, damaged or no video, the cut lies outside of it, or n_frms is below 1.
@@ -192,21 +178,15 @@ def load_video(
         raise VideoError(name, f"n_frms is {n_frms}; ask for at least 1 frame.")
     _check_file(name, "video")
     _check_container(name)
-    in_order = _needs_order(name)
-    side = -1 if image_size is None else image_size
-    try:
-        reader = decord.VideoReader(name, width=side, height=side, num_threads=1)
-        spans = reader.get_frame_timestamp(range(len(reader)))
-        fps = float(reader.get_avg_fps())
-    except _DECORD_ERRORS as error:
-        raise _undecodable(name, error) from error
+    reader = readers.open_video(name, image_size)
+    spans, fps = reader.spans, reader.fps
     times = frame_seconds(spans[:, 0], fps)
     _check_times(name, times)
     duration = len(times) / fps if is_constant_rate(spans[:, 0], fps) else _last_end(times, float(spans[-1, 1]))
     first, stop = _cut(name, times, duration, start, end)
     indices = _sample(stop - first, n_frms, sampling, generator)
     indices = [first + index for index in indices]
-    frames = _decode(name, reader, indices, in_order)
+    frames = reader.read(indices)
     origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
     cut_end = duration if end is None else min(float(end), duration)
@@ -221,7 +201,7 @@ def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Vi
         image_size: side of the square in pixels; None keeps the size of the file.
 
     Returns:
-        One frame [1, H, W, 3].
+        One frame [1, 3, H, W].
 
     Raises:
         VideoError: the file is missing, empty, damaged or no image.
@@ -252,7 +232,7 @@ def load_frame_folder(
         start, end: cut the video here, as for `load_video`: seconds, and the returned seconds count from `start`.
 
     Returns:
-        The sampled frames [T, H, W, 3] with T <= n_frms and their seconds.
+        The sampled frames [T, 3, H, W] with T <= n_frms and their seconds.
 
     Raises:
         VideoError: there is no such folder, it holds no pictures, their numbers have gaps, a sampled one is damaged,
@@ -302,18 +282,18 @@ def _numbered_pictures(folder: str) -> list[str]:
 
 
 def _read_picture(name: str, image_size: int | None) -> torch.Tensor:
-    """A picture uint8 [H, W, 3], squashed to a square (bicubic) unless image_size is None."""
+    """A picture uint8 [3, H, W], squashed to a square (bicubic) unless image_size is None."""
     _check_file(name, "image")
     try:
         with Image.open(name) as image:
             picture = image.convert("RGB")
     except _PILLOW_ERRORS as error:
         raise VideoError(
-            name, f"cannot be read as an image ({_one_line(error)}). Replace the file or remove its entry."
+            name, f"cannot be read as an image ({one_line(error)}). Replace the file or remove its entry."
         ) from error
     if image_size is not None:
         picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(picture, dtype=np.uint8))
+    return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()
 
 
 def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
@@ -393,65 +373,3 @@ def _sample(count: int, n_frms: int, sampling: str, generator: torch.Generator |
     if sampling == "rand" and generator is not None:
         return random_indices(count, n_frms, generator)
     return uniform_indices(count, n_frms)
-
-
-def _needs_order(name: str) -> bool:
-    """Whether frames that are shown before some key frame are stored behind it (open groups of pictures).
-
-    The decoder drops such frames after a seek to that key frame, and decord then counts from the wrong one: it returns
-    neighbours, up to some tenths of a second off. Such files have to be decoded in order. Reads packets, decodes none.
-
-    Raises:
-        VideoError: the header promises more frames than the file can hold. decord would reserve memory for them all,
-            and end the process when there is none.
-    """
-    try:
-        with av.open(name) as container:
-            promised = container.streams.video[0].frames
-            if promised > os.path.getsize(name) / MIN_FRAME_BYTES:
-                raise VideoError(name, f"its header promises {promised} frames, too many for the file's size. {_MEND}")
-            key = None
-            for packet in container.demux(video=0):
-                if packet.pts is None:
-                    continue
-                if packet.is_keyframe:
-                    key = packet.pts
-                elif key is not None and packet.pts < key:
-                    return True
-    except (av.FFmpegError, ValueError, IndexError):
-        return True  # decord may still read it; in order is right for every file, only slower
-    return False
-
-
-def _decode(name: str, reader: decord.VideoReader, indices: list[int], in_order: bool) -> torch.Tensor:
-    """Frames uint8 [T, H, W, 3]; whatever bridge the process has set for decord.
-
-    Frame by frame: as fast as `get_batch`, which fails at some small widths (48, 72, ...) where decord pads rows.
-    """
-    frames, position = [], 0
-    try:
-        with decord.bridge.use_torch():
-            for index in indices:
-                if in_order:
-                    for _ in range(index - position):
-                        reader.next()
-                    padded, position = reader.next(), index + 1
-                else:
-                    padded = reader[index]
-                height, width = padded.shape[:2]
-                frames.append(padded.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3).clone())
-    except _DECORD_ERRORS as error:
-        raise _undecodable(name, error) from error
-    return torch.stack(frames)
-
-
-def _undecodable(name: str, error: BaseException) -> VideoError:
-    return VideoError(
-        name,
-        f"cannot be decoded ({_one_line(error)}). The file is damaged, cut short or no video. {_MEND}",
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    lines = _DECORD_PREFIX.sub("", str(error)).split("\n")
-    return lines[0][:200].strip() or type(error).__name__

@@ -1,7 +1,7 @@
-"""What each DataLoader worker is reading right now, so that a file on which one hangs or dies can be named.
+"""What each DataLoader worker is reading, so that the file on which one hangs or dies can be named.
 
-A worker that hangs cannot say so. Each one therefore notes what it begins and ends to read in a few numbers of shared
-memory, and the process that trains, when it has to wait, looks whether they move.
+A worker that hangs cannot say so. Each worker therefore records in shared memory when it starts and finishes reading a
+sample, and the training process checks, while it waits for data, whether these records still change.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _PID, _DATASET, _INDEX, _CHANGES = range(4)  # columns; changes are odd while a 
 
 @dataclass(frozen=True)
 class Reading:
-    """A sample that is being read, and the process that reads it."""
+    """A sample that is being read, and the process that is reading it."""
 
     pid: int
     ref: SampleRef
 
 
 class ReadingBoard:
-    """A row for each worker, written by it and read by the process that trains.
+    """One row per worker: the worker writes it, the training process reads it.
 
     Args:
         num_workers: `num_workers` of the DataLoader.
@@ -39,7 +39,7 @@ class ReadingBoard:
 
     @contextmanager
     def note(self, ref: SampleRef) -> Iterator[None]:
-        """Around the reading of a sample, in a worker; without workers nobody could look, and nothing is noted."""
+        """Wrap the reading of a sample in a worker. Does nothing without workers, since nobody could look."""
         worker = torch.utils.data.get_worker_info()
         if worker is None:
             yield
@@ -53,24 +53,25 @@ class ReadingBoard:
             row[_CHANGES] += 1
 
     def readings(self) -> list[Reading]:
-        """What is being read at this moment."""
+        """The samples that are being read at this moment."""
         return [_reading(row) for row in self._rows.tolist() if row[_CHANGES] % 2]
 
     def forget_time(self) -> None:
-        """Begin to count anew how long the rows have not moved."""
+        """Restart the count of how long each row has stayed the same."""
         self._seen, self._still = self._rows.clone(), torch.zeros(len(self._rows), dtype=torch.float64)
 
     def wait(self, seconds: float, limit: float) -> tuple[list[Reading], bool]:
-        """Take note that the process that trains has waited for data.
+        """Record that the training process has waited for data.
 
-        Time is what was waited, not what a clock says: a job that the scheduler suspends for an hour did not hang.
+        Only waiting counts, not the time of day: a job that the scheduler suspends for an hour has not hung.
 
         Args:
-            seconds: since the last call.
-            limit: how long a worker may show the same.
+            seconds: waited since the last call.
+            limit: how many seconds a row may stay the same.
 
         Returns:
-            The samples that have been read for `limit` seconds or longer, and whether nothing has moved for as long.
+            The samples that have been in reading for at least `limit` seconds, and whether no worker has made progress
+            for as long.
         """
         rows = self._rows.clone()
         same = rows[:, _CHANGES] == self._seen[:, _CHANGES]

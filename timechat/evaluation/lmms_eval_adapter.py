@@ -28,7 +28,6 @@ from tqdm import tqdm
 from timechat import distributed
 from timechat.batch import pad_conversations
 from timechat.config import frames_per_video, load_config
-from timechat.datasets.processors import AlproVideoEval
 from timechat.datasets.video import load_video
 from timechat.errors import ConfigError, VideoError
 from timechat.models import TimeChat, build_model
@@ -329,12 +328,11 @@ def load_visual(visual: Any, num_frames: int, image_size: int) -> tuple[Tensor, 
     Raises:
         VideoError: the video cannot be read.
     """
-    layout = AlproVideoEval(image_size, num_frames)
     if isinstance(visual, Image.Image):
         picture = visual.convert("RGB").resize((image_size, image_size), Image.Resampling.BICUBIC)
-        return layout(torch.from_numpy(np.array(picture))[None]), None
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].contiguous(), None
     video = load_video(visual, n_frms=num_frames, image_size=image_size)
-    return layout(video.frames), video.seconds
+    return video.frames, video.seconds
 
 
 @torch.no_grad()

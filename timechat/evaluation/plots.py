@@ -141,7 +141,7 @@ def _draw_video(path: Path, title: str, examples: Sequence[Example], file: Path)
 def _draw_strip(axis: Axes, strip: Video | None) -> None:
     axis.axis("off")
     if strip is not None:
-        parted = np.pad(strip.frames.numpy(), ((0, 0), (0, 0), (1, 1), (0, 0)), constant_values=255)
+        parted = np.pad(strip.frames.permute(0, 2, 3, 1).numpy(), ((0, 0), (0, 0), (1, 1), (0, 0)), constant_values=255)
         axis.imshow(np.concatenate(list(parted), axis=1), aspect="auto")
 
 

@@ -25,8 +25,8 @@ from timechat import distributed
 from timechat.errors import VideoError
 from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folder, rank_file, read_answers
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.decoding import decoded
 from timechat.evaluation.files import json_line, write_json_lines
+from timechat.evaluation.frames import decoded
 from timechat.evaluation.sharding import Clip, clip_cost, clips_of, deal
 from timechat.text.timestamps import video_sentence
 

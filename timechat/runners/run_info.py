@@ -25,7 +25,7 @@ from timechat.errors import TrainingError
 INFO_FILE = "run_info.json"
 PACKAGES = (
     *("timechat", "torch", "torchvision", "transformers", "accelerate", "deepspeed", "peft", "timm", "tokenizers"),
-    *("sentencepiece", "decord", "numpy"),
+    *("sentencepiece", "decord", "av", "numpy"),
 )
 
 

@@ -11,10 +11,14 @@ from omegaconf import DictConfig
 from packaging.requirements import Requirement
 
 from timechat.cli.doctor.report import Report, Section, size_text
+from timechat.datasets.readers import READER
 from timechat.device import resolve_device, resolve_precision
 from timechat.errors import ConfigError
 
-PACKAGES = ("torch", "torchvision", "transformers", "peft", "timm", "decord", "accelerate", "safetensors", "tokenizers")
+PACKAGES = (
+    *("torch", "torchvision", "transformers", "peft", "timm", "accelerate", "safetensors", "tokenizers"),
+    *("decord", "av"),
+)
 
 
 def check_environment(report: Report, cfg: DictConfig) -> torch.device:
@@ -37,12 +41,14 @@ def _packages(section: Section) -> None:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            # It was imported to get here; on some systems another package provides it, such as eva-decord.
-            section.say(f"{name}: installed under another name, version unknown")
+            # On some systems another package provides it, such as eva-decord, or none does.
+            found = importlib.util.find_spec(name) is not None
+            section.say(f"{name}: {'installed under another name, version unknown' if found else 'not installed'}")
             continue
         section.say(f"{name} {version}")
         if name in required and not required[name].specifier.contains(version, prereleases=True):
             outside.append(f"{name} {version} (wanted {required[name].specifier})")
+    section.say(f"videos are read with {READER}")
     if outside:
         section.warning(f"Versions outside the supported range: {', '.join(outside)}; install the project again.")
     else:

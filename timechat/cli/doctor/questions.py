@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from timechat.cli.doctor.report import Report, Section
-from timechat.datasets.processors import AlproVideoEval
 from timechat.datasets.video import Video
 from timechat.errors import ParseFailure, TimeChatError
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
@@ -74,8 +73,7 @@ def check_answers(
 
 @torch.no_grad()
 def _examine(section: Section, model: TimeChat, video: Video, asks: list[Ask], max_new_tokens: int) -> None:
-    frames = AlproVideoEval(model.cfg.image_size, len(video.frames))(video.frames)
-    embeds = model.encode_video([frames], [video.seconds])[0]
+    embeds = model.encode_video([video.frames], [video.seconds])[0]
     if not torch.isfinite(embeds).all():
         section.error(
             "The video's embeddings hold NaN or infinite numbers: weights are damaged (section 4), or "

@@ -11,7 +11,6 @@ from torch import Tensor
 from timechat.batch import num_video_tokens, num_windows
 from timechat.cli.doctor.report import Report, Section
 from timechat.config import frames_per_video
-from timechat.datasets.processors import AlproVideoEval
 from timechat.datasets.video import Video, load_video
 from timechat.errors import ConfigError, TimeChatError
 from timechat.models.eva_vit import normalise_pixels
@@ -42,7 +41,7 @@ def check_video(report: Report, model: DictConfig, path: str | None) -> tuple[Vi
             section.say(f"The checks below use made-up times: {count} frames, one every {MADE_UP_STEP} s.")
         else:
             _facts(section, model, video)
-            _pixels(section, model, video)
+            _pixels(section, video)
         windows = num_windows(len(seconds), model.stride, model.window_size)
         tokens = num_video_tokens(len(seconds), model.stride, model.num_video_query_token, model.window_size)
         section.say(
@@ -81,18 +80,17 @@ def _facts(section: Section, model: DictConfig, video: Video) -> None:
         )
 
 
-def _pixels(section: Section, model: DictConfig, video: Video) -> None:
-    frames = AlproVideoEval(model.image_size, frames_per_video(model))(video.frames)
-    channels = normalise_pixels(frames, torch.float32).transpose(0, 1).flatten(1)
+def _pixels(section: Section, video: Video) -> None:
+    channels = normalise_pixels(video.frames, torch.float32).transpose(0, 1).flatten(1)
     stats = (channels.mean(1), channels.std(1), channels.amin(1), channels.amax(1))
-    section.say(f"pixels after preprocessing and normalisation, {list(frames.shape)}:")
+    section.say(f"pixels after preprocessing and normalisation, {list(video.frames.shape)}:")
     rows = [[name, *(f"{column[i]:.3f}" for column in stats)] for i, name in enumerate(("red", "green", "blue"))]
     section.table([["channel", "mean", "std", "min", "max"], *rows])
     _judge_frames(section, video.frames)
 
 
 def _judge_frames(section: Section, frames: Tensor) -> None:
-    """`frames`: uint8 [T, H, W, 3]."""
+    """`frames`: uint8 [T, 3, H, W]."""
     count, problems = len(frames), []
     black = [bool(frame.max() <= _BLACK) for frame in frames]
     flat = sum(bool(frame.float().std() < _FLAT) and not dark for frame, dark in zip(frames, black, strict=True))

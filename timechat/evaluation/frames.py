@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from timechat.datasets.processors import AlproVideoEval
 from timechat.datasets.video import Video, load_frame_folder, load_video
 from timechat.errors import VideoError
 from timechat.evaluation.sharding import Clip
@@ -40,7 +39,7 @@ class _Decoding(torch.utils.data.Dataset):
             video = self._load(self.clips[index])
         except VideoError as error:
             return index, error
-        return index, Frames(AlproVideoEval(self.image_size, self.num_frames)(video.frames), video.seconds)
+        return index, Frames(video.frames, video.seconds)
 
     def _load(self, clip: Clip) -> Video:
         path, sizes = self.videos_dir / clip.video, {"n_frms": self.num_frames, "image_size": self.image_size}

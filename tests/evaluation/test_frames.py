@@ -1,4 +1,4 @@
-"""Decoding beside generation: it runs ahead, and not without bound."""
+"""Frames are decoded beside generation: ahead of it, and not without bound."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from timechat.datasets.video import Video
-from timechat.evaluation import decoding
+from timechat.evaluation import frames
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.decoding import PREFETCH, decoded
+from timechat.evaluation.frames import PREFETCH, decoded
 from timechat.evaluation.sharding import Clip, clips_of
 
 CLIPS = clips_of([Question(str(i), f"{i}.mp4", "", "Who?") for i in range(8)])
@@ -28,9 +28,9 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def load(path: Path, n_frms: int, image_size: int, **part: float | None) -> Video:
         (tmp_path / path.name).touch()
-        return Video(torch.zeros(n_frms, image_size, image_size, 3, dtype=torch.uint8), [0.0] * n_frms, 1.0, 1.0)
+        return Video(torch.zeros(n_frms, 3, image_size, image_size, dtype=torch.uint8), [0.0] * n_frms, 1.0, 1.0)
 
-    monkeypatch.setattr(decoding, "load_video", load)
+    monkeypatch.setattr(frames, "load_video", load)
     return tmp_path
 
 
@@ -54,6 +54,6 @@ def test_workers_decode_ahead_a_few_clips(read: Path, workers: int) -> None:
 
 def test_without_workers_nothing_is_decoded_ahead(read: Path) -> None:
     clips = start(0)
-    clip, frames = next(clips)
-    assert (clip.video, frames.frames.shape) == ("0.mp4", (2, 3, 28, 28))
+    clip, result = next(clips)
+    assert (clip.video, result.frames.shape) == ("0.mp4", (2, 3, 28, 28))
     assert len(list(read.iterdir())) == 1
