@@ -27,17 +27,24 @@ def import_modules(names: Sequence[str], source: str, folders: Sequence[Path] = 
     Args:
         names: dotted, such as `my_lab.pooling`.
         source: who names them, for messages.
-        folders: where they may lie besides Python's own path, which comes first.
+        folders: where they may lie, in these or in one above, besides Python's own path, which comes first.
 
     Raises:
         RegistryError: one is missing, fails, or registers a name that is taken.
     """
-    for folder in map(str, map(Path.resolve, folders)):
-        if folder not in sys.path:
-            sys.path.append(folder)
-    importlib.invalidate_caches()
     for name in names:
+        for place in (place for folder in folders if (place := _place_of(name, folder.resolve())) is not None):
+            if str(place) not in sys.path:
+                sys.path.append(str(place))
+        importlib.invalidate_caches()
         _import(name, f"{source}: import: {name}", folders)
+
+
+def _place_of(name: str, folder: Path) -> Path | None:
+    """The folder, or the nearest one above it, that holds the package or module which a dotted name begins with."""
+    top = name.partition(".")[0]
+    places = (folder, *folder.parents)
+    return next((place for place in places if (place / top).is_dir() or (place / f"{top}.py").is_file()), None)
 
 
 def load_installed() -> None:
@@ -62,9 +69,11 @@ def _import(name: str, where: str, folders: Sequence[Path] = ()) -> None:
         raise RegistryError(f"{where}: {error}") from error
     except Exception as error:  # whatever a module from outside does
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            places = ", ".join(["Python's path", *map(str, folders)])
+            places = ", ".join(
+                ["Python's path", *(f"{folder.resolve()} and the folders above it" for folder in folders)]
+            )
             raise RegistryError(
-                f"{where}: there is no module {error.name!r} in {places}; correct the name, or put its folder on "
+                f"{where}: there is no module {error.name!r} {places}; correct the name, or put its folder on "
                 "PYTHONPATH"
             ) from error
         raise RegistryError(f"{where}: failed with {type(error).__name__}: {error}{_line_of(error)}") from error
