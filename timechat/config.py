@@ -146,7 +146,7 @@ def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[
 def _imports(path: Path, cfg: DictConfig) -> list[str]:
     """Import the modules that a file names; their names. Raises ConfigError."""
     names = _names(path, cfg, IMPORT, "a module")
-    import_modules(names, str(path), [path.parent, Path()])
+    import_modules(names, f"{path}: {IMPORT}", [path.parent, Path()])
     return names
 
 
@@ -220,7 +220,8 @@ def schema_of(written: Written) -> Group:
     model = names.group("model.arch", "model", MODEL)
     sections = {name: _dataset(names, name) for name in names.datasets()}
     brought = [
-        (f"{kind} {key}", names.group(f"run.{key}", kind, default)) for key, (kind, default) in _RUN_NAMES.items()
+        (f"{kind} {names.at(f'run.{key}', default)!r}", names.group(f"run.{key}", kind, default))
+        for key, (kind, default) in _RUN_NAMES.items()
     ]
     _raise_if(names.problems)
     run = merged("run", brought)

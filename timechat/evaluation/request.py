@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.benchmarks import Question
@@ -34,6 +35,7 @@ class Evaluation:
         asr: folder of transcripts for the prompts.
         train_anno: annotations of the benchmark's train split, for the controls.
         clip_of_time: of qvhighlights alone, see there.
+        settings: keys of the benchmark's own schema, checked by whoever gives them.
         literature: whether the report shows the numbers of the literature beside its own.
         overwrite: throw away the answers of an earlier run.
         options: overrides that the user gave for the config; a benchmark's own defaults do not touch these keys.
@@ -56,6 +58,7 @@ class Evaluation:
     asr: str | None = None
     train_anno: str | None = None
     clip_of_time: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     literature: bool = True
     overwrite: bool = False
     options: Sequence[str] = ()

@@ -106,11 +106,11 @@ def evaluate(
 def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
     """Read and check everything that an evaluation needs but the weights and the videos."""
     check_request(request)
-    own_settings = {} if request.clip_of_time is None else {"clip_of_time": request.clip_of_time}
-    benchmark = get_benchmark(request.benchmark, **own_settings)
+    clip_of_time = {} if request.clip_of_time is None else {"clip_of_time": request.clip_of_time}
+    benchmark = get_benchmark(request.benchmark, **request.settings, **clip_of_time)
     _check_train_anno(request, benchmark)
     cfg = _configured(cfg, request, benchmark)
-    prompt, ids = load_prompt(request.prompt_file or PROMPTS / benchmark.prompt_file), asked_ids(request.ids)
+    prompt, ids = load_prompt(request.prompt_file or benchmark.prompt_path), asked_ids(request.ids)
     questions = benchmark.questions(
         request.anno_path, prompt, videos_dir=request.videos_dir, limit=request.limit, ids=ids
     )
@@ -257,13 +257,19 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
         "published": published_scores(plan.benchmark.name) if request.literature else [],
         "transcripts": _transcripts(plan),
         "prompt": {
-            "file": request.prompt_file or f"prompts/{plan.benchmark.prompt_file}",
+            "file": request.prompt_file or _prompt_name(plan.benchmark),
             "text": plan.prompt,
             "sha256": sha256_of(plan.prompt),
         },
         "system_prompt": model.system_prompt or SYSTEM_PROMPT,
         "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model[key]},
     }
+
+
+def _prompt_name(benchmark: Benchmark) -> str:
+    """How a report calls the benchmark's prompt: `prompts/grounding.txt`, or the path of one from elsewhere."""
+    path = benchmark.prompt_path
+    return f"prompts/{path.name}" if path.parent == PROMPTS else str(path)
 
 
 def _transcripts(plan: _Plan) -> dict[str, Any] | None:

@@ -136,6 +136,7 @@ class VideoFlops:
         queries = model.video_query_tokens.requires_grad
         self.windows = _QFormerFlops(model.video_Qformer, self.frames.gradient or positions, queries)
         self.last = PerToken.of([last], self.windows.gradient, True)
+        self.count_tokens = type(model).count_video_tokens
 
     def __call__(self, frame_counts: list[int], seconds: list) -> float:
         """Of encoding videos, as far as that layer."""
@@ -149,7 +150,7 @@ class VideoFlops:
             for where in window_slices(count, cfg.window_size, cfg.stride)
         ]
         total += self.windows(len(windows), self.num_outputs, 0, max(windows))
-        return total + self.last(len(windows) * self.num_outputs)
+        return total + self.last(sum(self.count_tokens(cfg, count) for count in frame_counts))
 
     def _sentence_length(self, times: list[float] | None) -> int:
         """Tokens of a video's longest sentence, taken to be the last one's: it has the most digits."""

@@ -25,14 +25,15 @@ from timechat.datasets.base import VideoDataset
 from timechat.datasets.collate import Fetched
 from timechat.datasets.sampler import EpochStream
 from timechat.errors import ConfigError, TimeChatError, TrainingError
-from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
 from timechat.evaluation.scores import ordered_scores
+from timechat.registry import registry
 from timechat.runners.engines import Engine
 from timechat.runners.guards import SkipList
 from timechat.runners.loading import raise_together, read_batches
 from timechat.runners.signals import StopTraining, ignore_stop_signals
+from timechat.schema import group_of
 from timechat.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -172,6 +173,7 @@ class Validation:
             prompt_file=asked.prompt_file or None,
             max_new_tokens=asked.max_new_tokens,
             limit=asked.limit,
+            settings={key: asked[key] for key in group_of(registry.config_of("benchmark", asked.name)).keys},
             literature=False,
             overwrite=True,
         )
@@ -197,7 +199,7 @@ def _chosen_score(run: DictConfig) -> str | None:
     """What decides which epoch is the best; None: nothing is measured. Raises ConfigError."""
     known = [LOSS] if run.valid_splits else []
     if run.valid_benchmark.name:
-        known += get_benchmark(run.valid_benchmark.name).main_scores
+        known += registry.get_benchmark_class(run.valid_benchmark.name).main_scores
     if run.best_score is None:
         return known[0] if known else None
     if run.best_score not in known:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from timechat.evaluation.benchmarks import (
     activitynet_captions,
     activitynet_grounding,
@@ -15,6 +17,7 @@ from timechat.evaluation.benchmarks import (
 )
 from timechat.evaluation.benchmarks.base import Benchmark, Example, Failure, Question, Result
 from timechat.registry import registry
+from timechat.schema import group_of
 
 __all__ = [
     "Benchmark",
@@ -35,6 +38,15 @@ __all__ = [
 ]
 
 
-def get_benchmark(name: str, **settings: str) -> Benchmark:
-    """The benchmark of that name, with settings of its own where it has any. Raises RegistryError."""
-    return registry.get_benchmark_class(name)(**settings)
+def get_benchmark(name: str, **settings: Any) -> Benchmark:
+    """The benchmark of that name, by default with the defaults of its schema.
+
+    Args:
+        name: in the registry.
+        settings: keys of its schema.
+
+    Raises:
+        RegistryError: an unknown name.
+    """
+    defaults = group_of(registry.config_of("benchmark", name)).defaults()
+    return registry.get_benchmark_class(name)(**{**defaults, **settings})

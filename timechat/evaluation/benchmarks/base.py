@@ -109,7 +109,7 @@ class Benchmark(ABC):
     Attributes:
         name: as `--benchmark` says it; set by `registry.register_benchmark`.
         task: what is asked, in words.
-        prompt_file: default prompt, under `prompts/`.
+        prompt_file: default prompt, under `prompts/`, or an absolute path.
         main_scores: those that papers report.
         takes_query: whether a prompt has a place for the query.
         percent: factor from a score to percent; counts are left as they are.
@@ -129,6 +129,11 @@ class Benchmark(ABC):
     uses_durations: ClassVar[bool] = False
     model_defaults: ClassVar[Mapping[str, Any]] = {}
     max_new_tokens: ClassVar[int] = 512
+
+    @property
+    def prompt_path(self) -> Path:
+        """The file of the default prompt."""
+        return PROMPTS / self.prompt_file
 
     @abstractmethod
     def read(self, anno_path: str | Path) -> list[Row]:
