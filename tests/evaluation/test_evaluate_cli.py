@@ -16,7 +16,6 @@ from helpers.evaluations import ROOT, answers, arguments, error_of, scores, writ
 from helpers.tiny import TINY, WEIGHTS
 
 import evaluate
-from timechat.evaluation.record import git_commit
 from timechat.models import TimeChat
 
 
@@ -181,8 +180,3 @@ def test_mistakes_are_one_message(
 ) -> None:
     assert message in error_of(arguments(data, tmp_path / "out", *more), capsys)
     assert not (tmp_path / "out").exists()
-
-
-def test_git_commit_is_that_of_this_code() -> None:
-    commit = git_commit()
-    assert commit is None or len(commit.removesuffix("-dirty")) == 40

@@ -34,8 +34,8 @@ from yaml import YAMLError
 from timechat.cli import run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
-from timechat.evaluation.files import file_state, write_json, write_text
 from timechat.evaluation.report import read_record
+from timechat.io import file_state, write_json, write_text
 from timechat.tools.children import run_child, stopping_children
 from timechat.tools.stages import load_stage, stage_name, train_stages
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from timechat.cli import run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
-from timechat.evaluation.files import file_state, write_text
+from timechat.io import file_state, write_text
 from timechat.tools.children import alone_in, run_child, stopping_children
 
 logger = logging.getLogger(__name__)
