@@ -417,9 +417,6 @@ def _run_conflicts(run: DictConfig) -> Iterator[str]:
         yield "run.resume is empty: choose auto, never, or the path of a checkpoint"
     if run.resume != "auto" and run.resume_ckpt_path:
         yield f"run.resume={run.resume}: goes with run.resume_ckpt_path=null, they mean the same; remove one of them"
-    unknown = [name for name in run.loggers if name not in ("tensorboard", "wandb")]
-    if unknown:
-        yield f"run.loggers={list(run.loggers)}: choose from tensorboard and wandb; log.jsonl is always written"
     strategies = ("ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3")
     if run.strategy not in strategies:
         yield f"run.strategy={run.strategy}: choose one of {', '.join(strategies)}"

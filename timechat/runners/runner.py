@@ -146,8 +146,8 @@ class Runner:
         config = OmegaConf.to_container(self.cfg)
         self.log.event(event="start", epoch=epoch, update=self.updates, config=config)
         if distributed.is_main_process():
-            engine = self.engine.name
-            self.log.start(record_start(self.output_dir, self.cfg, engine=engine, update=self.updates), config)
+            run_id = record_start(self.output_dir, self.cfg, engine=self.engine.name, update=self.updates)
+            self.log.start(run_id, config, self.engine.device)
 
     def validate(self, epoch: int) -> None:
         """Measure what the config asks for after an epoch, unless it is known, and keep the best. Raises StopTraining.
