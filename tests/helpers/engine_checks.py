@@ -25,6 +25,7 @@ from timechat.text.conversation import encode_conversation
 
 CPU = torch.device("cpu")
 CLIP = 0.05  # far below the norm of the gradients
+OFFLOAD = "+offload"  # behind a strategy of DeepSpeed: its optimizer works in main memory, as a user's file may say
 
 # Frames (one is an image, which has no sentence of time) and answers. Of two processes, each has an image beside the
 # other's video, once in the first and once in the last micro-batch of an update.
@@ -133,7 +134,11 @@ def parameters_of(engine: Engine) -> dict[str, Tensor]:
 def prepared(strategy: str, model: TimeChat, precision: str = "fp32", adam: bool = False) -> Engine:
     """An engine with a copy of a model and an optimizer of its own."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    engine, model = build_engine(strategy, CPU, precision), copy.deepcopy(model)
+    strategy, _, offload = strategy.partition(OFFLOAD)
+    settings = {"zero_optimization": {"offload_optimizer": {"device": "cpu", "pin_memory": False}}} if offload else {}
+    if offload and not adam:
+        settings["zero_force_ds_cpu_optimizer"] = False  # DeepSpeed has no gradient descent for CPUs
+    engine, model = build_engine(strategy, CPU, precision, settings), copy.deepcopy(model)
     engine.prepare(model, adam_of(model) if adam else sgd_of(model))
     return engine
 

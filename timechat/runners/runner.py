@@ -29,7 +29,7 @@ from timechat.models.checkpoints import load_weights
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
 from timechat.runners.checkpointing import ENGINE_FOLDER, Checkpoints
-from timechat.runners.engines import build_engine, resolve_precision
+from timechat.runners.engines import build_engine, resolve_precision, user_settings
 from timechat.runners.flops import flop_counter
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
 from timechat.runners.loading import raise_together, read_batches
@@ -77,12 +77,14 @@ class Runner:
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
         self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
+        deepspeed_settings = user_settings(cfg.run, self.plan, precision)
         self.updates = point.updates_done(self.plan, self.stream.sizes) if point else 0  # finished, over all epochs
         self.checkpoints.must_not_be_beyond(self.updates)
         self.saved: int | None = None  # the update after which the newest checkpoint was written
         self.skip_list = SkipList()
         self.validation = Validation(cfg, task, self.skip_list)
         self.log = RunLog(self.output_dir, self.updates, cfg.run.loggers)
+        self.engine = build_engine(cfg.run.strategy, device, precision, deepspeed_settings)
         # Weights that no file gives are the same in every run, whatever was drawn before.
         torch.manual_seed(cfg.run.seed)
         model = task.build_model(cfg, datasets)
@@ -92,7 +94,6 @@ class Runner:
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
         self.count_flops = flop_counter(model)
-        self.engine = build_engine(cfg.run.strategy, device, precision)
         self.engine.prepare(model, optimizer)
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)

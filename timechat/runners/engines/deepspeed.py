@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from timechat import distributed
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models.checkpoints import canonical_name, trainable_state_dict
 from timechat.runners.engines.base import Engine, autocast_forward
+from timechat.runners.engines.deepspeed_settings import merged
 
 TAG = "engine"  # what DeepSpeed calls the folder below the one that it is given
 
@@ -32,12 +33,14 @@ class DeepSpeedEngine(Engine):
         stage: 2 or 3.
         device: of this process.
         precision: fp32 or bf16.
+        settings: of the user's own, from `user_settings`.
 
     Raises:
-        ConfigError: DeepSpeed is not installed, chose another kind of device, or should train in fp16.
+        ConfigError: DeepSpeed is not installed, chose another kind of device, should train in fp16, or cannot make
+            sense of the settings.
     """
 
-    def __init__(self, stage: int, device: torch.device, precision: str):
+    def __init__(self, stage: int, device: torch.device, precision: str, settings: Mapping[str, Any] | None = None):
         where = f"run.strategy=deepspeed_zero{stage}"
         if importlib.util.find_spec("deepspeed") is None:
             raise ConfigError(f"{where} needs DeepSpeed: pip install 'timechat[deepspeed]'")
@@ -55,7 +58,18 @@ class DeepSpeedEngine(Engine):
                 f"DS_ACCELERATOR={device.type} in the environment"
             )
         distributed.init_process_group(device, alone=True)
-        self.stage, self.device, self.precision = stage, device, precision
+        self.device, self.precision = device, precision
+        self.config = merged(
+            {
+                # Batches are cut and losses averaged by the runner.
+                "train_micro_batch_size_per_gpu": 1,
+                "zero_optimization": {"stage": stage},
+                "zero_allow_untested_optimizer": True,
+                "gradient_clipping": 0.0,  # unless `clip` says so; DeepSpeed's default is 1
+            },
+            settings or {},
+        )
+        self._offloads = _offloads_optimizer(self.config)
 
     @property
     def name(self) -> str:
@@ -67,14 +81,10 @@ class DeepSpeedEngine(Engine):
         import deepspeed
 
         autocast_forward(model, self.device, self.precision)
-        config = {
-            # Batches are cut and losses averaged by the runner.
-            "train_micro_batch_size_per_gpu": 1,
-            "zero_optimization": {"stage": self.stage},
-            "zero_allow_untested_optimizer": True,
-            "gradient_clipping": 0.0,  # unless `clip` says so; DeepSpeed's default is 1
-        }
-        self.model, self.optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+        adam = isinstance(optimizer, torch.optim.AdamW)
+        if self._offloads and adam and self.config.get("zero_force_ds_cpu_optimizer", True):
+            optimizer = _cpu_adam(optimizer)
+        self.model, self.optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=self.config)
 
     def accumulate(self, last: bool) -> AbstractContextManager:
         """Gradients are exchanged in every micro-batch: each process keeps its part of them alone."""
@@ -91,7 +101,10 @@ class DeepSpeedEngine(Engine):
             yield from group or ()
 
     def _norm(self) -> float:
-        squares = sum(float(part.double().square().sum()) for part in self._gradients())
+        if self._offloads:  # gradients are in main memory already, where their norms were kept
+            squares = sum(float(norm) ** 2 for norm in self.optimizer.norm_for_param_grads.values())
+        else:
+            squares = sum(float(part.double().square().sum()) for part in self._gradients())
         return distributed.all_reduce_sum([squares], self.device)[0] ** 0.5
 
     def _finite_gradients(self) -> bool:
@@ -109,7 +122,8 @@ class DeepSpeedEngine(Engine):
 
     def skip(self) -> None:
         """Forget the gradients. DeepSpeed does that in a step whose gradients are no numbers, and not otherwise."""
-        for part in self._gradients():
+        norms = self.optimizer.norm_for_param_grads if self._offloads else {}
+        for part in (*self._gradients(), *norms.values()):
             part.fill_(torch.nan)
         self.step()
 
@@ -155,3 +169,28 @@ class DeepSpeedEngine(Engine):
             raise CheckpointError(
                 f"{folder}: {self.name} cannot go on from it ({reason}); was it written by another strategy?"
             ) from error
+
+
+def _offloads_optimizer(config: dict[str, Any]) -> bool:
+    """Whether gradients and optimizer state go to main memory. Raises ConfigError: DeepSpeed refuses the settings."""
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    try:
+        offload = DeepSpeedConfig(config).zero_config.offload_optimizer
+    except (ValueError, AssertionError, TypeError, KeyError) as error:  # pydantic's and DeepSpeed's own are ValueErrors
+        raise ConfigError(f"run.deepspeed_config: DeepSpeed refuses the settings: {error}") from error
+    return offload is not None and offload.device == "cpu"
+
+
+def _cpu_adam(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same AdamW, computed by DeepSpeed's vectorised code for CPUs. Raises ConfigError: it cannot be compiled."""
+    from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+    try:
+        return DeepSpeedCPUAdam([dict(group) for group in optimizer.param_groups])
+    except RuntimeError as error:
+        raise ConfigError(
+            "run.deepspeed_config: offload_optimizer compiles an extension, which failed "
+            f"({error.__cause__ or error}); install a C++ compiler and ninja, or have torch compute the steps with "
+            '"zero_force_ds_cpu_optimizer": false'
+        ) from error
