@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.tiny import tiny_config
 from helpers.training import build, make_videos
 from omegaconf import DictConfig
+from torch import nn
 
+from timechat import distributed
 from timechat.errors import ConfigError
+from timechat.runners.engines import build_engine
 from timechat.runners.engines.deepspeed_settings import merged, user_settings
 from timechat.runners.plan import TrainingPlan, make_plan
 
+CPU = torch.device("cpu")
+NEEDS_DEEPSPEED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 RUN = (
     "run.strategy=deepspeed_zero2",
     "run.batch_size_train=4",
@@ -198,3 +206,45 @@ def test_merging() -> None:
     assert merged(ours, theirs) == {"a": 1, "b": 3, "zero": {"stage": 2, "offload": {"device": "cpu"}}}
     assert merged(ours, {}) == ours
     assert theirs["zero"]["stage"] == 3, "the settings themselves stay as they are"
+
+
+@pytest.fixture
+def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One process on CPUs that torchrun did not start."""
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.setenv("LOCAL_RANK", "0")  # so that it is taken back afterwards
+    monkeypatch.delenv("LOCAL_RANK")
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.engines
+@NEEDS_DEEPSPEED
+@pytest.mark.usefixtures("_alone")
+def test_a_key_that_deepspeed_does_not_know() -> None:
+    with pytest.raises(ConfigError, match=r"DeepSpeed refuses the settings: .*overlap_com, Extra inputs"):
+        build_engine("deepspeed_zero2", CPU, "fp32", {"zero_optimization": {"overlap_com": True}})
+
+
+@pytest.mark.engines
+@NEEDS_DEEPSPEED
+@pytest.mark.usefixtures("_alone")
+@pytest.mark.parametrize("force", [True, False])
+def test_the_optimizer_works_in_main_memory(force: bool) -> None:
+    """In DeepSpeed's code, or torch's where the file says so; both take the same first step of Adam."""
+    offload = {"offload_optimizer": {"device": "cpu", "pin_memory": False}}
+    engine = build_engine(
+        "deepspeed_zero2", CPU, "fp32", {"zero_optimization": offload, "zero_force_ds_cpu_optimizer": force}
+    )
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.ones_(model.weight)
+    engine.prepare(model, torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.0))
+    assert type(engine.optimizer.optimizer).__name__ == ("DeepSpeedCPUAdam" if force else "AdamW")
+    assert engine.optimizer.cpu_offload
+    with engine.accumulate(last=True):
+        loss = engine.model(torch.tensor([[3.0, 4.0]])).sum()
+        engine.backward(loss)
+    assert engine.all_finite(loss)
+    assert engine.clip(1.0) == pytest.approx(5.0)
+    engine.step()
+    assert engine.unwrap().weight.tolist() == [pytest.approx([0.9, 0.9])]

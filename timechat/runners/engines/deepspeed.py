@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -58,6 +59,8 @@ class DeepSpeedEngine(Engine):
                 f"DS_ACCELERATOR={device.type} in the environment"
             )
         distributed.init_process_group(device, alone=True)
+        # DeepSpeed insists on it, and one process that torchrun did not start has none.
+        os.environ.setdefault("LOCAL_RANK", str(distributed.local_rank()))
         self.device, self.precision = device, precision
         self.config = merged(
             {
@@ -178,7 +181,8 @@ def _offloads_optimizer(config: dict[str, Any]) -> bool:
     try:
         offload = DeepSpeedConfig(config).zero_config.offload_optimizer
     except (ValueError, AssertionError, TypeError, KeyError) as error:  # pydantic's and DeepSpeed's own are ValueErrors
-        raise ConfigError(f"run.deepspeed_config: DeepSpeed refuses the settings: {error}") from error
+        lines = (line.strip() for line in str(error).splitlines() if "For further information" not in line)
+        raise ConfigError(f"run.deepspeed_config: DeepSpeed refuses the settings: {', '.join(lines)}") from error
     return offload is not None and offload.device == "cpu"
 
 
