@@ -134,7 +134,7 @@ def parameters_of(engine: Engine) -> dict[str, Tensor]:
 def prepared(strategy: str, model: TimeChat, precision: str = "fp32", adam: bool = False) -> Engine:
     """An engine with a copy of a model and an optimizer of its own."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    strategy, _, offload = strategy.partition(OFFLOAD)
+    strategy, offload, _ = strategy.partition(OFFLOAD)
     settings = {"zero_optimization": {"offload_optimizer": {"device": "cpu", "pin_memory": False}}} if offload else {}
     if offload and not adam:
         settings["zero_force_ds_cpu_optimizer"] = False  # DeepSpeed has no gradient descent for CPUs
@@ -213,6 +213,7 @@ def check_whole(strategy: str, model: TimeChat) -> dict[str, Any]:
     named = engine.unwrap().named_parameters()
     return {
         "name": engine.name,
+        "offloads": engine.name.startswith("deepspeed") and engine.model.zero_cpu_offload(),
         "updates": vars(found),
         "sharded": [canonical_name(name) for name, p in named if isinstance(p, DTensor) or hasattr(p, "ds_id")],
     }

@@ -80,6 +80,7 @@ def _assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, tor
 
 def test_the_engine_that_runs_is_the_one_that_was_asked_for(strategy: str, ranks: list[dict[str, Any]]) -> None:
     assert [rank["name"] for rank in ranks] == [strategy.removesuffix(checks.OFFLOAD)] * 2
+    assert [rank["offloads"] for rank in ranks] == [strategy.endswith(checks.OFFLOAD)] * 2
 
 
 def test_two_processes_train_as_torch_alone_does(ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]) -> None:
