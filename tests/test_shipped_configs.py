@@ -355,7 +355,8 @@ def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
             f"datasets.{name}.cache_dir={data['folder'] / 'cache' if entry.cache_dir else ''}",
         ]
     batch = f"run.batch_size_train={min(2, cfg.run.batch_size_train)}"
-    return [*SMALL, *infos, updates, batch, f"run.output_dir={data['folder'] / path.stem}"]
+    words = ["model.num_words=4"] if "num_words" in cfg.model else []  # of the captions above
+    return [*SMALL, *infos, *words, updates, batch, f"run.output_dir={data['folder'] / path.stem}"]
 
 
 def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
@@ -363,9 +364,7 @@ def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
     named = [key for key in WEIGHTS if load_config(path).model[key]]
     if not named:
         return []
-    model = build_model(
-        load_config(path, [*options, "model.arch=timechat", *(f"model.{key}=" for key in WEIGHTS)]).model
-    )
+    model = build_model(load_config(path, [*options, *(f"model.{key}=" for key in WEIGHTS)]).model)
     state = {canonical_name(name): tensor for name, tensor in model.state_dict().items()}
     vit = {k.removeprefix("visual_encoder."): v for k, v in state.items() if k.startswith("visual_encoder.")}
     contents = {
