@@ -6,9 +6,9 @@
     registry.get_model_class("timechat")
 
 There is one table for each kind of thing. What is registered brings the schema of its keys, `config`; a subclass that
-gives none has its parent's. Models, builders, runners and learning-rate schedules have keys that others read, too: their
-schemas derive from the one in `_BASES`. What this package offers registers itself when a kind is first asked for, like
-the plug-ins of other packages (`timechat/plugins.py`). An unknown name is an error that lists the known ones.
+gives none has its parent's. Some keys of models, builders, runners and learning-rate schedules are read by others, too:
+their schemas derive from those in `_BASES`. What this package offers registers itself when a kind is first asked for,
+like the plug-ins of other packages (`timechat/plugins.py`). An unknown name is an error that lists the known ones.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from torch import nn
 
 from timechat.registry import registry
 from timechat.runners.engines import DDPEngine
+from timechat.runners.plan import TrainingPlan
 from timechat.schema import Section, key
 
 
@@ -27,9 +28,9 @@ class ClippedEngine(DDPEngine):
     clip_grad_value: float | None = None
 
     @classmethod
-    def from_config(cls, run: DictConfig, device: torch.device, precision: str) -> ClippedEngine:
+    def from_config(cls, run: DictConfig, plan: TrainingPlan, device: torch.device, precision: str) -> ClippedEngine:
         """The engine that a `run` section describes."""
-        engine = super().from_config(run, device, precision)
+        engine = super().from_config(run, plan, device, precision)
         engine.clip_grad_value = run.clip_grad_value
         return engine
 
