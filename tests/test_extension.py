@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,11 +25,13 @@ from torch import nn
 
 from timechat.batch import VideoBatch
 from timechat.cli.config import main as config_command
+from timechat.cli.doctor import main as doctor
 from timechat.config import load_config
 from timechat.datasets import build_datasets
 from timechat.errors import ConfigError
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.models import BaseModel, build_model
+from timechat.models.base import StepSize
 from timechat.registry import KINDS, registry
 from timechat.runners.engines import build_engine
 from timechat.runners.memory import activation_bytes
@@ -59,6 +62,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("somewhere") / "lab"
     shutil.copytree(LAB, folder, ignore=shutil.ignore_patterns("__pycache__"))
     sizes = yaml.safe_load((TINY / "config.yaml").read_text())
+    del sizes["model"]["end_sym"]  # which says nothing
     sizes["model"] |= {"llama_model": str(LLAMA), "qformer_tokenizer": str(BERT), "ckpt": str(WEIGHTS)}
     sizes["run"] = {"device": "cpu", "num_workers": 0, "log_freq": 1}
     (folder / "sizes.yaml").write_text(yaml.safe_dump(sizes))
@@ -102,6 +106,20 @@ def registered(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def configured(*options: str) -> DictConfig:
     """The lab's config."""
     return load_config("train.yaml", options)
+
+
+# The document ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_document_shows_the_files_that_are_tested() -> None:
+    """Every block of Python in it is a file of the lab, and every file of the lab is in it."""
+    document = (ROOT / "docs" / "EXTENDING.md").read_text()
+    blocks = re.findall(r"^```(?:python|yaml)\n(.*?)^```$", document, flags=re.DOTALL | re.MULTILINE)
+    shown = {block.split("\n", 1)[0]: block.split("\n", 1)[1] for block in blocks if block.startswith("# my_lab/")}
+    modules = {f"# my_lab/{file.name}": file.read_text() for file in (LAB / "my_lab").glob("*.py")}
+    del modules["# my_lab/__init__.py"]
+    assert shown == modules
+    assert [block for block in blocks if not block.startswith("# my_lab/")] == [(LAB / "train.yaml").read_text()]
 
 
 # Every tool -----------------------------------------------------------------------------------------------------------
@@ -180,6 +198,13 @@ def test_doctor(lab: Path, trained: Path) -> None:
     assert "0 errors" in text
 
 
+def test_the_doctor_names_parts_of_the_lab_that_no_file_gave(
+    registered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor(["train.yaml", "--no-answers"]) == 0
+    assert "WARNING: pool_scale stays at its random initial values" in capsys.readouterr().out
+
+
 def test_export(lab: Path, trained: Path) -> None:
     ckpt = ("--options", "model.ckpt_2=runs/mine/checkpoint_1.pth")
     how = ("--output", "exported", "--format", "safetensors")
@@ -248,8 +273,6 @@ def test_what_is_pooled_is_not_projected(batch: VideoBatch) -> None:
 
 
 def test_activations_are_estimated(registered: Path) -> None:
-    from timechat.models.base import StepSize
-
     kept = []
     for pool in (1, 3):
         with torch.device("meta"):
@@ -310,7 +333,7 @@ def test_the_engine_s_key(registered: Path) -> None:
         engine.prepare(model, torch.optim.SGD(model.parameters(), lr=1.0))
         engine.backward(engine.model(torch.ones(1, 1)).sum())
         engine.step()
-        steps.append(float(before - model.weight))
+        steps.append((before - model.weight).item())
     assert steps == pytest.approx([1.0, 0.25])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from timechat import plugins
+from timechat.cli import evaluate
 from timechat.errors import ConfigError, RegistryError
 from timechat.plugins import GROUP, import_modules, load_installed
 from timechat.registry import registry
@@ -145,3 +146,11 @@ def test_an_installed_package_that_fails_is_named_each_time(site: Path) -> None:
         assert str(caught.value) == (
             f"labware: entry point {GROUP}, lab = lab_h: failed with OSError: no licence ({file}, line 1)"
         )
+
+
+def test_an_installed_package_that_fails_is_one_message(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a command whose help names what is registered, too."""
+    write(site / "lab_i.py", "raise OSError('no licence')\n")
+    install(site, "lab_i")
+    assert evaluate.main(["--help"]) == 1
+    assert "RegistryError: labware: entry point" in capsys.readouterr().err

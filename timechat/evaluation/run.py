@@ -173,7 +173,7 @@ def _settings(
         "prompt_sha256": sha256_of(prompt),
         "device": device.type,
         **{f"model.{key}": value for key, value in model.items()},
-        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model[key]},
+        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model.get(key)},
     }
     if request.asr is not None:
         fingerprint["asr_sha256"] = transcripts_hash(request.asr)
@@ -261,7 +261,7 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
             "sha256": sha256_of(plan.prompt),
         },
         "system_prompt": model.system_prompt or SYSTEM_PROMPT,
-        "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model[key]},
+        "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model.get(key)},
     }
 
 
