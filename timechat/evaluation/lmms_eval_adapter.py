@@ -30,7 +30,7 @@ from timechat.batch import pad_conversations
 from timechat.config import frames_per_video, load_config
 from timechat.datasets.video import load_video
 from timechat.errors import ConfigError, VideoError
-from timechat.models import TimeChat, build_model
+from timechat.models import TimeChat, build_model, must_answer
 from timechat.models import llama as lm
 from timechat.models.timechat import SYSTEM_PROMPT
 from timechat.text.conversation import IGNORE_INDEX, first_turn, visual_text
@@ -96,6 +96,7 @@ class TimeChatLmms(lmms):
         super().__init__()
         _check_evaluate()
         cfg = _load(cfg_path, ckpt, overrides)
+        must_answer(cfg.model, llama=True)
         self.batch_size = _batch_size(batch_size, cfg.run.batch_size_eval)
         self.skip_unreadable = skip_unreadable
         self.num_frames, self.image_size = frames_per_video(cfg.model), cfg.model.image_size

@@ -33,7 +33,7 @@ from timechat.evaluation.record import (
 from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
 from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
-from timechat.models import build_model
+from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
 
@@ -106,6 +106,7 @@ def evaluate(
 def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
     """Read and check everything that an evaluation needs but the weights and the videos."""
     check_request(request)
+    must_answer(cfg.model)
     own_settings = {} if request.clip_of_time is None else {"clip_of_time": request.clip_of_time}
     benchmark = get_benchmark(request.benchmark, **own_settings)
     _check_train_anno(request, benchmark)
@@ -132,7 +133,7 @@ def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
 def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> DictConfig:
     """The config with the checkpoint, and with the benchmark's defaults for keys that `--options` leaves alone."""
     given = OmegaConf.from_dotlist(list(request.options)).get("model", {})
-    model = {key: value for key, value in benchmark.model_defaults.items() if key not in given}
+    model = {key: value for key, value in benchmark.model_defaults.items() if key in cfg.model and key not in given}
     for key, value in model.items():
         if cfg.model[key] != value:
             logger.info(
@@ -174,7 +175,7 @@ def _settings(
         "prompt_sha256": sha256_of(prompt),
         "device": device.type,
         **{f"model.{key}": value for key, value in model.items()},
-        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model[key]},
+        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model.get(key)},
     }
     if request.asr is not None:
         fingerprint["asr_sha256"] = transcripts_hash(request.asr)
@@ -261,8 +262,8 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
             "text": plan.prompt,
             "sha256": sha256_of(plan.prompt),
         },
-        "system_prompt": model.system_prompt or SYSTEM_PROMPT,
-        "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model[key]},
+        "system_prompt": model.get("system_prompt") or SYSTEM_PROMPT,
+        "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model.get(key)},
     }
 
 
