@@ -13,7 +13,6 @@ from timechat.evaluation.echoes import GROUNDING_EXAMPLE, without_echo
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding, parse_highlights
 from timechat.registry import nearest
 
-
 _NO_CAPTION = GROUNDING_EXAMPLE.partition(" in ")[0]  # "The given query happens" says nothing of what happens
 
 
@@ -122,16 +121,20 @@ def find_segments(text: str, question: str, task: str | None, prompt: str) -> li
     Args:
         text: the answer.
         question: as it was asked.
-        task: what it is read as; None tries captions with times, then times alone.
+        task: what it is read as; None tries captions with times, then times alone, and where the answer speaks of
+            saliency, highlights before both.
         prompt: an example in it that the answer only repeats is not an answer.
     """
     said = without_echo(text, prompt)
-    readers: list[Callable[[str], list[Segment]]] = (
-        [_captions, _intervals] if task is None else [lambda words: _TASKS[task].read(words, question)]
-    )
+    if task is not None:
+        readers, query = [_TASKS[task].read], question
+    else:
+        readers, query = [_captions, _intervals], ""
+        if "saliency" in said.lower():
+            readers.insert(0, _highlights)
     for read in readers:
         try:
-            return read(said)
+            return read(said, query)
         except ParseFailure:
             continue
     return []

@@ -130,9 +130,11 @@ def read_transcript(path: str | Path) -> list[Sentence]:
     """The sentences of a transcript, in order of time; cues without text are left out.
 
     Raises:
-        AnnotationError: a file that is malformed, naming the line (of .json: the segment).
+        AnnotationError: no such file, or one that is malformed, naming the line (of .json: the segment).
     """
     path = Path(path)
+    if path.suffix not in SUFFIXES or not path.is_file():
+        raise AnnotationError(f"{path}: no such transcript; name a file that ends in {', '.join(SUFFIXES)}")
     refuse_pointer(path, AnnotationError)
     try:
         text = path.read_text(encoding="utf-8-sig")

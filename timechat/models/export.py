@@ -193,8 +193,8 @@ def _check_folder(cfg: DictConfig, folder: Path, overwrite: bool) -> None:
         raise ConfigError(f"{where}: is not empty; name another folder, or add --overwrite to replace an export")
     if not (folder / RECORD_FILE).is_file():
         raise ConfigError(f"{where}: --overwrite replaces earlier exports, and this folder has no {RECORD_FILE}")
-    keys = file_keys(group_of(registry.config_of("model", cfg.arch)))
-    used = [key for key in keys if cfg[key] and Path(cfg[key]).resolve().is_relative_to(folder.resolve())]
+    keys = dict.fromkeys(("llama_model", *WEIGHT_FILES, *file_keys(group_of(registry.config_of("model", cfg.arch)))))
+    used = [key for key in keys if cfg.get(key) and Path(cfg[key]).resolve().is_relative_to(folder.resolve())]
     if used:
         raise ConfigError(f"{where}: model.{', model.'.join(used)} is read from this folder; name another one")
 
