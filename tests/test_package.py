@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,8 @@ from helpers.imports import ROOT, Import, imports_in, modules_of
 from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from timechat.io import sha256_of
 
 # Import name -> distribution, where they differ by more than - and _.
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml"}
@@ -93,11 +96,11 @@ def installed(wheel: Wheel, tmp_path_factory: pytest.TempPathFactory) -> Install
     """
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, symlinks=True)
-    python = environment / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
-    subprocess.run([*pip, "install", "--quiet", "--no-index", "--no-deps", str(wheel.path)], check=True)
     (own,) = environment.glob("lib/python*/site-packages")
     (own / "borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    # An installation here is in sight; it must stay.
+    subprocess.run([*pip, "--no-index", "--no-deps", "--ignore-installed", str(wheel.path)], check=True)
     return Installed(environment, tmp_path_factory.mktemp("elsewhere"))
 
 
@@ -218,5 +221,6 @@ def test_doctor(installed: Installed) -> None:
 def test_evaluate_with_the_default_prompts(installed: Installed, tmp_path: Path) -> None:
     out = installed.folder / "out"
     installed.run("timechat", "evaluate", *arguments(write_data(tmp_path), out))
-    assert scores(out)["metrics"]
-    assert (out / "predictions.jsonl").read_text().count("\n") == 4
+    prompt = (ROOT / "timechat/evaluation/prompts/grounding.txt").read_text(encoding="utf-8").strip()
+    assert json.loads((out / "settings.json").read_text())["prompt_sha256"] == sha256_of(prompt)
+    assert [scores(out)["scores"][name] for name in ("found", "expected")] == [3, 4]  # a video is missing on purpose
