@@ -105,7 +105,9 @@ def _draw_curves(axes: Sequence[Axes], records: Sequence[dict[str, Any]], stage:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Draw loss, learning rate and speed of a training run.")
+    parser = argparse.ArgumentParser(
+        prog="timechat plot", description="Draw loss, learning rate and speed of a training run."
+    )
     parser.add_argument("run_dir", help="the run's output_dir")
     args = parser.parse_args(argv)
     return run_main(lambda: plot_run(args.run_dir) and None)
