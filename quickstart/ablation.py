@@ -36,8 +36,8 @@ from quickstart.stages import load_stage, stage_name, train_stages
 from timechat.cli.common import run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
-from timechat.evaluation.files import file_state, write_json, write_text
 from timechat.evaluation.report import read_record
+from timechat.io import file_state, write_json, write_text
 
 logger = logging.getLogger(__name__)
 

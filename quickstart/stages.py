@@ -24,7 +24,7 @@ from quickstart.children import alone_in, run_child, stopping_children
 from timechat.cli.common import run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
-from timechat.evaluation.files import file_state, write_text
+from timechat.io import file_state, write_text
 
 logger = logging.getLogger(__name__)
 

@@ -58,7 +58,7 @@ HELD = {
         "tests/evaluation/test_evaluate_cli.py::test_scores_and_report",
         "tests/evaluation/metrics/test_metrics_grounding.py::test_missing_and_unparsed_answers_are_misses",
     ],
-    "unknown config keys": ["tests/test_train_cli.py::test_every_unknown_key_is_named_at_once"],
+    "unknown config keys": ["tests/cli/test_train.py::test_every_unknown_key_is_named_at_once"],
     "`torch.load` runs": ["tests/models/test_published_files.py::test_a_checkpoint_with_code_is_refused"],
 }
 

@@ -15,13 +15,14 @@ from timechat.cli.doctor.files import problem_of_file
 from timechat.datasets.annotations import read_captions, read_instructions, read_json
 from timechat.datasets.video import load_image, load_video
 from timechat.errors import AnnotationError, CheckpointError, ConfigError, TimeChatError, VideoError
-from timechat.evaluation.benchmarks import BENCHMARKS, get_benchmark
+from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.benchmarks.base import load_prompt, read_annotation_text
 from timechat.evaluation.benchmarks.timeit import read_timeit
 from timechat.evaluation.transcripts import read_transcript
 from timechat.lfs import MARK, pointer_problem, refuse_pointer
 from timechat.models import llama
 from timechat.models.weight_files import open_folder, open_weights, read_file
+from timechat.registry import registry
 from timechat.text.tokenizers import load_qformer_tokenizer, load_tokenizer
 
 POINTER = MARK + b"\noid sha256:4d7a\nsize 5401267456\n"
@@ -66,7 +67,7 @@ def test_readers_name_a_pointer(reader: str, tmp_path: Path) -> None:
     assert WORDS in str(raised.value)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", registry.names("benchmark"))
 def test_every_benchmark_names_a_pointer(name: str, tmp_path: Path) -> None:
     """As the file of its annotations, or as one of them where these are a folder."""
     files = {"mvbench": "action_count.json", "egoschema": "questions.json"}

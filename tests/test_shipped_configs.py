@@ -278,9 +278,9 @@ def test_paths_of_shipped_configs_are_relative(path: Path) -> None:
 
 def test_no_file_is_forgotten() -> None:
     """Whatever is no training config by itself is included by all stages, or is the plan of an ablation."""
-    others = set((ROOT / "train_configs").glob("**/*.yaml")) - set(TRAIN_CONFIGS)
+    others = {path for folder in ("train_configs", "quickstart/configs") for path in (ROOT / folder).glob("**/*.yaml")}
     included = {path.parent / name for path in STAGES for name in OmegaConf.load(path).include}
-    assert others == included | {PLAN}
+    assert others - set(TRAIN_CONFIGS) == included | {PLAN, *QUICKSTART.glob("evaluate*.yaml")}
     assert [path.stem.split("_")[0] for path in STAGES] == [str(i + 1) for i in range(len(STAGES))]
     assert len(STAGES) >= 4
 
@@ -302,7 +302,7 @@ def test_each_stage_of_the_quick_start_begins_where_one_before_it_ended() -> Non
 def test_all_stages_of_the_quick_start_are_about_one_model() -> None:
     """Sizes above all; a stage may freeze parts, and choose what the prompt says."""
     frozen = {"freeze_vit", "freeze_qformer", "frozen_video_Qformer"}
-    own = frozen | {"arch", "list_seconds", "ckpt", "ckpt_2", "system_prompt"}
+    own = frozen | {"arch", "num_words", "list_seconds", "ckpt", "ckpt_2", "system_prompt"}
     models = [load_config(path).model for path in (*STAGES, QUICKSTART / "evaluate.yaml")]
     settings = [{key: value for key, value in _settings(model).items() if key not in own} for model in models]
     assert all(other == settings[0] for other in settings)
@@ -355,7 +355,8 @@ def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
             f"datasets.{name}.cache_dir={data['folder'] / 'cache' if entry.cache_dir else ''}",
         ]
     batch = f"run.batch_size_train={min(2, cfg.run.batch_size_train)}"
-    return [*SMALL, *infos, updates, batch, f"run.output_dir={data['folder'] / path.stem}"]
+    words = ["model.num_words=4"] if "num_words" in cfg.model else []  # of the captions above
+    return [*SMALL, *infos, *words, updates, batch, f"run.output_dir={data['folder'] / path.stem}"]
 
 
 def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
@@ -363,9 +364,7 @@ def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
     named = [key for key in WEIGHTS if load_config(path).model[key]]
     if not named:
         return []
-    model = build_model(
-        load_config(path, [*options, "model.arch=timechat", *(f"model.{key}=" for key in WEIGHTS)]).model
-    )
+    model = build_model(load_config(path, [*options, *(f"model.{key}=" for key in WEIGHTS)]).model)
     state = {canonical_name(name): tensor for name, tensor in model.state_dict().items()}
     vit = {k.removeprefix("visual_encoder."): v for k, v in state.items() if k.startswith("visual_encoder.")}
     contents = {

@@ -17,6 +17,7 @@ of a saved model (`timechat/model_folder.py`).
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -317,7 +318,12 @@ def _dataset(names: _Names, name: str) -> Group | None:
     builder = group.keys.get("builder")
     if not isinstance(builder, Key):
         return group
-    named = Key(builder.kind, builder.element, builder.nullable, names.at(f"{entry}.builder", name), builder.rules)
+    chosen = names.at(f"{entry}.builder", name)
+    # A subclass has its parent's schema, whose default is the parent's name.
+    alias = builder.default in known and registry.get_builder_class(builder.default) is registry.get_builder_class(
+        chosen
+    )
+    named = dataclasses.replace(builder, default=builder.default if alias else chosen)
     return Group({**group.keys, "builder": named}, group.schemas, group.rules)
 
 

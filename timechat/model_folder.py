@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from timechat.errors import ConfigError
+from timechat.io import write_json
 from timechat.lfs import refuse_pointer
 
 CONFIG = "config.json"
@@ -47,8 +48,7 @@ def write_model_config(
     folder: Path, model: Mapping[str, Any], files: Mapping[str, str], imports: Sequence[str]
 ) -> None:
     """Write `config.json`; `files` are relative to the folder."""
-    content = {"model": dict(model), "files": dict(files), "import": list(imports)}
-    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG, {"model": dict(model), "files": dict(files), "import": list(imports)})
 
 
 def read_model_folder(folder: str | Path) -> ModelFolder:

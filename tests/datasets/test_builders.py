@@ -103,7 +103,7 @@ def test_every_named_dataset_has_a_builder(tmp_path: Path) -> None:
     [
         ({"builder": "video_instrukt"}, ConfigError, r"unknown builder 'video_instrukt' \(did you mean"),
         ({"data_type": "images"}, ConfigError, r"datasets\.mine\.data_type=images: choose video"),
-        ({"builder": "image_instruct"}, ConfigError, r"data_type=video: choose images"),
+        ({"builder": "image_instruct", "data_type": "video"}, ConfigError, r"data_type=video: choose images"),
         ({"vis_processor": {"train": {"name": "alpro"}}}, ConfigError, "unknown processor 'alpro'"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.evaluations import ROOT
 from helpers.meteor import FakeMeteor
 
 from quickstart.data.annotations import INSTRUCTIONS
@@ -193,7 +194,7 @@ def test_own_prompts_fit_and_answers_in_their_form_parse(name: str, count: int) 
     ("name", "task"), [("grounding", "grounding"), ("dense_captioning", "dense_captions"), ("highlights", "highlights")]
 )
 def test_quickstart_prompts_are_instructions_of_its_training(name: str, task: str) -> None:
-    assert load_prompt(PROMPTS / "quickstart" / f"{name}.txt") in INSTRUCTIONS[task]
+    assert load_prompt(ROOT / "quickstart" / "prompts" / f"{name}.txt") in INSTRUCTIONS[task]
 
 
 def test_prompts_need_a_place_for_the_query(tmp_path: Path) -> None:

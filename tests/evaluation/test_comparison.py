@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from timechat.cli.report import main
 from timechat.evaluation.comparison import compare
-from timechat.evaluation.files import write_json
-from timechat.evaluation.report import main
+from timechat.io import write_json
 
 
 def record(benchmark: str = "charades_sta", score: str = "mIoU", value: float = 44.5, **more: Any) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def test_all_ends_in_a_joint_table(place: Path) -> None:
     names = [name for name, _, _ in BENCHMARK_PATHS.values()]
     assert set(names) == set(registry.names("benchmark"))
     assert [call.partition("--benchmark ")[2].split()[0] for call in calls(place)[:-1]] == names
-    assert calls(place)[-1] == " ".join(["-m timechat.evaluation.report", *(f"out/{name}" for name in names)])
+    assert calls(place)[-1] == " ".join(["-m timechat.cli.report", *(f"out/{name}" for name in names)])
 
 
 def test_quickstart_takes_the_last_stage(place: Path) -> None:
@@ -147,7 +147,7 @@ def test_quickstart_takes_the_last_stage(place: Path) -> None:
         assert f"--train-anno data/quickstart/train/{name} --no-literature " in call
         assert "model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth" in call
     assert "--clip-of-time start" in calls(place)[2]
-    assert calls(place)[3].startswith("-m timechat.evaluation.report runs/quickstart/6_times/eval/charades_sta ")
+    assert calls(place)[3].startswith("-m timechat.cli.report runs/quickstart/6_times/eval/charades_sta ")
 
 
 def test_quickstart_with_a_checkpoint_and_options(place: Path) -> None:

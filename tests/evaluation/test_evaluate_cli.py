@@ -16,7 +16,7 @@ from helpers.evaluations import ROOT, answers, arguments, error_of, scores, writ
 from helpers.tiny import TINY, WEIGHTS
 
 from timechat.cli import evaluate
-from timechat.evaluation.record import git_commit
+from timechat.evaluation.benchmarks.base import PROMPTS
 from timechat.models import TimeChat
 
 
@@ -40,7 +40,7 @@ def test_scores_and_report(finished: Path) -> None:
     assert record["counts"]["found"] == 3
     assert record["counts"]["unreadable_videos"] == 1
     assert record["scores"]["expected"] == 4
-    assert record["prompt"]["text"] == (ROOT / "prompts" / "grounding.txt").read_text().strip()
+    assert record["prompt"]["text"] == (PROMPTS / "grounding.txt").read_text().strip()
     assert len(record["prompt"]["sha256"]) == 64
     assert record["checkpoint"]["ckpt"] == str(WEIGHTS)
     assert record["settings"]["files of model.ckpt"].startswith(f"{WEIGHTS.stat().st_size} bytes")
@@ -181,8 +181,3 @@ def test_mistakes_are_one_message(
 ) -> None:
     assert message in error_of(arguments(data, tmp_path / "out", *more), capsys)
     assert not (tmp_path / "out").exists()
-
-
-def test_git_commit_is_that_of_this_code() -> None:
-    commit = git_commit()
-    assert commit is None or len(commit.removesuffix("-dirty")) == 40

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from timechat.cli.report import main
 from timechat.errors import PredictionError
-from timechat.evaluation.files import read_json, read_json_lines, write_json
-from timechat.evaluation.report import main, markdown_report, read_record, score_table
+from timechat.evaluation.outputs import read_json, read_json_lines
+from timechat.evaluation.report import markdown_report, read_record, score_table
+from timechat.io import write_json
 
 RECORD: dict[str, Any] = {
     "benchmark": "charades_sta",

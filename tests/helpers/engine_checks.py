@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -20,12 +19,14 @@ from timechat import distributed
 from timechat.batch import VideoBatch, pad_conversations
 from timechat.models import TimeChat
 from timechat.models.checkpoints import canonical_name, load_weights
-from timechat.runners.engines import Engine, build_engine
+from timechat.registry import registry
+from timechat.runners.engines import Engine
 from timechat.runners.optimizers import parameter_groups
 from timechat.text.conversation import encode_conversation
 
 CPU = torch.device("cpu")
 CLIP = 0.05  # far below the norm of the gradients
+OFFLOAD = "+offload"  # behind a strategy of DeepSpeed: its optimizer works in main memory, as a user's file may say
 
 # Frames (one is an image, which has no sentence of time) and answers. Of two processes, each has an image beside the
 # other's video, once in the first and once in the last micro-batch of an update.
@@ -134,7 +135,13 @@ def parameters_of(engine: Engine) -> dict[str, Tensor]:
 def prepared(strategy: str, model: TimeChat, precision: str = "fp32", adam: bool = False) -> Engine:
     """An engine with a copy of a model and an optimizer of its own."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    engine, model = build_engine(OmegaConf.create({"strategy": strategy}), CPU, precision), copy.deepcopy(model)
+    strategy, offload, _ = strategy.partition(OFFLOAD)
+    settings: dict[str, Any] = {"zero_optimization": {"offload_optimizer": {"device": "cpu", "pin_memory": False}}}
+    if offload and not adam:
+        settings["zero_force_ds_cpu_optimizer"] = False  # DeepSpeed has no gradient descent for CPUs
+    engine_class = registry.get_engine_class(strategy)
+    engine = engine_class(CPU, precision, settings) if offload else engine_class(CPU, precision)
+    model = copy.deepcopy(model)
     engine.prepare(model, adam_of(model) if adam else sgd_of(model))
     return engine
 
@@ -209,6 +216,7 @@ def check_whole(strategy: str, model: TimeChat) -> dict[str, Any]:
     named = engine.unwrap().named_parameters()
     return {
         "name": engine.name,
+        "offloads": engine.name.startswith("deepspeed") and engine.model.zero_cpu_offload(),
         "updates": vars(found),
         "sharded": [canonical_name(name) for name, p in named if isinstance(p, DTensor) or hasattr(p, "ds_id")],
     }

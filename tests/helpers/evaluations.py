@@ -12,7 +12,7 @@ from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
 from helpers.videos import write_video
 from timechat.cli import evaluate
 
-ROOT = Path(evaluate.__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 ANNO = (
     "a 0.0 1.0##a person opens a door.\na 1.0 2.0##a person sits down.\nb 0.5 1.5##a cat sleeps.\ngone 0.0 1.0##rain.\n"
 )

@@ -90,10 +90,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory, golden_state: State) -> Path
     """The five published files, made of the golden weights. Earlier files hold noise where a later one has a say."""
     root = tmp_path_factory.mktemp("published")
     ckpt = root / "ckpt"
-    for name in ("blip2", "instruct-blip", "Video-LLaMA-2-7B-Finetuned", "timechat", "bert-base-uncased"):
+    for name in ("eva-vit-g", "instruct-blip", "Video-LLaMA-2-7B-Finetuned", "timechat", "bert-base-uncased"):
         (ckpt / name).mkdir(parents=True)
     (ckpt / "bert-base-uncased" / "vocab.txt").write_bytes((BERT / "vocab.txt").read_bytes())
-    write_eva(ckpt / "blip2" / "eva_vit_g.pth", golden_state)
+    write_eva(ckpt / "eva-vit-g" / "eva_vit_g.pth", golden_state)
     blip = of_parts(golden_state, "ln_vision") | noise(of_parts(golden_state, "Qformer", "query_tokens"))
     foreign = {name: tensor for name, tensor in FOREIGN.items() if not name.startswith("audio")}
     position_ids = "Qformer.bert.embeddings.position_ids"

@@ -52,7 +52,7 @@ def test_the_model_has_an_output_for_each_word(tmp_path: Path) -> None:
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
-    cfg = config(tmp_path, {"one": entry(tmp_path)}, "model.arch=timechat")
+    cfg = dataset_config({"one": entry(tmp_path)}, [TASK], folder=tmp_path)
     with pytest.raises(ConfigError, match=r"model\.arch=timechat: run\.task=frame_classification trains frame_class"):
         build_task(cfg).build_model(cfg)
 
@@ -79,11 +79,18 @@ def test_captions_that_are_all_alike_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("builder", "task"), [("sampled_times", TASK), ("frame_words", "run.task=video_text_pretrain")]
+    ("builder", "task", "message"),
+    [
+        (
+            "frame_words",
+            "run.task=video_text_pretrain",
+            r"one\.builder=frame_words: does not go with run\.task",
+        ),
+        ("sampled_times", TASK, r"model\.arch=frame_classifier: has no decoder"),
+    ],
 )
-def test_samples_of_another_task_are_refused(tmp_path: Path, builder: str, task: str) -> None:
+def test_samples_of_another_task_are_refused(tmp_path: Path, builder: str, task: str, message: str) -> None:
     cfg = config(tmp_path, {"one": entry(tmp_path) | {"builder": builder}}, task)
-    message = rf"datasets\.one\.builder={builder}: does not go with {task.replace('.', '[.]')}"
     with pytest.raises(ConfigError, match=message):
         build_task(cfg).build_datasets(cfg)
 

@@ -122,10 +122,8 @@ def test_activations_are_those_of_a_real_pass() -> None:
     with torch.device("meta"):
         meta = build_model(model.cfg, load_weights=False)
     rows, length = batch.input_ids.shape
-    estimate = activation_bytes(
-        meta, batch=rows, frames=batch.frame_counts[0], tokens=length, supervised=batch.num_supervised // rows,
-        precision="fp32",
-    )  # fmt: skip
+    size = StepSize(rows, batch.frame_counts[0], tokens=length, supervised=batch.num_supervised // rows)
+    estimate = activation_bytes(meta, size, "fp32")
     assert estimate == pytest.approx(real, rel=0.05)
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 from helpers.training import read_lines
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from timechat.errors import ConfigError
 from timechat.runners import logs
 from timechat.runners.logs import Meter, RunLog
 
+CPU = torch.device("cpu")
 RECORD = {
     "epoch": 1,
     "update": 30,
@@ -83,6 +80,7 @@ def test_meter_over_two_processes(monkeypatch: pytest.MonkeyPatch, clock: list[f
 def test_a_step_goes_into_the_file_the_line_and_tensorboard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     log = RunLog(tmp_path)
+    log.start("ab12cd34", {}, CPU)
     log.step(RECORD)
     log.close()
     assert read_lines(tmp_path / "log.jsonl") == [{"event": "train", **RECORD}]
@@ -110,6 +108,7 @@ def test_scores_go_everywhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     caplog.set_level(logging.INFO)
     record = {"epoch": 1, "update": 30, "valid_loss": 2.5, "mIoU": 31.25}
     log = RunLog(tmp_path)
+    log.start("ab12cd34", {}, CPU)
     log.scores(record)
     log.close()
     assert read_lines(tmp_path / "log.jsonl") == [{"event": "valid", **record}]
@@ -120,6 +119,7 @@ def test_scores_go_everywhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 def test_what_is_not_known_is_null_in_the_file_and_no_curve(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
+    log.start("ab12cd34", {}, CPU)
     log.step(RECORD | {"mfu": None})
     log.close()
     assert read_lines(tmp_path / "log.jsonl")[0]["mfu"] is None
@@ -129,64 +129,10 @@ def test_what_is_not_known_is_null_in_the_file_and_no_curve(tmp_path: Path) -> N
 
 def test_log_jsonl_alone(tmp_path: Path) -> None:
     log = RunLog(tmp_path, loggers=[])
+    log.start("ab12cd34", {}, CPU)
     log.step(RECORD)
     log.close()
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
-
-
-class _Wandb(ModuleType):
-    """Takes the place of the package and remembers what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__("wandb")
-        self.started: list[dict[str, Any]] = []
-        self.axes: dict[str, str | None] = {}
-        self.logged: list[dict[str, Any]] = []
-        self.finished = 0
-
-    def init(self, **settings: Any) -> _Wandb:
-        self.started.append(settings)
-        return self
-
-    def define_metric(self, name: str, step_metric: str | None = None) -> None:
-        self.axes[name] = step_metric
-
-    def log(self, values: dict[str, Any]) -> None:
-        self.logged.append(values)
-
-    def finish(self) -> None:
-        self.finished += 1
-
-
-def test_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = _Wandb()
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    log = RunLog(tmp_path, loggers=["wandb"])
-    assert not fake.started, "a run that cannot begin is not shown"
-    log.start("ab12cd34", {"run": {"seed": 1}})
-    log.step(RECORD)
-    log.scores({"epoch": 1, "update": 30, "valid_loss": 2.5})
-    log.close()
-    (started,) = fake.started
-    assert (started["id"], started["resume"], started["project"]) == ("ab12cd34", "allow", "timechat")
-    assert (started["dir"], started["config"]) == (str(tmp_path), {"run": {"seed": 1}})
-    assert fake.axes == {"update": None, "*": "update"}
-    assert fake.logged[0] == {f"train/{k}": v for k, v in RECORD.items() if k not in ("epoch", "update")} | {
-        "update": 30
-    }
-    assert fake.logged[1] == {"valid/valid_loss": 2.5, "update": 30}
-    assert fake.finished == 1
-    assert not (tmp_path / "tensorboard").exists()
-
-
-def test_wandb_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On every process, so that none waits for the others."""
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        with pytest.raises(ConfigError, match=r"pip install timechat\[wandb\]"):
-            RunLog(tmp_path, loggers=["wandb"])
 
 
 def test_records_are_appended_as_lines_of_json(tmp_path: Path) -> None:

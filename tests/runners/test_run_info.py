@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.tiny import tiny_config
-from helpers.training import ROOT
 
 from timechat.errors import TrainingError
 from timechat.runners import run_info
-from timechat.runners.run_info import git_state, record_start, versions
+from timechat.runners.run_info import record_start, versions
 
 
 def test_each_start_is_added(tmp_path: Path) -> None:
@@ -41,42 +40,23 @@ def test_versions() -> None:
     assert found["torch"] == torch.__version__.partition("+")[0]
     assert found["python"] == sys.version.split()[0]
     assert found["transformers"]
+    assert "timechat" in found
 
 
-def test_packages_that_are_not_installed_are_null(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_info, "PACKAGES", ("no_such_package",))
-    assert versions()["no_such_package"] is None
+def test_packages_are_those_that_are_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not installed is null; what only developers need is left out."""
+    declared = ["torch<3,>=2.6", "no-such-package; extra == 'deepspeed'", "ruff>=0.9; extra == 'dev'"]
+    monkeypatch.setattr(run_info.importlib.metadata, "requires", lambda name: declared)
+    assert versions().keys() == {"python", "cuda", "timechat", "torch", "no-such-package"}
+    assert versions()["no-such-package"] is None
 
 
-def _git(folder: Path, *command: str) -> str:
-    options = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    return subprocess.run(
-        ["git", "-C", str(folder), *options, *command], check=True, capture_output=True, text=True
-    ).stdout
+def test_code_that_is_not_installed_names_every_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
 
-
-def test_the_commit_and_whether_the_tree_is_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "timechat"
-    package.mkdir()
-    (package / "__init__.py").write_text("1")
-    monkeypatch.setattr(run_info.timechat, "__file__", str(package / "__init__.py"))
-    assert git_state() is None
-    _git(tmp_path, "init", "-q")
-    assert git_state() is None, "installed within a checkout that does not track it"
-    _git(tmp_path, "add", ".")
-    _git(tmp_path, "commit", "-qm", "x")
-    commit = _git(tmp_path, "rev-parse", "HEAD").strip()
-    assert git_state() == {"commit": commit, "dirty": False}
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "log.jsonl").write_text("")
-    assert git_state() == {"commit": commit, "dirty": False}
-    (package / "__init__.py").write_text("2")
-    assert git_state() == {"commit": commit, "dirty": True}
-
-
-def test_a_machine_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert git_state() is None
+    monkeypatch.setattr(run_info.importlib.metadata, "requires", missing)
+    assert {"torch", "pytest", "transformers"} < versions().keys()
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", '{"id": "x"}'])
@@ -85,9 +65,3 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(TrainingError, match=r"run_info\.json: is damaged"):
         record_start(tmp_path, tiny_config())
     assert (tmp_path / "run_info.json").read_text() == content
-
-
-def test_of_this_checkout() -> None:
-    """The tests run from one."""
-    if (ROOT / ".git").exists():
-        assert len(git_state()["commit"]) == 40

@@ -63,6 +63,7 @@ CHANGED: dict[str, Any] = {
     "clip_grad_norm": 1e-3,
     "device": "cuda",
     "strategy": "fsdp",
+    "deepspeed_config": "missing.json",
     "amp": True,
     "precision": "bf16",
     "num_workers": 1,

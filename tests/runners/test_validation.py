@@ -206,7 +206,7 @@ def test_lower_losses_and_higher_scores_are_better(score: str, values: list[floa
             ["run.valid_benchmark.name=charades_sta", "run.strategy=fsdp"],
             "no one has the whole model with run.strategy=fsdp",
         ),
-        (["run.loggers=[mlflow]"], "choose from tensorboard and wandb"),
+        (["run.loggers=[tensorbord]"], r"no tracker 'tensorbord' \(did you mean 'tensorboard'\?\); choose from aim, "),
     ],
 )
 def test_settings_that_measure_nothing(tmp_path: Path, entry: Any, options: list[str], message: str) -> None:

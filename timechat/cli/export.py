@@ -18,7 +18,9 @@ from timechat.models.export import EXPORTERS, check_export
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = config_parser("Export a model: merged LLaMA, whole model as safetensors, or peft adapter.")
+    parser = config_parser(
+        "Export a model: merged LLaMA, whole model as safetensors, or peft adapter.", "timechat export"
+    )
     add = parser.add_argument
     add("--output", required=True, metavar="DIR", help="folder to write; must be absent or empty")
     add("--format", required=True, choices=EXPORTERS, help="what to write (docs/CHECKPOINTS.md)")

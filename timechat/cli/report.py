@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from timechat.cli.common import run_main
-from timechat.evaluation.report import compare, read_record
+from timechat.evaluation.comparison import compare
+from timechat.evaluation.report import read_record
 
 
 def main(argv: Sequence[str] | None = None) -> int:

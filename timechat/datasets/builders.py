@@ -142,12 +142,11 @@ def validation_config(cfg: DictConfig) -> DictConfig:
     for name, entry in cfg.datasets.items():
         info = entry.build_info
         if info.valid_anno_dir:
-            change = {
-                "build_info": {"anno_dir": info.valid_anno_dir, "videos_dir": info.valid_videos_dir or info.videos_dir},
-                "vis_processor": {"train": {"name": _UNCHANGED[entry.data_type]}},
-                "sample_type": "uniform",
-            }
-            datasets[name] = OmegaConf.merge(entry, change)
+            changed = datasets[name] = entry.copy()
+            changed.build_info.anno_dir = info.valid_anno_dir
+            changed.build_info.videos_dir = info.valid_videos_dir or info.videos_dir
+            changed.vis_processor.train = {"name": _UNCHANGED[entry.data_type]}
+            changed.sample_type = "uniform"
     return OmegaConf.merge(
         OmegaConf.masked_copy(cfg, [key for key in cfg if key != "datasets"]), {"datasets": datasets}
     )

@@ -10,7 +10,8 @@ from typing import Any
 from timechat import distributed
 from timechat.errors import PredictionError
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.files import read_json, read_json_lines, write_json, write_json_lines
+from timechat.evaluation.outputs import read_json, read_json_lines
+from timechat.io import write_json, write_json_lines
 
 logger = logging.getLogger(__name__)
 

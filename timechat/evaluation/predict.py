@@ -25,9 +25,9 @@ from timechat import distributed
 from timechat.errors import VideoError
 from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folder, rank_file, read_answers
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.files import json_line, write_json_lines
 from timechat.evaluation.frames import decoded
 from timechat.evaluation.sharding import Clip, clip_cost, clips_of, deal
+from timechat.io import json_line, sha256_of, write_json_lines
 from timechat.text.timestamps import video_sentence
 
 logger = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ def _row(question: Question, answer: str) -> dict[str, Any]:
         "end": question.end,
         "query": question.query,
         "prompt": question.prompt,
-        "prompt_sha256": hashlib.sha256(question.prompt.encode()).hexdigest(),
+        "prompt_sha256": sha256_of(question.prompt),
         "answer": answer,
     }
 

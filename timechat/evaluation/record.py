@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,9 +13,10 @@ from timechat.errors import PredictionError
 from timechat.evaluation.answers import read_answers
 from timechat.evaluation.benchmarks import Benchmark, Question, Result
 from timechat.evaluation.controls import video_durations
-from timechat.evaluation.files import read_json, write_json, write_json_lines, write_text
+from timechat.evaluation.outputs import read_json
 from timechat.evaluation.predict import Predictions
 from timechat.evaluation.report import SCORES
+from timechat.io import git_commit, write_json, write_json_lines, write_text
 
 DURATIONS = "durations.json"
 
@@ -118,23 +117,3 @@ def cached_durations(videos: Mapping[str, Path], output_dir: Path) -> dict[str, 
         known |= {name: {"bytes": sizes[name], "seconds": seconds} for name, seconds in found.items()}
         write_json(path, known)
     return {name: known[name]["seconds"] for name, size in sizes.items() if known.get(name, {}).get("bytes") == size}
-
-
-def sha256_of(text: str) -> str:
-    """Hash of a text, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def git_commit() -> str | None:
-    """The commit of this code, with -dirty after local changes; None outside of a git checkout."""
-    here = Path(__file__)
-    tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
-    return _git(here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") if tracked else None
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    except OSError:  # no git here
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

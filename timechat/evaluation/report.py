@@ -7,17 +7,17 @@ prints finished evaluations side by side, see `comparison.py`. A record is what 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from timechat.errors import PredictionError
 from timechat.evaluation.controls import CONTROL_NAMES
-from timechat.evaluation.files import read_json
 from timechat.evaluation.literature import published_scores
+from timechat.evaluation.outputs import read_json
 from timechat.evaluation.scores import mean_record, ordered_scores, scored_questions, spread_of
 from timechat.evaluation.tables import markdown_table, number, text_table
+from timechat.io import sha256_of
 
 __all__ = ["REPORT", "SCORES", "markdown_report", "mean_record", "read_record", "score_table"]
 
@@ -176,7 +176,7 @@ def _settings_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         "prompt file": record["prompt"]["file"],
         "prompt sha256": record["prompt"]["sha256"],
         "system prompt": record["system_prompt"],
-        "system prompt sha256": hashlib.sha256(record["system_prompt"].encode()).hexdigest(),
+        "system prompt sha256": sha256_of(record["system_prompt"]),
         "clip of time": record["clip_of_time"] or "as published",
         "train annotations": record.get("train_anno") or "not given",
         "processes": record["processes"],

@@ -18,7 +18,6 @@ from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Benchmark, Question, Result, get_benchmark
 from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
-from timechat.evaluation.files import file_state, write_json, write_text
 from timechat.evaluation.literature import published_scores
 from timechat.evaluation.plots import draw_plots
 from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, predict
@@ -27,12 +26,12 @@ from timechat.evaluation.record import (
     check_joint_scores,
     check_scores,
     scores_of,
-    sha256_of,
     write_record,
 )
 from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
 from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
+from timechat.io import file_state, sha256_of, write_json, write_text
 from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +23,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from timechat.errors import CheckpointError
+from timechat.io import replacing
 from timechat.models.weight_files import LazyTensor, open_weights
 from timechat.sources import EVA_VIT_G, find
 
@@ -275,11 +275,5 @@ def trainable_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 def save_file(content: dict[str, Any], path: str | Path) -> None:
     """Write a checkpoint beside its place and rename it, so that the name never stands for half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

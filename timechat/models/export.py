@@ -7,7 +7,6 @@ the disk, one shard at a time. See docs/CHECKPOINTS.md.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 
 from timechat.config import file_keys
 from timechat.errors import CheckpointError, ConfigError, TimeChatError
+from timechat.io import write_json
 from timechat.model_folder import write_model_config
 from timechat.models import BaseModel, TimeChat, build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES, canonical_name
@@ -207,7 +207,7 @@ def _new_folder(cfg: DictConfig, export_format: str, folder: str | Path, overwri
     with temporary_folder(final) as new:
         yield new
         record = {"format": export_format, "model": OmegaConf.to_container(cfg)}
-        (new / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
+        write_json(new / RECORD_FILE, record)
         old = final.with_name(f"{new.name}.old")
         if final.exists():
             final.rename(old)

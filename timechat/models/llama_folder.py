@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from timechat.errors import ConfigError
+from timechat.io import write_json
 from timechat.model_folder import INDEX, WEIGHTS
 from timechat.models.checkpoints import canonical_name
 from timechat.models.weight_files import open_folder
@@ -78,8 +78,7 @@ def write_shards(state: Mapping[str, Tensor], folder: Path, layers: Mapping[str,
         logger.info("wrote %s", file)
     if not split.is_sharded:
         return WEIGHTS
-    index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    write_json(folder / INDEX, {"metadata": split.metadata, "weight_map": split.tensor_to_filename})
     return INDEX
 
 

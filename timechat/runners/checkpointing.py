@@ -10,7 +10,6 @@ A folder gets its name when all of it is on the disk, so a process may be killed
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 
 from timechat.errors import CheckpointError, ConfigError, TrainingError
+from timechat.io import replacing, sha256_of_file, sync
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ FILE = "checkpoint.pth"
 MANIFEST = "manifest.json"
 BEST_FILE = "checkpoint_best.pth"
 ENGINE_FOLDER = "engine"  # files of engines that keep some
-_CHUNK = 1 << 20
 _REPLACED = ".replaced"  # ending of a folder whose successor is about to get its name
 
 
@@ -123,7 +122,7 @@ class Checkpoints:
             if folder.exists():  # of the same update, for example with a shorter skip list
                 os.replace(folder, replaced)
             os.replace(written, folder)
-            _sync(self.folder)
+            sync(self.folder)
             shutil.rmtree(replaced, ignore_errors=True)
             for number in [number for number in self.numbers() if number <= update][: -self.keep]:
                 self._remove(self.folder_of(number))
@@ -152,19 +151,14 @@ class Checkpoints:
         return self._name(self.epoch_file(epoch), self.output_dir / BEST_FILE)
 
     def _name(self, source: Path, path: Path) -> Path:
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.unlink(missing_ok=True)
         try:
-            try:
-                os.link(source, temporary)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(source, temporary)
-            os.replace(temporary, path)
-            _sync(self.output_dir)
+            with replacing(path, synced=True) as temporary:
+                try:
+                    os.link(source, temporary)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(source, temporary)
         except OSError as error:
             raise _not_written(path, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
         return path
 
     def clean(self) -> None:
@@ -177,6 +171,8 @@ class Checkpoints:
                 os.replace(path, folder)
         for path in self.folder.glob(".update_*.tmp"):
             shutil.rmtree(path)
+        for path in self.output_dir.glob(".checkpoint_*.tmp"):
+            path.unlink()
 
     def _remove(self, folder: Path) -> None:
         """Under another name first: what is half removed must not look like a damaged checkpoint."""
@@ -189,13 +185,13 @@ def write_manifest(folder: Path) -> None:
     """Bring every file of a folder to the disk, and say in `manifest.json` what they are."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        _sync(path)
-        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        sync(path)
+        files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"files": files}, indent=2) + "\n", encoding="utf-8")
-    _sync(manifest)
+    sync(manifest)
     for path in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
-        _sync(path)
+        sync(path)
 
 
 def verify(folder: Path) -> None:
@@ -208,7 +204,7 @@ def verify(folder: Path) -> None:
             path = folder / name
             if path.stat().st_size != expected["bytes"]:
                 raise CheckpointError(f"{path}: has {path.stat().st_size} bytes, not {expected['bytes']}")
-            if _sha256(path) != expected["sha256"]:
+            if sha256_of_file(path) != expected["sha256"]:
                 raise CheckpointError(f"{path}: its content is not what was written (SHA-256 differs)")
     except OSError as error:
         raise CheckpointError(f"{folder}: is incomplete ({error})") from error
@@ -219,20 +215,3 @@ def verify(folder: Path) -> None:
 def _not_written(path: Path, error: Exception) -> TrainingError:
     reason = str(error).splitlines()[0]
     return TrainingError(f"{path}: cannot be written ({reason}); is the disk full or read-only?")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

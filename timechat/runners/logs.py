@@ -1,27 +1,24 @@
-"""What a run says: log lines, log.jsonl, TensorBoard, wandb, a progress bar; all from the main process."""
+"""What a run says: log lines, log.jsonl, trackers' curves, a progress bar; all from the main process."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
-import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from timechat import distributed
-from timechat.errors import ConfigError
+from timechat.io import write_text
 from timechat.runners.peak_flops import peak_flops
+from timechat.runners.trackers import Trackers
 
 logger = logging.getLogger(__name__)
 
@@ -102,72 +99,38 @@ def peak_memory(device: torch.device) -> float:
     return float(largest if sys.platform == "darwin" else largest * 1024)  # Linux counts KiB
 
 
-class _TensorBoard:
-    """Curves below output_dir/tensorboard."""
-
-    def __init__(self, output_dir: Path, update: int):
-        self._writer = SummaryWriter(str(output_dir / "tensorboard"), purge_step=update + 1)
-
-    def scalars(self, scalars: Mapping[str, float], update: int) -> None:
-        """Add one point to each curve."""
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, update)
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._writer.close()
-
-
-class _Wandb:
-    """Curves on wandb.ai, or in output_dir/wandb with WANDB_MODE=offline; its other variables count, too."""
-
-    def __init__(self, wandb: ModuleType, output_dir: Path, run_id: str, config: dict[str, Any]):
-        project = os.environ.get("WANDB_PROJECT", "timechat")
-        self._run = wandb.init(
-            project=project, dir=str(output_dir), id=run_id, name=output_dir.name, resume="allow", config=config
-        )
-        # Its own counter of steps only grows, but a resumed run may go back a few updates.
-        self._run.define_metric("update")
-        self._run.define_metric("*", step_metric="update")
-
-    def scalars(self, scalars: Mapping[str, float], update: int) -> None:
-        """Add one point to each curve."""
-        self._run.log({**scalars, "update": update})
-
-    def close(self) -> None:
-        """Send what is left."""
-        self._run.finish()
-
-
 class RunLog:
     """Writes a run's records; does nothing on other processes than the main one.
 
     Args:
         output_dir: where log.jsonl, skipped.jsonl and the TensorBoard files go.
         update: finished updates of the run that goes on; what was written about later ones is cut off.
-        loggers: `run.loggers`, of tensorboard and wandb.
+        loggers: `run.loggers`, the names of trackers.
 
     Raises:
-        ConfigError: wandb is asked for and not installed.
+        ConfigError: a tracker that accelerate does not know, or whose package is not installed.
     """
 
     def __init__(self, output_dir: Path, update: int = 0, loggers: Sequence[str] = ("tensorboard",)):
         self.output_dir = output_dir
         self._main = distributed.is_main_process()
-        self._wandb = _import_wandb() if "wandb" in loggers else None
-        self._sinks: list[_TensorBoard | _Wandb] = []
+        self._trackers = Trackers(loggers)
+        self._update = update
         self._bar: tqdm | None = None
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
             for name in (LOG_FILE, SKIPPED_FILE):
                 _cut(output_dir / name, update)
-            if "tensorboard" in loggers:
-                self._sinks.append(_TensorBoard(output_dir, update))
 
-    def start(self, run_id: str, config: dict[str, Any]) -> None:
-        """Begin with what needs to know which run it is; for the main process alone."""
-        if self._wandb is not None:
-            self._sinks.append(_Wandb(self._wandb, self.output_dir, run_id, config))
+    def start(self, run_id: str, config: dict[str, Any], device: torch.device) -> None:
+        """Start the trackers, when nothing can keep the run from beginning; for the main process alone.
+
+        Args:
+            run_id: see `record_start`.
+            config: of the whole run.
+            device: of this process.
+        """
+        self._trackers.start(self.output_dir, self._update, run_id, config, device)
 
     def event(self, **record: Any) -> None:
         """Write one record to log.jsonl, for example that the run has started."""
@@ -198,8 +161,7 @@ class RunLog:
     def _record(self, event: str, record: dict[str, Any]) -> None:
         self._append(LOG_FILE, [{"event": event, **record}])
         scalars = {f"{event}/{k}": v for k, v in record.items() if k not in _POSITION and v is not None}
-        for sink in self._sinks:
-            sink.scalars(scalars, record["update"])
+        self._trackers.log(scalars, record["update"])
 
     def skipped(self, records: list[dict[str, Any]]) -> None:
         """Name skipped samples in skipped.jsonl and warn."""
@@ -222,24 +184,14 @@ class RunLog:
             self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
     def close(self) -> None:
-        """End the bar and the files."""
+        """End the bar and the trackers."""
         if self._bar is not None:
             self._bar.close()
-        for sink in self._sinks:
-            sink.close()
+        self._trackers.close()
 
     def _append(self, name: str, records: Iterable[dict[str, Any]]) -> None:
         with (self.output_dir / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
-
-
-def _import_wandb() -> ModuleType:
-    try:
-        return importlib.import_module("wandb")
-    except ImportError as error:
-        raise ConfigError(
-            f"run.loggers: wandb cannot be imported ({error}); pip install timechat[wandb], or take it out of the list"
-        ) from error
 
 
 def _cut(path: Path, update: int) -> None:
@@ -248,9 +200,7 @@ def _cut(path: Path, update: int) -> None:
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if _is_kept(line, update)]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, "".join(kept))
 
 
 def _is_kept(line: str, update: int) -> bool:

@@ -9,7 +9,6 @@ import platform
 import secrets
 import shlex
 import socket
-import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,16 +16,13 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from packaging.requirements import Requirement
 
-import timechat
 from timechat import distributed
 from timechat.errors import TrainingError
+from timechat.io import git_state, write_json
 
 INFO_FILE = "run_info.json"
-PACKAGES = (
-    *("timechat", "torch", "torchvision", "transformers", "accelerate", "deepspeed", "peft", "timm", "tokenizers"),
-    *("sentencepiece", "decord", "av", "numpy"),
-)
 
 
 def record_start(output_dir: Path, cfg: DictConfig, **facts: Any) -> str:
@@ -46,9 +42,7 @@ def record_start(output_dir: Path, cfg: DictConfig, **facts: Any) -> str:
     path = output_dir / INFO_FILE
     info = _read(path) if path.is_file() else {"id": secrets.token_hex(4), "starts": []}
     info["starts"].append(describe_start(cfg) | facts)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, info)
     return info["id"]
 
 
@@ -79,9 +73,9 @@ def describe_start(cfg: DictConfig) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python, CUDA and the packages that results depend on; None for what is not installed."""
+    """Of Python, CUDA, this package and those that it declares; None for what is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version(), "cuda": torch.version.cuda}
-    for package in PACKAGES:
+    for package in ("timechat", *_dependencies()):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -89,20 +83,10 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def git_state() -> dict[str, Any] | None:
-    """Commit of the running code, and whether tracked files differ from it; None outside of a git checkout."""
-    init = Path(timechat.__file__)
-    # A package that is installed into a virtual environment may lie within somebody else's checkout.
-    if _git("ls-files", "--error-unmatch", init.name) is None:
-        return None
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
-
-
-def _git(*command: str) -> str | None:
-    """What git says about the folder of the package; None when it refuses or is not installed."""
-    folder = str(Path(timechat.__file__).parent)
+def _dependencies() -> list[str]:
+    """The packages that this one declares, extras included but for developers' tools; without an installation, all."""
     try:
-        done = subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        declared = [Requirement(line) for line in importlib.metadata.requires("timechat") or ()]
+    except importlib.metadata.PackageNotFoundError:  # started from a checkout alone
+        return sorted({distribution.name for distribution in importlib.metadata.distributions()})
+    return [requirement.name for requirement in declared if 'extra == "dev"' not in str(requirement.marker)]

@@ -84,6 +84,7 @@ class Runner:
         self.skip_list = SkipList()
         self.validation = Validation(cfg, task, self.skip_list)
         self.log = RunLog(self.output_dir, self.updates, cfg.run.loggers)
+        self.engine = build_engine(cfg.run, self.plan, device, precision)
         # Weights that no file gives are the same in every run, whatever was drawn before.
         torch.manual_seed(cfg.run.seed)
         model = task.build_model(cfg)
@@ -93,7 +94,6 @@ class Runner:
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
         self.count_flops = model.flop_counter()
-        self.engine = build_engine(cfg.run, device, precision)
         self.engine.prepare(model, optimizer)
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
@@ -147,8 +147,8 @@ class Runner:
         config = OmegaConf.to_container(self.cfg)
         self.log.event(event="start", epoch=epoch, update=self.updates, config=config)
         if distributed.is_main_process():
-            engine = self.engine.name
-            self.log.start(record_start(self.output_dir, self.cfg, engine=engine, update=self.updates), config)
+            run_id = record_start(self.output_dir, self.cfg, engine=self.engine.name, update=self.updates)
+            self.log.start(run_id, config, self.engine.device)
 
     def validate(self, epoch: int) -> None:
         """Measure what the config asks for after an epoch, unless it is known, and keep the best. Raises StopTraining.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from timechat.device import resolve_device, resolve_precision
 from timechat.errors import ConfigError
-from timechat.runners.engines import build_engine
+from timechat.registry import registry
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -77,6 +76,6 @@ def test_names_that_are_not_there() -> None:
     with pytest.raises(
         ConfigError, match=r"unknown engine 'ddpp' \(did you mean 'ddp'\?\); known: ddp, deepspeed_zero2"
     ):
-        build_engine(OmegaConf.create({"strategy": "ddpp"}), CPU, "fp32")
+        registry.get_engine_class("ddpp")
     with pytest.raises(ConfigError, match=r"run\.precision=fp8: choose one of fp32, bf16, fp16"):
         resolve_precision("fp8", False, CPU)

@@ -23,6 +23,7 @@ from timechat.models.checkpoints import trainable_state_dict
 pytestmark = pytest.mark.distributed
 
 TORCH, DEEPSPEED = ("ddp", "fsdp"), ("deepspeed_zero2", "deepspeed_zero3")
+DEEPSPEED += tuple(name + checks.OFFLOAD for name in DEEPSPEED)
 NEEDS_DEEPSPEED = (
     pytest.mark.engines,
     pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed"),
@@ -78,7 +79,8 @@ def _assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, tor
 
 
 def test_the_engine_that_runs_is_the_one_that_was_asked_for(strategy: str, ranks: list[dict[str, Any]]) -> None:
-    assert [rank["name"] for rank in ranks] == [strategy] * 2
+    assert [rank["name"] for rank in ranks] == [strategy.removesuffix(checks.OFFLOAD)] * 2
+    assert [rank["offloads"] for rank in ranks] == [strategy.endswith(checks.OFFLOAD)] * 2
 
 
 def test_two_processes_train_as_torch_alone_does(ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]) -> None:
@@ -114,6 +116,13 @@ def test_a_resumed_engine_is_bit_identical(ranks: list[dict[str, Any]]) -> None:
         assert all(torch.equal(again["weights"][name], weight) for name, weight in straight["weights"].items())
 
 
+def test_adam_takes_the_steps_that_torch_alone_does(
+    ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]
+) -> None:
+    """DeepSpeed's own AdamW for CPUs, where the optimizer works in main memory."""
+    _assert_same_weights(ranks[0]["resume"]["straight"]["weights"], plain["adam"].weights)
+
+
 def test_what_is_no_number_on_one_process_is_skipped_by_both(
     ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]
 ) -> None:
@@ -141,7 +150,9 @@ def test_bf16_computes_in_bf16_and_leaves_weights_as_they_are(
 
 def test_what_is_frozen_is_not_sharded_but_in_stage_3(strategy: str, ranks: list[dict[str, Any]]) -> None:
     learns = set(ranks[0]["updates"]["gradients"][0])
-    expected = {"fsdp": learns, "deepspeed_zero3": set(ranks[0]["half"]["dtypes"])}.get(strategy, set())
+    whole = set(ranks[0]["half"]["dtypes"])
+    sharded = {"fsdp": learns, "deepspeed_zero3": whole, f"deepspeed_zero3{checks.OFFLOAD}": whole}
+    expected = sharded.get(strategy, set())
     assert [set(rank["sharded"]) for rank in ranks] == [expected] * 2
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from timechat import distributed
 from timechat.errors import CheckpointError
 from timechat.models.checkpoints import trainable_state_dict
+from timechat.runners.plan import TrainingPlan
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -59,7 +60,7 @@ class Engine(ABC):
     optimizer: torch.optim.Optimizer
 
     @classmethod
-    def from_config(cls, run: DictConfig, device: torch.device, precision: str) -> Engine:
+    def from_config(cls, run: DictConfig, plan: TrainingPlan, device: torch.device, precision: str) -> Engine:
         """The engine that a `run` section describes. Raises ConfigError: it cannot do this."""
         return cls(device, precision)  # type: ignore[call-arg]
 

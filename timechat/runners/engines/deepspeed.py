@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from timechat import distributed
@@ -22,6 +25,19 @@ from timechat.errors import CheckpointError, ConfigError
 from timechat.models.checkpoints import canonical_name, trainable_state_dict
 from timechat.registry import registry
 from timechat.runners.engines.base import FP32, MOMENTS, Engine, ModelSizes, autocast_forward
+from timechat.runners.engines.deepspeed_settings import merged, user_settings
+from timechat.runners.plan import TrainingPlan
+from timechat.schema import Section, key
+
+
+@dataclass
+class DeepSpeedConfig(Section):
+    """Keys of the `run` section."""
+
+    deepspeed_config: str = key(
+        "", 'a DeepSpeed JSON file of your own (offload, communication, ...); "" = none', may_change=True
+    )
+
 
 TAG = "engine"  # what DeepSpeed calls the folder below the one that it is given
 
@@ -32,14 +48,16 @@ class DeepSpeedEngine(Engine):
     Args:
         device: of this process.
         precision: fp32 or bf16.
+        settings: of the user's own, from `user_settings`.
 
     Raises:
-        ConfigError: DeepSpeed is not installed, chose another kind of device, or should train in fp16.
+        ConfigError: DeepSpeed is not installed, chose another kind of device, should train in fp16, or cannot make
+            sense of the settings.
     """
 
     stage: ClassVar[int]
 
-    def __init__(self, device: torch.device, precision: str):
+    def __init__(self, device: torch.device, precision: str, settings: Mapping[str, Any] | None = None):
         where = f"run.strategy=deepspeed_zero{self.stage}"
         if importlib.util.find_spec("deepspeed") is None:
             raise ConfigError(f"{where} needs DeepSpeed: pip install 'timechat[deepspeed]'")
@@ -57,7 +75,25 @@ class DeepSpeedEngine(Engine):
                 f"DS_ACCELERATOR={device.type} in the environment"
             )
         distributed.init_process_group(device, alone=True)
+        # DeepSpeed insists on it, and one process that torchrun did not start has none.
+        os.environ.setdefault("LOCAL_RANK", str(distributed.local_rank()))
         self.device, self.precision = device, precision
+        self.config = merged(
+            {
+                # Batches are cut and losses averaged by the runner.
+                "train_micro_batch_size_per_gpu": 1,
+                "zero_optimization": {"stage": self.stage},
+                "zero_allow_untested_optimizer": True,
+                "gradient_clipping": 0.0,  # unless `clip` says so; DeepSpeed's default is 1
+            },
+            settings or {},
+        )
+        self._offloads = _offloads_optimizer(self.config)
+
+    @classmethod
+    def from_config(cls, run: DictConfig, plan: TrainingPlan, device: torch.device, precision: str) -> DeepSpeedEngine:
+        """The engine with the user's own settings. Raises ConfigError."""
+        return cls(device, precision, user_settings(run, plan, precision))
 
     @property
     def name(self) -> str:
@@ -69,14 +105,10 @@ class DeepSpeedEngine(Engine):
         import deepspeed
 
         autocast_forward(model, self.device, self.precision)
-        config = {
-            # Batches are cut and losses averaged by the runner.
-            "train_micro_batch_size_per_gpu": 1,
-            "zero_optimization": {"stage": self.stage},
-            "zero_allow_untested_optimizer": True,
-            "gradient_clipping": 0.0,  # unless `clip` says so; DeepSpeed's default is 1
-        }
-        self.model, self.optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
+        adam = isinstance(optimizer, torch.optim.AdamW)
+        if self._offloads and adam and self.config.get("zero_force_ds_cpu_optimizer", True):
+            optimizer = _cpu_adam(optimizer)
+        self.model, self.optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=self.config)
 
     def accumulate(self, last: bool) -> AbstractContextManager:
         """Gradients are exchanged in every micro-batch: each process keeps its part of them alone."""
@@ -93,7 +125,10 @@ class DeepSpeedEngine(Engine):
             yield from group or ()
 
     def _norm(self) -> float:
-        squares = sum(float(part.double().square().sum()) for part in self._gradients())
+        if self._offloads:  # gradients are in main memory already, where their norms were kept
+            squares = sum(float(norm) ** 2 for norm in self.optimizer.norm_for_param_grads.values())
+        else:
+            squares = sum(float(part.double().square().sum()) for part in self._gradients())
         return distributed.all_reduce_sum([squares], self.device)[0] ** 0.5
 
     def _finite_gradients(self) -> bool:
@@ -111,7 +146,8 @@ class DeepSpeedEngine(Engine):
 
     def skip(self) -> None:
         """Forget the gradients. DeepSpeed does that in a step whose gradients are no numbers, and not otherwise."""
-        for part in self._gradients():
+        norms = self.optimizer.norm_for_param_grads if self._offloads else {}
+        for part in (*self._gradients(), *norms.values()):
             part.fill_(torch.nan)
         self.step()
 
@@ -159,7 +195,33 @@ class DeepSpeedEngine(Engine):
             ) from error
 
 
-@registry.register_engine("deepspeed_zero2")
+def _offloads_optimizer(config: dict[str, Any]) -> bool:
+    """Whether gradients and optimizer state go to main memory. Raises ConfigError: DeepSpeed refuses the settings."""
+    from deepspeed.runtime.config import DeepSpeedConfig as Settings
+
+    try:
+        offload = Settings(config).zero_config.offload_optimizer
+    except (ValueError, AssertionError, TypeError, KeyError) as error:  # pydantic's and DeepSpeed's own are ValueErrors
+        lines = (line.strip() for line in str(error).splitlines() if "For further information" not in line)
+        raise ConfigError(f"run.deepspeed_config: DeepSpeed refuses the settings: {', '.join(lines)}") from error
+    return offload is not None and offload.device == "cpu"
+
+
+def _cpu_adam(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same AdamW, computed by DeepSpeed's vectorised code for CPUs. Raises ConfigError: it cannot be compiled."""
+    from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+    try:
+        return DeepSpeedCPUAdam([dict(group) for group in optimizer.param_groups])
+    except RuntimeError as error:
+        raise ConfigError(
+            "run.deepspeed_config: offload_optimizer compiles an extension, which failed "
+            f"({error.__cause__ or error}); install a C++ compiler and ninja, or have torch compute the steps with "
+            '"zero_force_ds_cpu_optimizer": false'
+        ) from error
+
+
+@registry.register_engine("deepspeed_zero2", config=DeepSpeedConfig)
 class DeepSpeedZero2Engine(DeepSpeedEngine):
     """Each process keeps a part of gradients and optimizer state."""
 
@@ -172,7 +234,7 @@ class DeepSpeedZero2Engine(DeepSpeedEngine):
         return sizes.frozen + FP32 * sizes.learning, FP32 * shard, (MOMENTS + FP32) * shard
 
 
-@registry.register_engine("deepspeed_zero3")
+@registry.register_engine("deepspeed_zero3", config=DeepSpeedConfig)
 class DeepSpeedZero3Engine(DeepSpeedEngine):
     """Each process keeps a part of the weights as well, the frozen ones among them."""
 

@@ -1,0 +1,143 @@
+"""Files that are written whole or not at all, whether a file has changed, and which code is running."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def replacing(path: str | Path, *, synced: bool = False) -> Iterator[Path]:
+    """A temporary name beside `path`, for a `with` block that writes there; the file gets its own name afterwards.
+
+    So `path` never stands for half a file, whenever the process ends, and several processes may write the same one.
+    After an error the temporary file is removed, and what was there before stays.
+
+    Args:
+        path: the file that is wanted; its folder is made where it is missing.
+        synced: return only when the content and the name are on the disk.
+
+    Raises:
+        OSError: the folder cannot be made, or nothing was written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)  # a killed process of the same number may have left one
+    try:
+        yield temporary
+        if synced:
+            sync(temporary)
+        os.replace(temporary, path)
+        if synced:
+            sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: str | Path) -> None:
+    """Wait until a file's content, or a folder's entries, are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file through `replacing`. Raises OSError."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 file through `replacing`. Raises OSError."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: Any, *, indent: int = 2) -> None:
+    """Write an indented JSON file, keys in the order given. Raises OSError."""
+    write_text(path, _json(content, indent) + "\n")
+
+
+def write_json_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line. Raises OSError."""
+    write_text(path, "".join(json_line(row) for row in rows))
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """One line of a JSON lines file, newline included."""
+    return _json(row, None) + "\n"
+
+
+def _json(content: Any, indent: int | None) -> str:
+    # A command line or a file's name may hold bytes that are not text, which Python keeps as halves of surrogates:
+    # UTF-8 has none, JSON spells them as Python's backslashes do.
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def sha256_of(text: str) -> str:
+    """SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal. Raises OSError."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_state(name: str | Path) -> str:
+    """Size and time of change of a file, or of all files of a folder: cheap, unlike a hash of 13 GB."""
+    path = Path(name)
+    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files if file.is_file()]
+    if not stats:
+        return "not there"
+    return f"{sum(s.st_size for s in stats)} bytes, changed at {max(s.st_mtime_ns for s in stats)} ns"
+
+
+def git_state(file: str | Path = __file__) -> dict[str, Any] | None:
+    """Which commit a source file belongs to; by default the running package.
+
+    Returns:
+        `commit`, and whether tracked files differ from it as `dirty`; None outside of a git checkout.
+    """
+    path = Path(file)
+    # A package that is installed into a virtual environment may lie within somebody else's checkout.
+    if _git(path.parent, "ls-files", "--error-unmatch", path.name) is None:
+        return None
+    changes = _git(path.parent, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": _git(path.parent, "rev-parse", "HEAD"), "dirty": bool(changes)}
+
+
+def git_commit(file: str | Path = __file__) -> str | None:
+    """The same as one word: the commit, with -dirty after it where tracked files differ. None: there is none."""
+    state = git_state(file)
+    if state is None or state["commit"] is None:
+        return None
+    return f"{state['commit']}-dirty" if state["dirty"] else state["commit"]
+
+
+def _git(folder: Path, *command: str) -> str | None:
+    """What git says about a folder; None when it refuses or is not installed."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *command], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

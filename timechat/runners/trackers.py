@@ -1,0 +1,122 @@
+"""Curves beside log.jsonl: TensorBoard, wandb and every other tracker that accelerate has a class for.
+
+A tracker class of one's own takes part as well, once it stands in accelerate's table under a name for `run.loggers`
+(newer versions of accelerate have `register_tracker_class` for that).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+
+from timechat.errors import ConfigError
+from timechat.registry import nearest
+
+PROJECT = "timechat"
+_EXTRAS = {"wandb": "timechat[wandb]"}  # of the packages that trackers need, those that have an extra here
+
+
+class Trackers:
+    """The trackers of one run. Every process makes them, so that all stop over a wrong name; the main process starts
+    and feeds them.
+
+    Args:
+        names: `run.loggers`.
+
+    Raises:
+        ConfigError: a name that accelerate does not know, or a package that cannot be imported.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        self._classes = {name: _tracker_class(name) for name in names}
+        self._running: dict[str, GeneralTracker] = {}
+
+    def start(
+        self, output_dir: Path, update: int, run_id: str, config: Mapping[str, Any], device: torch.device
+    ) -> None:
+        """Begin, or go on: a resumed run draws the same curves in TensorBoard and wandb.
+
+        Args:
+            output_dir: of the run; its name is the run's in wandb.
+            update: finished updates of the run that goes on; points after it are taken back where that is possible.
+            run_id: the same for all starts of a run.
+            config: of the whole run.
+            device: of this process.
+        """
+        PartialState(cpu=device.type == "cpu")  # accelerate's trackers log through it; an engine may not have made it
+        for name, tracker_class in self._classes.items():
+            if name == "tensorboard":
+                tracker = tracker_class("tensorboard", str(output_dir), purge_step=update + 1)
+                tracker.start()
+            elif name == "wandb":
+                tracker = _start_wandb(tracker_class, output_dir, run_id, config)
+            else:
+                folder = [str(output_dir)] if tracker_class.requires_logging_directory else []
+                tracker = tracker_class(PROJECT, *folder)
+                tracker.start()
+                tracker.store_init_configuration(dict(_flat(config)))
+            self._running[name] = tracker
+
+    def log(self, scalars: Mapping[str, float], update: int) -> None:
+        """Add one point to each curve."""
+        for name, tracker in self._running.items():
+            if name == "wandb":
+                # Its own counter of steps only grows, but a resumed run may go back a few updates.
+                tracker.log({**scalars, "update": update})
+            else:
+                tracker.log(dict(scalars), step=update)
+
+    def close(self) -> None:
+        """Write or send what is left."""
+        for tracker in self._running.values():
+            tracker.finish()
+        self._running.clear()
+
+
+def _tracker_class(name: str) -> type[GeneralTracker]:
+    if name not in LOGGER_TYPE_TO_CLASS:
+        names = sorted(LOGGER_TYPE_TO_CLASS)
+        raise ConfigError(
+            f"run.loggers: accelerate has no tracker {name!r}{nearest(name, names)}; choose from {', '.join(names)}; "
+            "log.jsonl is always written"
+        )
+    tracker_class = LOGGER_TYPE_TO_CLASS[name]
+    if tracker_class.__module__.startswith("accelerate."):  # these have the names of the packages that they need
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(
+                f"run.loggers: {name} cannot be imported ({error}); pip install {_EXTRAS.get(name, name)}, or take it "
+                "out of the list"
+            ) from error
+    return tracker_class
+
+
+def _start_wandb(
+    tracker_class: type[GeneralTracker], output_dir: Path, run_id: str, config: Mapping[str, Any]
+) -> GeneralTracker:
+    """Curves on wandb.ai, or in output_dir/wandb with WANDB_MODE=offline; its other variables count, too."""
+    project = os.environ.get("WANDB_PROJECT", PROJECT)
+    tracker = tracker_class(
+        project, dir=str(output_dir), id=run_id, name=output_dir.name, resume="allow", config=dict(config)
+    )
+    tracker.start()
+    tracker.tracker.define_metric("update")
+    tracker.tracker.define_metric("*", step_metric="update")
+    return tracker
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of every setting; lists as text, which all trackers take."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
