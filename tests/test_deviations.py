@@ -274,7 +274,12 @@ def test_prompts_of_ones_own_and_their_hash(data: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("rule", "clip"), [((), 1), (("--clip-of-time", "published"), 1), (("--clip-of-time", "start"), 2)]
+    ("rule", "clip"),
+    [
+        ((), 1),
+        (("--benchmark-options", "clip_of_time=published"), 1),
+        (("--benchmark-options", "clip_of_time=start"), 2),
+    ],
 )
 def test_the_clip_of_a_time(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: tuple[str, ...], clip: int

@@ -16,7 +16,7 @@ from helpers.evaluations import ROOT, answers, arguments, error_of, scores, writ
 from helpers.tiny import TINY, WEIGHTS
 
 from timechat.cli import evaluate
-from timechat.evaluation.benchmarks.base import PROMPTS
+from timechat.evaluation.prompting import PROMPTS
 from timechat.models import TimeChat
 
 
@@ -172,7 +172,8 @@ def test_other_settings_are_refused_before_weights_are_loaded(
         (["--train-anno", "nowhere.txt"], "--train-anno nowhere.txt: no such file"),
         (["--train-anno", str(TINY / "config.yaml")], "config.yaml: "),
         (["--train-anno", str(TINY), "--benchmark", "egoschema"], "egoschema has no controls that would read it"),
-        (["--clip-of-time", "start"], "only qvhighlights has clips"),
+        (["--benchmark-options", "a=1"], "--benchmark-options a=1: charades_sta has no options"),
+        (["--benchmark-options", "start"], "--benchmark-options: expected KEY=VALUE, got 'start'"),
         (["--cfg-path", "nowhere.yaml"], "nowhere.yaml: no such config file"),
     ],
 )

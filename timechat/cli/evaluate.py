@@ -14,6 +14,7 @@ import sys
 from timechat.cli.common import config_parser, run_main
 from timechat.config import load_config
 from timechat.device import resolve_device
+from timechat.evaluation.benchmarks.options import options_help, parse_options
 from timechat.evaluation.report import score_table
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
@@ -37,7 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--limit", type=int, metavar="N", help=f"ask the first N questions alone; {FEWER}")
     add("--ids", metavar="FILE|ID,ID", help=f"ask these questions alone, FILE has one id a line; {FEWER}")
     add("--train-anno", metavar="FILE", help="annotations of the train split, for the control 'constant answer'")
-    add("--clip-of-time", metavar="RULE", help="qvhighlights: published (default), or start: t is where a clip begins")
+    add(
+        "--benchmark-options",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"options of the benchmark itself: {options_help()}".replace("%", "%%"),
+    )
     add("--no-literature", dest="literature", action="store_false", help="no numbers of the literature in the report")
     add("--overwrite", action="store_true", help="throw away the answers of an earlier run")
     return parser
@@ -61,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> None:
         cfg = load_config(cfg_path, arguments["options"])
+        arguments["benchmark_options"] = parse_options(arguments["benchmark_options"])
         record = evaluate(cfg, Evaluation(**arguments), resolve_device(cfg.run.device))
         sys.stdout.write(score_table(record) if record else "")
 

@@ -73,10 +73,9 @@ def _outcomes(record: Record) -> tuple[str, str, str]:
 
 def _settings(record: Record) -> dict[str, Any]:
     """Everything that was set, flat; what does not change scores is left out."""
-    own = {
-        key: record.get(key) for key in ("limit", "ids", "clip_of_time", "train_anno", "system_prompt", "git_commit")
-    }
-    return {**record.get("settings", {}), "prompt file": record.get("prompt", {}).get("file"), **own}
+    own = {key: record.get(key) for key in ("limit", "ids", "train_anno", "system_prompt", "git_commit")}
+    options = {f"benchmark option {name}": value for name, value in (record.get("benchmark_options") or {}).items()}
+    return {**record.get("settings", {}), "prompt file": record.get("prompt", {}).get("file"), **options, **own}
 
 
 def _short(value: Any) -> str:

@@ -1,8 +1,7 @@
 """Records of evaluations as tables: plain text for a terminal, Markdown for a file.
 
-    python -m timechat.evaluation.report DIR [DIR ...]
-
-prints finished evaluations side by side, see `comparison.py`. A record is what `scores.json` holds.
+A record is what `scores.json` holds. `timechat report DIR [DIR ...]` prints finished evaluations side by side, see
+`comparison.py`.
 """
 
 from __future__ import annotations
@@ -177,7 +176,7 @@ def _settings_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         "prompt sha256": record["prompt"]["sha256"],
         "system prompt": record["system_prompt"],
         "system prompt sha256": sha256_of(record["system_prompt"]),
-        "clip of time": record["clip_of_time"] or "as published",
+        **{f"benchmark option {name}": value for name, value in record.get("benchmark_options", {}).items()},
         "train annotations": record.get("train_anno") or "not given",
         "processes": record["processes"],
         "seconds per video": "all answers were there already" if speed is None else f"{speed:.2f}",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.benchmarks.qvhighlights import QVHighlights
 from timechat.sources import advice
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate.py` is asked for.
+    """What `timechat evaluate` is asked for.
 
     Attributes:
         benchmark: name, see `timechat.evaluation.benchmarks`.
@@ -33,7 +33,7 @@ class Evaluation:
         ids: ask these questions alone: a file with one id a line, or ids with commas between them.
         asr: folder of transcripts for the prompts.
         train_anno: annotations of the benchmark's train split, for the controls.
-        clip_of_time: of qvhighlights alone, see there.
+        benchmark_options: the benchmark's own ones; those left out are at their defaults.
         literature: whether the report shows the numbers of the literature beside its own.
         overwrite: throw away the answers of an earlier run.
         options: overrides that the user gave for the config; a benchmark's own defaults do not touch these keys.
@@ -55,7 +55,7 @@ class Evaluation:
     ids: str | None = None
     asr: str | None = None
     train_anno: str | None = None
-    clip_of_time: str | None = None
+    benchmark_options: Mapping[str, Any] = field(default_factory=dict)
     literature: bool = True
     overwrite: bool = False
     options: Sequence[str] = ()
@@ -64,8 +64,6 @@ class Evaluation:
 def check_request(request: Evaluation) -> None:
     """Whether the settings can go together and the files are there. Raises ConfigError, listing all problems."""
     wrong = [*_sampling_problems(request), *_number_problems(request), *_file_problems(request)]
-    if request.clip_of_time is not None and request.benchmark != QVHighlights.name:
-        wrong.append(f"--clip-of-time {request.clip_of_time}: only {QVHighlights.name} has clips")
     if wrong:
         raise ConfigError("\n".join(wrong))
 

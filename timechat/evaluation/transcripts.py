@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.benchmarks.base import is_number
+from timechat.evaluation.benchmarks.annotations import is_number
 from timechat.lfs import refuse_pointer
 
 MAX_SENTENCES = 15

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_text, read_coco
+from timechat.evaluation.benchmarks.annotations import (
+    Row,
+    check_rows,
+    coco_rows,
+    read_annotation_json,
+    read_annotation_text,
+)
 from timechat.evaluation.benchmarks.grounding import TemporalGrounding, coco_problems
 from timechat.registry import registry
 
@@ -23,7 +29,8 @@ class CharadesSTA(TemporalGrounding):
     def read(self, anno_path: str | Path) -> list[Row]:
         """Rows in coco form, whatever the file's form."""
         if Path(anno_path).suffix == ".json":
-            rows = [(f"annotations[{i}]", row) for i, row in enumerate(read_coco(anno_path))]
+            content = read_annotation_json(anno_path)
+            rows = [(f"annotations[{i}]", row) for i, row in enumerate(coco_rows(anno_path, content))]
         else:
             lines = read_annotation_text(anno_path).split("\n")
             rows = [

@@ -9,15 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from timechat.evaluation.benchmarks.base import (
-    Benchmark,
-    Example,
-    Row,
-    interval_problems,
-    text_problems,
-    video_problems,
-)
-from timechat.evaluation.benchmarks.timeit import read_timeit
+from timechat.evaluation.benchmarks.annotations import Row, interval_problems, text_problems, video_problems
+from timechat.evaluation.benchmarks.contract import Benchmark, Example
+from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_events
 from timechat.evaluation.controls import (
     CONSTANT,
@@ -69,9 +63,9 @@ class DenseCaptioning(Benchmark):
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training."""
-        turns = read_timeit(path, parse_dense_captions)
-        if turns is None:
+        if not is_timeit(path):
             return self.read(path)
+        turns = read_timeit(path, parse_dense_captions)
         return [
             {
                 "image_id": video,

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_json, text_problems, video_problems
+from timechat.evaluation.benchmarks.annotations import (
+    Row,
+    check_rows,
+    read_annotation_json,
+    text_problems,
+    video_problems,
+)
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering
 from timechat.registry import registry
 

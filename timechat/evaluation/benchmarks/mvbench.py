@@ -17,7 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.base import Row, check_rows, interval_problems, read_annotation_json, video_problems
+from timechat.evaluation.benchmarks.annotations import (
+    Row,
+    check_rows,
+    interval_problems,
+    read_annotation_json,
+    video_problems,
+)
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, choice_problems, index_of, row_id
 from timechat.registry import registry
 

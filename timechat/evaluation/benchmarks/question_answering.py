@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from timechat.evaluation.benchmarks.base import Benchmark, Example, Row, text_problems
+from timechat.evaluation.benchmarks.annotations import Row, text_problems
+from timechat.evaluation.benchmarks.contract import Benchmark, Example
 from timechat.evaluation.metrics.multiple_choice import LETTERS, parse_choice, score_choices
 
 

@@ -14,10 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from timechat.errors import ConfigError
-from timechat.evaluation.benchmarks.base import (
-    Benchmark,
-    Example,
+from timechat.evaluation.benchmarks.annotations import (
     Row,
     check_rows,
     id_problems,
@@ -26,7 +23,8 @@ from timechat.evaluation.benchmarks.base import (
     text_problems,
     video_problems,
 )
-from timechat.evaluation.benchmarks.timeit import read_timeit
+from timechat.evaluation.benchmarks.contract import Benchmark, Example
+from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_profile, stretch
 from timechat.evaluation.controls import (
     BLIND,
@@ -69,9 +67,6 @@ class QVHighlights(Benchmark):
     Args:
         clip_of_time: which clip a highlight at t seconds means, a key of CLIP_OF_TIME. Training data say 2 x clip, the
             published scorer reads the clip before that; its rule is the default, to be comparable.
-
-    Raises:
-        ConfigError: another rule.
     """
 
     task = "highlight detection"
@@ -80,8 +75,6 @@ class QVHighlights(Benchmark):
     main_scores = ("mAP@VeryGood", "HIT@1@VeryGood", "mAP@VeryGood/expected", "HIT@1@VeryGood/expected")
 
     def __init__(self, clip_of_time: str = "published"):
-        if clip_of_time not in CLIP_OF_TIME:
-            raise ConfigError(f"--clip-of-time {clip_of_time}: choose {' or '.join(CLIP_OF_TIME)}")
         self.clip_of_time = CLIP_OF_TIME[clip_of_time]
 
     def read(self, anno_path: str | Path) -> list[Row]:
@@ -108,9 +101,9 @@ class QVHighlights(Benchmark):
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training, which does not tell durations."""
-        turns = read_timeit(path, parse_highlights)
-        if turns is None:
+        if not is_timeit(path):
             return self.read(path)
+        turns = read_timeit(path, parse_highlights)
         return [
             {
                 "vid": video,

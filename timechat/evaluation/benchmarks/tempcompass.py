@@ -20,18 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError, ParseFailure
-from timechat.evaluation.benchmarks.base import (
-    PROMPTS,
+from timechat.evaluation.benchmarks.annotations import (
     Row,
     check_rows,
-    fill_prompt,
-    load_prompt,
     read_annotation_json,
     text_problems,
     video_problems,
 )
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, row_id
 from timechat.evaluation.metrics.multiple_choice import parse_choice, parse_yes_no
+from timechat.evaluation.prompting import PROMPTS, fill_prompt, load_prompt
 from timechat.registry import registry
 
 CAPTIONING, YES_NO = "captioning", "yes_no"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.base import (
+from timechat.evaluation.benchmarks.annotations import (
     Row,
     check_rows,
     read_annotation_json,

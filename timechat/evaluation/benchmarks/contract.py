@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
-from timechat.errors import AnnotationError, ConfigError, ParseFailure, PredictionError
+from timechat.errors import ConfigError, ParseFailure, PredictionError
+from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number
 from timechat.evaluation.controls import Controls
 from timechat.evaluation.echoes import without_echo
-from timechat.lfs import refuse_pointer
-
-PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
-QUERY_MARKS = ("{query}", "<query_placeholder>")  # this project's, and the one of published prompt files
-MAX_LISTED = 10
+from timechat.evaluation.prompting import QUERY_MARKS, fill_prompt, has_query_mark
 
 Interval = tuple[float, float]
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,10 @@ class Result:
 
 
 class Benchmark(ABC):
-    """A benchmark; `questions` and `score` are what callers use.
+    """A benchmark; `load_annotations`, `questions` and `score` are what callers use.
+
+    A subclass with options (`--benchmark-options`) is registered with a schema that has them as keys, and takes them as
+    keyword arguments.
 
     Attributes:
         name: as `--benchmark` says it; set by `registry.register_benchmark`.
@@ -201,31 +198,46 @@ class Benchmark(ABC):
         """What a reader of the scores has to know, one sentence each; nothing by default."""
         return []
 
-    def questions(
-        self,
-        anno_path: str | Path,
-        prompt: str,
-        *,
-        videos_dir: str | Path | None = None,
-        limit: int | None = None,
-        ids: Collection[str] | None = None,
-    ) -> list[Question]:
-        """The questions of an annotation file, in its order.
+    def load_annotations(
+        self, anno_path: str | Path, *, limit: int | None = None, ids: Collection[str] | None = None
+    ) -> Annotations:
+        """Read an annotation file, for `questions` and `score`.
 
         Args:
-            anno_path: the benchmark's annotation file.
-            prompt: with `{query}` in it, where the benchmark has queries.
-            videos_dir: decides between the names that a video file may have, by which one is there.
-            limit: take the first N alone.
-            ids: take these questions alone; `limit` counts what is left of them.
+            anno_path: the benchmark's annotation file, or its folder where the download is one.
+            limit: keep only the first N rows.
+            ids: keep only the rows of these questions, in the order of the file; `limit` then counts these.
 
         Raises:
             AnnotationError: naming the file, the item, the field and the fix.
-            ConfigError: a prompt without a place for the query, or with one that nothing fills; an unknown id.
+            ConfigError: an unknown id.
+        """
+        rows = self.read(anno_path)
+        if ids is None:
+            return Annotations(anno_path, rows[:limit])
+        wanted = set(ids)
+        unknown = sorted(wanted - set(map(self.row_id, rows)))
+        if unknown or not wanted:
+            told = f"{len(unknown)} of the ids are not there ({', '.join(unknown[:5])})" if unknown else "no ids"
+            raise ConfigError(f"{anno_path}: {told}; correct --ids")
+        return Annotations(anno_path, [row for row in rows if self.row_id(row) in wanted][:limit])
+
+    def questions(
+        self, annotations: Annotations, prompt: str, *, videos_dir: str | Path | None = None
+    ) -> list[Question]:
+        """The questions of the annotations, in their order.
+
+        Args:
+            annotations: as `load_annotations` gives them.
+            prompt: with `{query}` in it, where the benchmark has queries.
+            videos_dir: where a video file may have several names, the one that is found there is taken.
+
+        Raises:
+            ConfigError: a prompt without a place for the query, or with one that nothing fills.
         """
         self._check_prompt(prompt)
         questions = []
-        for row in self._chosen(anno_path, limit, ids):
+        for row in annotations.rows:
             query = self.query_of(row)
             names = self.videos_of(row)
             there = (name for name in names if videos_dir is not None and (Path(videos_dir) / name).exists())
@@ -237,11 +249,9 @@ class Benchmark(ABC):
     def score(
         self,
         answers: Mapping[str, str],
-        anno_path: str | Path,
+        annotations: Annotations,
         *,
-        limit: int | None = None,
-        ids: Collection[str] | None = None,
-        train_anno_path: str | Path | None = None,
+        train: list[Row] | None = None,
         durations: Mapping[str, float] | None = None,
         prompt: str | None = None,
     ) -> Result:
@@ -249,18 +259,16 @@ class Benchmark(ABC):
 
         Args:
             answers: id -> text.
-            anno_path, limit, ids: as for `questions`.
-            train_anno_path: the benchmark's annotations of its train split; the best constant answer is fitted to it.
-            durations: video file -> seconds, for the controls where the annotations do not say.
-            prompt: as for `questions`; an example in it that an answer only repeats is no answer.
+            annotations: those that the questions were made from.
+            train: rows of the train split, as `read_train` gives them; the best constant answer is fitted to them.
+            durations: video file -> seconds, for the controls where the annotations do not give them.
+            prompt: as for `questions`; an answer that only repeats an example in it does not count as an answer.
 
         Raises:
-            AnnotationError, ConfigError: as for `questions`.
             PredictionError: an answer to a question that was not asked.
         """
-        rows = self._chosen(anno_path, limit, ids)
-        train = None if train_anno_path is None else self.read_train(train_anno_path)
-        parsed, failures = self._parse_all(answers, {self.row_id(row): row for row in rows}, anno_path, prompt)
+        rows = annotations.rows
+        parsed, failures = self._parse_all(answers, annotations, prompt)
         answered = set(answers)
         with self.scoring():
             scores, predictions = self.evaluate(rows, parsed, answered)
@@ -277,13 +285,14 @@ class Benchmark(ABC):
         )
 
     def _parse_all(
-        self, answers: Mapping[str, str], rows: Mapping[str, Row], anno_path: str | Path, prompt: str | None
+        self, answers: Mapping[str, str], annotations: Annotations, prompt: str | None
     ) -> tuple[dict[str, Any], list[Failure]]:
+        rows = {self.row_id(row): row for row in annotations.rows}
         unknown = [key for key in answers if key not in rows]
         if unknown:
             raise PredictionError(
-                f"{anno_path}: {len(unknown)} answers belong to no question there ({', '.join(unknown[:5])}); "
-                "score them against the annotations that were asked"
+                f"{annotations.path}: {len(unknown)} answers belong to no question there ({', '.join(unknown[:5])}); "
+                "score them against the annotations that were asked about"
             )
         parsed, failures = {}, []
         for key, answer in answers.items():
@@ -296,24 +305,13 @@ class Benchmark(ABC):
                 failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, answer))
         return parsed, failures
 
-    def _chosen(self, anno_path: str | Path, limit: int | None, ids: Collection[str] | None) -> list[Row]:
-        rows = self.read(anno_path)
-        if ids is None:
-            return rows[:limit]
-        wanted = set(ids)
-        unknown = sorted(wanted - set(map(self.row_id, rows)))
-        if unknown or not wanted:
-            told = f"{len(unknown)} of the ids are not there ({', '.join(unknown[:5])})" if unknown else "no ids"
-            raise ConfigError(f"{anno_path}: {told}; correct --ids")
-        return [row for row in rows if self.row_id(row) in wanted][:limit]
-
     def in_percent(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores as papers print them; counts stay counts."""
         counts = ("found", "parsed", "expected", "predictions_per_video")
         return {key: value * (1.0 if key in counts else self.percent) for key, value in scores.items()}
 
     def _check_prompt(self, prompt: str) -> None:
-        marked = any(mark in prompt for mark in QUERY_MARKS)
+        marked = has_query_mark(prompt)
         if self.takes_query and not marked:
             raise ConfigError(
                 f"the prompt for {self.name} has no {QUERY_MARKS[0]} in it: nothing says what to look for"
@@ -322,121 +320,3 @@ class Benchmark(ABC):
             raise ConfigError(
                 f"the prompt for {self.name} holds {QUERY_MARKS[0]}, but {self.task} has no query; remove it"
             )
-
-
-def fill_prompt(prompt: str, query: str) -> str:
-    """The prompt with the query in its place."""
-    for mark in QUERY_MARKS:
-        if mark in prompt:
-            return prompt.replace(mark, query)
-    return prompt
-
-
-def load_prompt(path: str | Path) -> str:
-    """The text of a prompt file, without white space around it. Raises ConfigError."""
-    refuse_pointer(path, ConfigError)
-    try:
-        prompt = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a prompt file ({error}); correct --prompt-file") from error
-    if not prompt:
-        raise ConfigError(f"{path}: the prompt file is empty")
-    return prompt
-
-
-# Reading annotations --------------------------------------------------------------------------------------------------
-
-
-def read_annotation_text(path: str | Path) -> str:
-    """The text of an annotation file. Raises AnnotationError."""
-    if not Path(path).is_file():
-        raise AnnotationError(f"{path}: no such annotation file; correct --anno-path")
-    refuse_pointer(path, AnnotationError)
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")  # some editors put a mark at the front, which is no text
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: is no text in UTF-8 ({error}); download it again") from error
-
-
-def read_annotation_json(path: str | Path) -> Any:
-    """A JSON annotation file. Raises AnnotationError."""
-    try:
-        return json.loads(read_annotation_text(path))
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: not valid JSON ({error}); download it again") from error
-
-
-def read_coco(path: str | Path) -> list[Any]:
-    """The list under "annotations" of a file in coco form. Raises AnnotationError."""
-    content = read_annotation_json(path)
-    rows = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(rows, list):
-        raise AnnotationError(f'{path}: expected the coco form, {{"annotations": [...]}}, found {str(content)[:60]!r}')
-    return rows
-
-
-def check_rows(
-    path: str | Path,
-    rows: Iterable[tuple[str, Any]],
-    check: Callable[[Row], Iterable[str]],
-    id_of: Callable[[Row], str],
-) -> list[Row]:
-    """The rows, if every one passes.
-
-    Args:
-        path: of the file, for messages.
-        rows: where each stands ("line 3"), and itself.
-        check: problems of one row that is a dict, each naming the field.
-        id_of: the row's id; ids must be unique.
-
-    Raises:
-        AnnotationError: listing every problem, or saying that the file is empty.
-    """
-    problems, good, seen = [], [], {}
-    for where, row in rows:
-        found = list(check(row)) if isinstance(row, dict) else [f"expected an object, found {str(row)[:60]!r}"]
-        if not found:
-            first = seen.setdefault(id_of(row), where)
-            found = [] if first == where else [f"id {id_of(row)!r} stands in {first} too; ids must be unique"]
-        problems += [f"{where}: {problem}" for problem in found]
-        good.append(row)
-    if problems:
-        rest = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
-        listed = "\n  ".join(problems[:MAX_LISTED])
-        raise AnnotationError(f"{path}: {len(problems)} problems, correct or remove these:\n  {listed}{rest}")
-    if not good:
-        raise AnnotationError(f"{path}: holds no annotations; nothing can be evaluated")
-    return good
-
-
-def text_problems(row: Row, key: str) -> Iterable[str]:
-    """Whether a field is a text that says something."""
-    if not isinstance(row.get(key), str) or not row[key].strip():
-        yield f"{key} is {row.get(key)!r}: it must be a text"
-
-
-def video_problems(row: Row, key: str) -> Iterable[str]:
-    """Whether a field names a file inside the folder of videos."""
-    yield from text_problems(row, key)
-    if isinstance(row.get(key), str):
-        path = PurePosixPath(row[key])
-        if path.is_absolute() or ".." in path.parts or not path.name or "\0" in row[key]:
-            yield f"{key} {row[key]!r} points outside of the folder of videos; write a relative path without .."
-
-
-def id_problems(row: Row, key: str) -> Iterable[str]:
-    """Whether a field is a whole number or a text."""
-    if isinstance(row.get(key), bool) or not isinstance(row.get(key), int | str):
-        yield f"{key} is {row.get(key)!r}: it must be a number or a text of its own"
-
-
-def interval_problems(value: Any, key: str) -> Iterable[str]:
-    """Whether a value is [start, end] in seconds, both finite and 0 or more."""
-    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
-    if not numbers or min(value) < 0:
-        yield f"{key} is {value!r}: it must be [start, end] in seconds, both 0 or more"
-
-
-def is_number(value: Any) -> bool:
-    """A finite number that is no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
