@@ -91,6 +91,7 @@ def test_markdown_says_what_was_counted_and_how_to_repeat_it() -> None:
     assert "![timeline_best](timeline_best.png)" in page
     assert "When does '{query}' happen?" in page
     assert "| git commit | unknown |" in page
+    assert "| benchmark option rounding | down |" in page
     assert "| train annotations | train.txt |" in page
     assert "| model.lora_dropout | 0.125 |" in page
     assert "| seconds per video | 1.23 |" in page
