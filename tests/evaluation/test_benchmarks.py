@@ -242,7 +242,7 @@ BROKEN = [
         "charades_sta",
         "x.json",
         {"annotations": charades_coco()["annotations"] * 2},
-        r"id '0' stands in annotations\[0\]",
+        r"id '0' is used in annotations\[0\]",
     ),
     ("youcook2", "x.json", {"annotations": _changed(DENSE, segments=[[0, 10]])}, r"\[0\]: 2 captions, but 1 segments"),
     ("youcook2", "x.json", {"annotations": _changed(DENSE, segments=None)}, "segments is None"),
@@ -253,13 +253,13 @@ BROKEN = [
     ("qvhighlights", "x.jsonl", "{}\nnot json", r"line 2: expected an object, found 'not json'"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, duration=None)), "line 1: duration is None"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[1, 5])), "from 0 to 4"),
-    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2, 3]])), "give as many"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2, 3]])), "give one for each"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=None)), "labelled split"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[], saliency_scores=[])), "is empty"),
-    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[1, 1])), "stands there twice"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[1, 1])), "is listed twice"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[True, 2])), "from 0 to 4"),
-    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2], [3]])), "equally many"),
-    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, qid=2)), "line 2: id '2' stands in line 1 too"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2], [3]])), "the same number"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, qid=2)), "line 2: id '2' is used in line 1 too"),
 ]
 
 

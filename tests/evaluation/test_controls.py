@@ -92,7 +92,7 @@ def test_grounding_controls_by_hand(tmp_path: Path) -> None:
     assert controls["table"]["mIoU"]["whole video"] == pytest.approx(100 * (0.5 + 0.5 + 1 + 0.25) / 5)
     assert controls["by_queries"] == {"R@1 IoU=0.5": {"1": 0.0, "2": 100.0}}
     assert "--train-anno" in controls["left_out"]["constant answer"]
-    assert "misses for want of a duration: 1 of 5" in controls["notes"]["whole video"]
+    assert "1 of 5 are misses because the duration is unknown" in controls["notes"]["whole video"]
     assert "over the 2 of 5 questions" in controls["notes"]["shuffled questions"]
     assert "R@1 IoU=0.5 100.00" in controls["notes"]["shuffled questions"]
     json.dumps(controls)
@@ -279,7 +279,7 @@ def test_highlight_controls_by_hand(tmp_path: Path, rule: str) -> None:
     assert hit["whole video"] == pytest.approx(33.33)
     assert ap["query-blind"] == pytest.approx(66.67)
     assert hit["query-blind"] == pytest.approx(66.67)
-    assert "1 of 3 queries are alone" in controls["notes"]["query-blind"]
+    assert "1 of 3 queries are the only one of their video" in controls["notes"]["query-blind"]
     assert "--train-anno" in controls["left_out"]["constant answer"]
 
 

@@ -15,10 +15,10 @@ Record = Mapping[str, Any]
 
 
 def compare(records: Mapping[str, Record]) -> str:
-    """Finished evaluations, each a row.
+    """Finished evaluations, one row each.
 
-    One table for each benchmark: main scores in percent, what was counted, seconds a video; below it the settings in
-    which its runs differ. Where no benchmark was evaluated twice, one table holds all.
+    One table per benchmark: main scores in percent, what was counted, seconds per video; below it the settings in
+    which its runs differ. Where no benchmark was evaluated twice, there is one table for all.
 
     Args:
         records: name of a run -> its record.

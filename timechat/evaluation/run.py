@@ -40,7 +40,7 @@ from timechat.models.timechat import SYSTEM_PROMPT
 
 logger = logging.getLogger(__name__)
 
-# Processes meet after all answers, and shares of long videos are never quite even.
+# Processes wait for each other after all answers, and shares of long videos are never quite equal.
 PATIENCE = timedelta(hours=6)
 WEIGHT_KEYS = ("llama_model", *WEIGHT_FILES)
 MAX_NAMED = 20
@@ -89,7 +89,7 @@ def evaluate(
         On the main process the record that `scores.json` holds, else None.
 
     Raises:
-        TimeChatError: anything that the user can mend; everything cheap is checked before weights are loaded.
+        TimeChatError: anything that the user can fix; everything cheap is checked before weights are loaded.
     """
     plan = _plan(cfg, request, device)
     if not request.overwrite:
@@ -111,7 +111,7 @@ def evaluate(
 
 
 def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
-    """Read and check everything that an evaluation needs but the weights and the videos."""
+    """Read and check everything that an evaluation needs, except the weights and the videos."""
     check_request(request)
     options = complete_options(request.benchmark, request.benchmark_options)
     benchmark = get_benchmark(request.benchmark, options)
@@ -139,7 +139,7 @@ def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
 
 
 def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> DictConfig:
-    """The config with the checkpoint, and with the benchmark's defaults for keys that `--options` leaves alone."""
+    """The config with the checkpoint, and with the benchmark's defaults for keys that `--options` does not set."""
     given = OmegaConf.from_dotlist(list(request.options)).get("model", {})
     model = {key: value for key, value in benchmark.model_defaults.items() if key not in given}
     for key, value in model.items():
@@ -156,7 +156,7 @@ def _read_train(request: Evaluation, benchmark: Benchmark) -> list[Row] | None:
     if request.train_anno is None:
         return None
     if type(benchmark).controls is Benchmark.controls:
-        raise ConfigError(f"--train-anno {request.train_anno}: {benchmark.name} has no controls that would read it")
+        raise ConfigError(f"--train-anno {request.train_anno}: {benchmark.name} has no controls that use it")
     return benchmark.read_train(request.train_anno)
 
 
@@ -229,7 +229,7 @@ def _report(plan: _Plan, folder: Path, settings: PredictSettings, predictions: P
     record["settings"] = settings.answers_depend_on()
     if plan.spoken is not None and plan.spoken.without:
         count, all_videos = len(plan.spoken.without), plan.spoken.videos
-        record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without.")
+        record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without one.")
     write_record(folder, record, result)
     answered = [example for example in result.examples if example.id in predictions.answers]
     files = {question.id: Path(plan.request.videos_dir) / question.video for question in plan.questions}
@@ -249,7 +249,7 @@ def _score(plan: _Plan, predictions: Predictions) -> Result:
 
 
 def _circumstances(plan: _Plan) -> dict[str, Any]:
-    """The part of a record that says what was asked, and of whom."""
+    """The part of a record that says which questions were asked, how, and of which weights."""
     request, model = plan.request, plan.cfg.model
     return {
         "limit": request.limit,

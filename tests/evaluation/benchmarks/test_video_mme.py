@@ -103,7 +103,7 @@ def test_broken_rows_name_the_field(tmp_path: Path, change: dict[str, Any], mess
 
 def test_broken_files_name_the_place(tmp_path: Path) -> None:
     rows = video_mme_rows("short")
-    with pytest.raises(AnnotationError, match="row 1: id 'short-1' stands in row 0 too"):
+    with pytest.raises(AnnotationError, match="row 1: id 'short-1' is used in row 0 too"):
         BENCHMARK.read(write_json(tmp_path / "a.json", [rows[0], rows[0]]))
     with pytest.raises(AnnotationError, match="v, question 0: expected an object"):
         BENCHMARK.read(write_json(tmp_path / "a.json", {"v": ["x"]}))

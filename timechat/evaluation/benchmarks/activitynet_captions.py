@@ -12,10 +12,10 @@ from timechat.registry import registry
 
 @registry.register_benchmark("activitynet_captions")
 class ActivityNetCaptions(DenseCaptioning):
-    """Dense video captioning; one question a video, whose id is v_ID.mp4 (in the coco form: image_id)."""
+    """Dense video captioning; one question per video, whose id is v_ID.mp4 (in the coco form: image_id)."""
 
     def read(self, anno_path: str | Path) -> list[Row]:
-        """One row a video."""
+        """One row per video."""
         return [row for _, row in event_rows(anno_path, read_annotation_json(anno_path))]
 
     def videos_of(self, row: Row) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """ActivityNet grounding: when does each sentence of ActivityNet Captions happen? R@1 at IoU 0.3, 0.5, 0.7.
 
-Formats: `activitynet.py`; one question a sentence, whose id is v_ID#k, k counting a video's sentences from 0. The coco
-form of grounding (`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`) is read as well.
+Formats: `activitynet.py`; one question per sentence, whose id is v_ID#k, k counting a video's sentences from 0. The
+coco form of grounding (`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`) is read as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ActivityNetGrounding(TemporalGrounding):
     """Temporal grounding; see the head of this file for its formats."""
 
     def read(self, anno_path: str | Path) -> list[Row]:
-        """One row a sentence, in coco form."""
+        """One row per sentence, in coco form."""
         content = read_annotation_json(anno_path)
         found = _grounding_rows(content)
         if found is None:

@@ -23,7 +23,7 @@ class Annotations:
 
     Attributes:
         path: of the file or folder, for messages.
-        rows: checked, one a question.
+        rows: checked, one per question.
     """
 
     path: str | Path
@@ -36,9 +36,9 @@ def read_annotation_text(path: str | Path) -> str:
         raise AnnotationError(f"{path}: no such annotation file; correct --anno-path")
     refuse_pointer(path, AnnotationError)
     try:
-        return Path(path).read_text(encoding="utf-8-sig")  # some editors put a mark at the front, which is no text
+        return Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark at the front
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: is no text in UTF-8 ({error}); download it again") from error
+        raise AnnotationError(f"{path}: is not UTF-8 text ({error}); download it again") from error
 
 
 def read_annotation_json(path: str | Path) -> Any:
@@ -79,7 +79,7 @@ def check_rows(
         found = list(check(row)) if isinstance(row, dict) else [f"expected an object, found {str(row)[:60]!r}"]
         if not found:
             first = seen.setdefault(id_of(row), where)
-            found = [] if first == where else [f"id {id_of(row)!r} stands in {first} too; ids must be unique"]
+            found = [] if first == where else [f"id {id_of(row)!r} is used in {first} too; ids must be unique"]
         problems += [f"{where}: {problem}" for problem in found]
         good.append(row)
     if problems:
@@ -87,38 +87,38 @@ def check_rows(
         listed = "\n  ".join(problems[:MAX_LISTED])
         raise AnnotationError(f"{path}: {len(problems)} problems, correct or remove these:\n  {listed}{rest}")
     if not good:
-        raise AnnotationError(f"{path}: holds no annotations; nothing can be evaluated")
+        raise AnnotationError(f"{path}: holds no annotations; there is nothing to evaluate")
     return good
 
 
 def text_problems(row: Row, key: str) -> Iterable[str]:
-    """Whether a field is a text that says something."""
+    """Problems of a field that must be a string with something in it."""
     if not isinstance(row.get(key), str) or not row[key].strip():
-        yield f"{key} is {row.get(key)!r}: it must be a text"
+        yield f"{key} is {row.get(key)!r}: it must be a non-empty string"
 
 
 def video_problems(row: Row, key: str) -> Iterable[str]:
-    """Whether a field names a file inside the folder of videos."""
+    """Problems of a field that must name a file inside the folder of videos."""
     yield from text_problems(row, key)
     if isinstance(row.get(key), str):
         path = PurePosixPath(row[key])
         if path.is_absolute() or ".." in path.parts or not path.name or "\0" in row[key]:
-            yield f"{key} {row[key]!r} points outside of the folder of videos; write a relative path without .."
+            yield f"{key} {row[key]!r} points outside the folder of videos; write a relative path without .."
 
 
 def id_problems(row: Row, key: str) -> Iterable[str]:
-    """Whether a field is a whole number or a text."""
+    """Problems of a field that must be a whole number or a string."""
     if isinstance(row.get(key), bool) or not isinstance(row.get(key), int | str):
-        yield f"{key} is {row.get(key)!r}: it must be a number or a text of its own"
+        yield f"{key} is {row.get(key)!r}: it must be a number or a string that no other row has"
 
 
 def interval_problems(value: Any, key: str) -> Iterable[str]:
-    """Whether a value is [start, end] in seconds, both finite and 0 or more."""
+    """Problems of a value that must be [start, end] in seconds, both finite and 0 or more."""
     numbers = isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
     if not numbers or min(value) < 0:
         yield f"{key} is {value!r}: it must be [start, end] in seconds, both 0 or more"
 
 
 def is_number(value: Any) -> bool:
-    """A finite number that is no truth value."""
+    """Whether a value is a finite number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

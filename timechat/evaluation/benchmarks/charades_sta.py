@@ -1,6 +1,6 @@
 """Charades-STA: when does the described moment happen? R@1 at IoU 0.3, 0.5, 0.7.
 
-Reads the raw text file, one query a line (`AO8RW 0.0 6.9##a person is putting a book on a shelf.`, seconds; the video
+Reads the raw text file, one query per line (`AO8RW 0.0 6.9##a person is putting a book on a shelf.`, seconds; the video
 is AO8RW.mp4 and the id is the line's number from 0), and the coco form of the same
 (`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`).
 """
@@ -40,7 +40,7 @@ class CharadesSTA(TemporalGrounding):
 
 
 def _line_row(line: str, number: int) -> Row | str:
-    """A line of the raw file as a row in coco form, or the line itself if it is none."""
+    """A line of the raw file as a row in coco form, or the line itself if it is not one."""
     head, mark, sentence = line.partition("##")
     parts = head.split()
     try:

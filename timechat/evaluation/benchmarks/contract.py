@@ -23,12 +23,12 @@ class Question:
     """One prompt about one video.
 
     Attributes:
-        id: as in the annotations, as a text.
+        id: as in the annotations, as a string.
         video: path relative to the folder of videos.
         query: what is looked for; empty where the whole video is asked about.
-        prompt: the text that the model gets.
+        prompt: the text that the model is given.
         start, end: the part of the video that is asked about, in seconds; None for all of it.
-        frame_rate: where `video` is a folder of pictures: how many of them make a second.
+        frame_rate: frames per second, where `video` is a folder of images.
     """
 
     id: str
@@ -57,8 +57,8 @@ class Example:
     Attributes:
         quality: 0 (miss) to 1.
         true, predicted: intervals in seconds.
-        true_saliency, predicted_saliency: one score a clip (highlights alone).
-        clip_seconds: length of such a clip.
+        true_saliency, predicted_saliency: one score per clip (highlight detection only).
+        clip_seconds: length of a clip.
     """
 
     id: str
@@ -82,9 +82,9 @@ class Result:
         failures: the answers that could not be parsed.
         unanswered: ids of questions without an answer.
         examples: every question, for plots.
-        controls: what answers that do not listen would score, in percent.
+        controls: what answers that ignore the question would score, in percent.
         files: more files for the output folder (a submission, a judge's input): name -> text.
-        notes: what a reader of the scores has to know, one sentence each.
+        notes: what a reader of the scores needs to know, one sentence each.
     """
 
     scores: dict[str, float]
@@ -104,14 +104,15 @@ class Benchmark(ABC):
     keyword arguments.
 
     Attributes:
-        name: as `--benchmark` says it; set by `registry.register_benchmark`.
-        task: what is asked, in words.
+        name: the value of `--benchmark`; set by `registry.register_benchmark`.
+        task: its name in words, such as temporal grounding.
         prompt_file: default prompt, under `prompts/`.
         main_scores: those that papers report.
         takes_query: whether a prompt has a place for the query.
-        percent: factor from a score to percent; counts are left as they are.
-        answers_are_times: whether an example in the prompt that an answer repeats would be parsed as an answer.
-        uses_durations: whether controls need durations that the annotations do not hold.
+        percent: factor that turns a score into percent; counts are left as they are.
+        answers_are_times: whether answers hold times, so that an example of the prompt, repeated by the model, could be
+            mistaken for one.
+        uses_durations: whether controls need durations that the annotations do not have.
         model_defaults: keys of `model` that the published protocol sets; what the user says wins.
         max_new_tokens: how long an answer may get, unless the user says otherwise.
     """
@@ -129,7 +130,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def read(self, anno_path: str | Path) -> list[Row]:
-        """The checked annotations, one row a question. Raises AnnotationError."""
+        """The checked annotations, one row per question. Raises AnnotationError."""
 
     @abstractmethod
     def row_id(self, row: Row) -> str:
@@ -167,7 +168,7 @@ class Benchmark(ABC):
         train: list[Row] | None,
         durations: Mapping[str, float],
     ) -> Controls:
-        """What answers that do not listen would score, see `controls.py`; nothing by default.
+        """What answers that ignore the question would score, see `controls.py`; nothing by default.
 
         Args:
             rows, parsed, answered: as for `evaluate`.
@@ -181,7 +182,7 @@ class Benchmark(ABC):
         return nullcontext()
 
     def duration_of(self, row: Row, durations: Mapping[str, float]) -> float | None:
-        """Seconds of the row's video, as the row says or as they were measured; None where neither is so."""
+        """Seconds of the row's video, from the row or as measured; None where neither is known."""
         if is_number(row.get("duration")) and row["duration"] > 0:
             return float(row["duration"])
         return next((durations[name] for name in self.videos_of(row) if name in durations), None)
@@ -195,7 +196,7 @@ class Benchmark(ABC):
         return {}
 
     def notes(self, rows: list[Row], parsed: Mapping[str, Any]) -> list[str]:
-        """What a reader of the scores has to know, one sentence each; nothing by default."""
+        """What a reader of the scores needs to know, one sentence each; nothing by default."""
         return []
 
     def load_annotations(

@@ -110,7 +110,7 @@ class TemporalGrounding(Benchmark):
         for group in grouped(rows, _video):
             best = central_interval([true_interval(row) for row in group])
             blind |= {self.row_id(row): [best] for row in group}
-        table.add(BLIND, blind, "one interval a video: of its true ones that which most of its queries agree with")
+        table.add(BLIND, blind, "one interval per video: the true interval that matches most of its queries")
         table.shuffle_within_groups(_video, "about the same video")
         table.split_by_size(_video, f"R@1 IoU={CONTROL_IOU}")
         return table.result()

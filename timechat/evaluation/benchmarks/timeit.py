@@ -46,11 +46,11 @@ def _turns(where: str, item: Any, parse: Callable[[str], Parsed]) -> list[tuple[
     turns = []
     for number, pair in enumerate(pairs):
         if not isinstance(pair, dict) or not all(isinstance(pair.get(key), str) for key in ("q", "a")):
-            raise AnnotationError(f'{where}, QA {number}: needs the texts "q" and "a"; found {str(pair)[:60]!r}')
+            raise AnnotationError(f'{where}, QA {number}: needs the strings "q" and "a"; found {str(pair)[:60]!r}')
         try:
             turns.append((item["video"], pair["q"], parse(pair["a"])))
         except ParseFailure as failure:
             raise AnnotationError(
-                f"{where}, QA {number}: {failure}; give the train split of this task alone"
+                f"{where}, QA {number}: {failure}; give the train split of this task only"
             ) from failure
     return turns
