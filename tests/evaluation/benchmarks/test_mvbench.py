@@ -146,7 +146,7 @@ def test_the_prompt_takes_the_question_and_the_protocol_is_the_published_one(tmp
     ("change", "message"),
     [
         ({"answer": "a bird flies"}, r"row 0: answer is 'a bird flies': it must be the text of one of the candidates"),
-        ({"candidates": ["one"]}, r"row 0: candidates is \['one'\]: it must be a list of 2 or more texts"),
+        ({"candidates": ["one"]}, r"row 0: candidates is \['one'\]: it must be a list of 2 or more strings"),
         ({"candidates": ["a", 2]}, r"row 0: candidates is"),
         ({"question": " "}, r"row 0: question is ' '"),
         ({"video": "../x.mp4"}, r"row 0: video '../x.mp4' points outside"),

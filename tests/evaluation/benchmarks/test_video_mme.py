@@ -87,7 +87,7 @@ def test_letters_in_front_of_options(
     ("change", "message"),
     [
         ({"duration": "120"}, r"row 0: duration is '120': it must be one of short, medium, long"),
-        ({"options": ["A. x", "B. y"]}, r"row 0: options is .* it must be a list of 4 texts"),
+        ({"options": ["A. x", "B. y"]}, r"row 0: options is .* it must be a list of 4 strings"),
         ({"answer": "E"}, r"row 0: answer is 'E': it must be a letter"),
         ({"answer": 1}, r"row 0: answer is 1"),
         ({"question": ""}, r"row 0: question is ''"),
