@@ -52,7 +52,7 @@ def test_a_name_is_printed_as_what_it_is_called(capsys: pytest.CaptureFixture[st
 
 def test_a_file_is_filled_in(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Long values keep their distance from the comment; what is printed means the same."""
-    folder = "a/very/long/path/to/a/folder/that/reaches/beyond/the/column/of/comments"
+    folder = "a/path/that/reaches/into/the/column/of/comments"
     assert len(folder) > COMMENT_COLUMN
     file = tmp_path / "x.yaml"
     file.write_text(f"model: {{llama_model: {folder}, lora_r: 4, system_prompt: 'a: # b'}}\nrun: {{init_lr: 3e-5}}\n")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from timechat import distributed
 from timechat.batch import Batch
@@ -25,15 +25,15 @@ from timechat.datasets.base import VideoDataset
 from timechat.datasets.collate import Fetched
 from timechat.datasets.sampler import EpochStream
 from timechat.errors import ConfigError, TimeChatError, TrainingError
+from timechat.evaluation.benchmarks import get_benchmark
+from timechat.evaluation.benchmarks.options import own_options
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
 from timechat.evaluation.scores import ordered_scores
-from timechat.registry import registry
 from timechat.runners.engines import Engine
 from timechat.runners.guards import SkipList
 from timechat.runners.loading import raise_together, read_batches
 from timechat.runners.signals import StopTraining, ignore_stop_signals
-from timechat.schema import group_of
 from timechat.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class Validation:
             prompt_file=asked.prompt_file or None,
             max_new_tokens=asked.max_new_tokens,
             limit=asked.limit,
-            settings={key: asked[key] for key in group_of(registry.config_of("benchmark", asked.name)).keys},
+            benchmark_options=_benchmark_options(self.cfg.run),
             literature=False,
             overwrite=True,
         )
@@ -195,11 +195,17 @@ def _with_usable(collate: Callable[[Sequence[Fetched]], Batch], fetched: Sequenc
     return collate(fetched), [not f.skipped for f in fetched]
 
 
+def _benchmark_options(run: DictConfig) -> dict[str, Any]:
+    """The keys of `run.valid_benchmark` that are the benchmark's own."""
+    asked = run.valid_benchmark
+    return own_options(asked.name, OmegaConf.to_container(asked))  # type: ignore[arg-type]
+
+
 def _chosen_score(run: DictConfig) -> str | None:
     """What decides which epoch is the best; None: nothing is measured. Raises ConfigError."""
     known = [LOSS] if run.valid_splits else []
     if run.valid_benchmark.name:
-        known += registry.get_benchmark_class(run.valid_benchmark.name).main_scores
+        known += get_benchmark(run.valid_benchmark.name, _benchmark_options(run)).main_scores
     if run.best_score is None:
         return known[0] if known else None
     if run.best_score not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from timechat.evaluation.benchmarks import (
@@ -15,11 +16,13 @@ from timechat.evaluation.benchmarks import (
     video_mme,
     youcook2,
 )
-from timechat.evaluation.benchmarks.base import Benchmark, Example, Failure, Question, Result
+from timechat.evaluation.benchmarks.annotations import Annotations
+from timechat.evaluation.benchmarks.contract import Benchmark, Example, Failure, Question, Result
+from timechat.evaluation.benchmarks.options import complete_options
 from timechat.registry import registry
-from timechat.schema import group_of
 
 __all__ = [
+    "Annotations",
     "Benchmark",
     "Example",
     "Failure",
@@ -38,15 +41,14 @@ __all__ = [
 ]
 
 
-def get_benchmark(name: str, **settings: Any) -> Benchmark:
-    """The benchmark of that name, by default with the defaults of its schema.
+def get_benchmark(name: str, options: Mapping[str, Any] | None = None) -> Benchmark:
+    """The benchmark of that name.
 
     Args:
-        name: in the registry.
-        settings: keys of its schema.
+        options: its own ones, see the schema that it is registered with; those left out are at their defaults.
 
     Raises:
-        RegistryError: an unknown name.
+        RegistryError: no such benchmark.
+        ConfigError: an option that it does not have, or a value that it does not take.
     """
-    defaults = group_of(registry.config_of("benchmark", name)).defaults()
-    return registry.get_benchmark_class(name)(**{**defaults, **settings})
+    return registry.get_benchmark_class(name)(**complete_options(name, options or {}))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from my_lab.moments import read_moments
-from timechat.evaluation.benchmarks.base import Row, check_rows
+from timechat.evaluation.benchmarks.annotations import Row, check_rows
 from timechat.evaluation.benchmarks.grounding import TemporalGrounding, coco_problems
 from timechat.registry import registry
 from timechat.schema import Section, key
