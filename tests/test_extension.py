@@ -20,7 +20,6 @@ from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS, Golden, build_tiny, golden_
 from helpers.training import ROOT, read_lines
 from helpers.videos import write_video
 from omegaconf import DictConfig
-from safetensors.torch import load_file
 from torch import nn
 
 from timechat.batch import VideoBatch
@@ -210,12 +209,15 @@ def test_the_doctor_names_parts_of_the_lab_that_no_file_gave(
     assert "WARNING: pool_scale stays at its random initial values" in capsys.readouterr().out
 
 
-def test_export(lab: Path, trained: Path) -> None:
+def test_export(registered: Path, trained: Path) -> None:
+    """As a folder that holds all of the model but the lab's code, and says what to import."""
     ckpt = ("--options", "model.ckpt_2=runs/mine/checkpoint_1.pth")
     how = ("--output", "exported", "--format", "safetensors")
-    output_of(lab, "-m", "timechat.cli.export", "--cfg-path", "train.yaml", *how, *ckpt)
+    output_of(registered, "-m", "timechat.cli.export", "--cfg-path", "train.yaml", *how, *ckpt)
     learned = torch.load(trained / "checkpoint_1.pth", weights_only=True)["model"]["pool_scale"]
-    assert torch.equal(load_file(lab / "exported" / "model.safetensors")["pool_scale"], learned)
+    cfg = load_config("exported")
+    assert (cfg["import"], cfg.model.temporal_pool) == (["my_lab"], 2)
+    assert torch.equal(build_model(cfg.model).pool_scale, learned)
 
 
 def test_config(registered: Path) -> None:
