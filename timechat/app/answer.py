@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from timechat.errors import ConfigError, ParseFailure
-from timechat.evaluation.benchmarks.base import PROMPTS, QUERY_MARKS, fill_prompt, load_prompt
+from timechat.evaluation.prompting import PROMPTS, QUERY_MARKS, fill_prompt, load_prompt
 from timechat.evaluation.echoes import GROUNDING_EXAMPLE, without_echo
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding, parse_highlights
 from timechat.registry import nearest
