@@ -20,7 +20,7 @@ from timechat.app.answer import Answer, Segment, find_segments
 from timechat.app.api import EncodedVideo, VideoLanguageModel
 from timechat.datasets.video import load_video
 from timechat.errors import AnnotationError, ConfigError, VideoError
-from timechat.evaluation.benchmarks.base import PROMPTS, fill_prompt, load_prompt
+from timechat.evaluation.prompting import PROMPTS, fill_prompt, load_prompt
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = "3.0 - 5.0 seconds, cut the bread. 7.0 - 9.0 seconds, fry it."
