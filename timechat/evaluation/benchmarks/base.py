@@ -63,6 +63,7 @@ class Example:
     Attributes:
         quality: 0 (miss) to 1.
         true, predicted: intervals in seconds.
+        true_captions, predicted_captions: what is said of each of them (dense captioning alone).
         true_saliency, predicted_saliency: one score a clip (highlights alone).
         clip_seconds: length of such a clip.
     """
@@ -73,6 +74,8 @@ class Example:
     quality: float
     true: Sequence[Interval] = ()
     predicted: Sequence[Interval] = ()
+    true_captions: Sequence[str] = ()
+    predicted_captions: Sequence[str] = ()
     true_saliency: Sequence[float] = ()
     predicted_saliency: Sequence[float] = ()
     clip_seconds: float = 2.0
