@@ -1,4 +1,4 @@
-"""The pages: links and pictures lead somewhere, commands exist, the drawing is what its script draws."""
+"""The pages: links, pictures and paths lead somewhere, commands exist, the drawing is what its script draws."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 VERB = re.compile(r"(?<![\w./-])(?<!from )timechat +([a-z][a-z-]*)")
+
+
+PLACE = re.compile(r"(?<![\w./-])(?:timechat|quickstart|tests|docs|train_configs|eval_configs|prompts)/[\w./*{\[-]*")
 
 
 def links(page: Path) -> list[str]:
@@ -47,6 +50,12 @@ def unknown_verbs(text: str) -> list[str]:
     return [verb for code in CODE.findall(text) for verb in VERB.findall(code) if verb not in VERBS]
 
 
+def missing_places(text: str) -> list[str]:
+    """Files and folders of the repository that a page names in code and that are not there."""
+    places = [place.rstrip(".") for code in CODE.findall(text) for place in PLACE.findall(code)]
+    return [place for place in places if not set(place) & set("*{[") and not (ROOT / place).exists()]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_lead_somewhere(page: Path) -> None:
     assert missing_targets(page) == []
@@ -55,6 +64,11 @@ def test_links_and_pictures_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_verb_exists(page: Path) -> None:
     assert unknown_verbs(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_place_exists(page: Path) -> None:
+    assert missing_places(page.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -70,6 +84,11 @@ def test_the_checks_find_what_is_wrong(tmp_path: Path) -> None:
     assert missing_targets(page) == ["#none", "gone.png"]
     assert unknown_verbs("`timechat trian x.yaml`, the timechat model, ```\n") == ["trian"]
     assert unknown_verbs("```bash\ntimechat config\nls timechat/ models\npip install timechat\n```") == []
+    assert missing_places("`timechat/config.py`, `timechat/gone/`, `sh docs/gone.sh`") == [
+        "timechat/gone/",
+        "docs/gone.sh",
+    ]
+    assert missing_places("`runs/docs/x`, `tests/*.py`, `quickstart/configs/[1-6]_*.yaml`") == []
 
 
 def test_the_drawing_is_what_its_script_draws() -> None:
