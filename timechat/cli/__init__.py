@@ -13,6 +13,7 @@ VERBS = {
     "train": "train a model as a YAML file says (under torchrun, on many GPUs)",
     "evaluate": "ask a model a benchmark's questions, and score its answers",
     "report": "one page about evaluations that are finished",
+    "ask": "ask a model about a video",
     "doctor": "examine files, weights, a video and three answers; say in words what looks wrong",
     "export": "write weights for other programs, or as one folder that holds all of them",
     "config": "print config keys with their defaults and what they mean",

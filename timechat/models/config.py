@@ -51,6 +51,7 @@ class VideoEncoderConfig(Section):
         "",
         'eva_vit_g.pth; eva_clip_g finds it below ckpt/; "" = random',
         heading="Frame encoder: EVA ViT-g without its last block",
+        file=True,
     )
     vit: ViTConfig = section(ViTConfig)
     image_size: int = key(224, "side of a frame, pixels", least=1)
@@ -58,12 +59,14 @@ class VideoEncoderConfig(Section):
     drop_path_rate: float = key(0.0, "stochastic depth", least=0, below=1)
     freeze_vit: bool = key(True, "also freezes ln_vision")
 
-    q_former_model: str = key("", "instruct_blip_vicuna7b_trimmed.pth", heading="Timestamp-aware frame Q-Former")
+    q_former_model: str = key(
+        "", "instruct_blip_vicuna7b_trimmed.pth", heading="Timestamp-aware frame Q-Former", file=True
+    )
     qformer: QFormerSizes = section(QFormerSizes)
     num_query_token: int = key(32, "query tokens of a frame", least=1)
     qformer_text_input: bool = key(True, "false: no timestamp sentence beside each frame")
     qformer_tokenizer: str = key(
-        "bert-base-uncased", "folder, vocab.txt, or hub id; looked for at ckpt/bert-base-uncased first"
+        "bert-base-uncased", "folder, vocab.txt, or hub id; looked for at ckpt/bert-base-uncased first", file=True
     )
     keep_timestamp_tokens: bool = key(
         True, "the sentence's outputs go on to the video Q-Former, as in the released weights"
@@ -80,8 +83,8 @@ class VideoEncoderConfig(Section):
 
     use_grad_checkpoint: bool = key(False, "compute activations of ViT and LLaMA again in backward, to save memory")
 
-    ckpt: str = key("", "a whole checkpoint", heading="Whole checkpoints, loaded last; later ones win")
-    ckpt_2: str = key("", "a second one")
+    ckpt: str = key("", "a whole checkpoint", heading="Whole checkpoints, loaded last; later ones win", file=True)
+    ckpt_2: str = key("", "a second one", file=True)
     allow_unexpected: bool = key(False, "unexpected keys in a checkpoint are warnings, not errors")
 
     @classmethod
@@ -109,10 +112,13 @@ class TimeChatConfig(VideoEncoderConfig):
     """The whole model."""
 
     llama_proj_model: str = key(
-        "", "a checkpoint of which the projection alone is taken, after all others", heading="Projection and decoder"
+        "",
+        "a checkpoint of which the projection alone is taken, after all others",
+        heading="Projection and decoder",
+        file=True,
     )
     frozen_llama_proj: bool = key(False, "freezes the projection")
-    llama_model: str = key("", "Hugging Face LLaMA folder with tokenizer.model")
+    llama_model: str = key("", "Hugging Face LLaMA folder with tokenizer.model", file=True)
     llama_precision: str = key("auto", "auto (bf16, fp16 on GPUs without it) | bf16 | fp16 | fp32", choices=PRECISIONS)
     freeze_llama: bool = key(True, "false trains the decoder whole, for tiny ones")
     low_resource: bool = key(False, "LLaMA in 8 bits, on a GPU")
@@ -126,7 +132,7 @@ class TimeChatConfig(VideoEncoderConfig):
 
     list_seconds: bool = key(True, "the prompt lists the times of all frames, as in the published code", heading="Text")
     system_prompt: str = key("", 'for generation; "" = this project\'s own sentence')
-    prompt_path: str = key("", "must stay empty: random prompts cannot be combined with timestamps")
+    prompt_path: str = key("", "must stay empty: random prompts cannot be combined with timestamps", file=True)
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
