@@ -57,6 +57,7 @@ class Example:
     Attributes:
         quality: 0 (miss) to 1.
         true, predicted: intervals in seconds.
+        true_captions, predicted_captions: what is said of each interval (dense captioning only).
         true_saliency, predicted_saliency: one score per clip (highlight detection only).
         clip_seconds: length of a clip.
     """
@@ -67,6 +68,8 @@ class Example:
     quality: float
     true: Sequence[Interval] = ()
     predicted: Sequence[Interval] = ()
+    true_captions: Sequence[str] = ()
+    predicted_captions: Sequence[str] = ()
     true_saliency: Sequence[float] = ()
     predicted_saliency: Sequence[float] = ()
     clip_seconds: float = 2.0
