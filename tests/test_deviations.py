@@ -46,8 +46,8 @@ HELD = {
     ],
     "does not divide the loss": ["tests/runners/test_runner.py::test_accumulation_equals_the_larger_batch"],
     "carries the gradients of micro-batches": [
-        "tests/runners/test_plan.py::test_the_last_update_of_an_epoch_takes_the_micro_batches_that_are_left",
-        "tests/runners/test_runner.py::test_left_over_micro_batches_end_the_epoch_with_a_smaller_update",
+        "tests/runners/test_plan.py::test_the_last_step_of_an_epoch_takes_the_micro_batches_that_are_left",
+        "tests/runners/test_runner.py::test_left_over_micro_batches_end_the_epoch_with_a_smaller_step",
     ],
     "tokenizes timestamps with BERT": [f"{HERE}::test_training_and_answering_read_the_same_timestamp_ids"],
     "its own instruction prompts": [f"{HERE}::test_prompts_of_ones_own_and_their_hash"],

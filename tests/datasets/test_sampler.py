@@ -129,14 +129,14 @@ def test_epochs_that_cannot_be(epoch, length):
 
 
 @pytest.mark.parametrize(("world_size", "batch_size"), [(1, 8), (2, 4), (4, 2), (8, 1), (2, 2), (1, 1)])
-def test_the_union_of_an_update_does_not_depend_on_the_world_size(world_size, batch_size):
-    """Global batch 8: an update is 8 consecutive positions, however they fall on ranks and micro-batches."""
+def test_the_union_of_a_step_does_not_depend_on_the_world_size(world_size, batch_size):
+    """Global batch 8: a step is 8 consecutive positions, however they fall on ranks and micro-batches."""
     accumulate = 8 // (world_size * batch_size)
     ranks = [positions_of_rank(40, rank, world_size, batch_size) for rank in range(world_size)]
-    for update in range(5):
-        micro_batches = range(update * accumulate, (update + 1) * accumulate)
+    for step in range(5):
+        micro_batches = range(step * accumulate, (step + 1) * accumulate)
         taken = [position for number in micro_batches for rank in ranks for position in rank[number]]
-        assert taken == list(range(update * 8, update * 8 + 8))
+        assert taken == list(range(step * 8, step * 8 + 8))
 
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 5))

@@ -186,7 +186,7 @@ def test_an_interrupted_training_goes_on_unless_its_settings_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A training that was asked to stop ends with status 0 as well."""
-    configs, newest = chain(tmp_path)[:1], tmp_path / "out/a/checkpoints/update_00000003"
+    configs, newest = chain(tmp_path)[:1], tmp_path / "out/a/checkpoints/step_00000003"
     last = tmp_path / "out/a/checkpoint_0.pth"
     _is_ended(monkeypatch, last, finished=False)
     with pytest.raises(TrainingError, match=r"a\.yaml: its training is not finished; start the command again"):

@@ -31,7 +31,7 @@ _CURVES = {"loss": "training loss", "lr": "learning rate", "videos_per_s": "vide
 
 
 def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The records of the run's stretches, in order; those of updates that were trained again are left out.
+    """The records of the run's stretches, in order; those of steps that were trained again are left out.
 
     Raises:
         PredictionError: there is no log, or it holds no training record.
@@ -48,7 +48,7 @@ def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
                 f"{path}:{number}: not valid JSON ({error}); was the run killed while writing?"
             ) from error
         if record["event"] == "start":
-            records = [kept for kept in records if kept["update"] <= record.get("update", 0)]
+            records = [kept for kept in records if kept["step"] <= record.get("step", 0)]
         elif record["event"] == "train":
             records.append(record)
     if not records:
@@ -91,11 +91,11 @@ def plot_run(run_dir: str | Path) -> Path:
 
 
 def _draw_curves(axes: Sequence[Axes], records: Sequence[dict[str, Any]], stage: str) -> None:
-    updates = [record["update"] for record in records]
+    steps = [record["step"] for record in records]
     for axis, (key, title) in zip(axes, _CURVES.items(), strict=True):
-        axis.plot(updates, [record[key] for record in records], color="#3366aa")
+        axis.plot(steps, [record[key] for record in records], color="#3366aa")
         axis.set_title(f"{stage}: {title}" if stage else title, fontsize=10)
-        axis.set_xlabel("update")
+        axis.set_xlabel("step")
         axis.grid(alpha=0.3)
     axes[0].set_ylim(bottom=0)
     logger.info(

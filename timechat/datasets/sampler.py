@@ -158,7 +158,7 @@ class RankPositions(Sequence):
             raise IndexError(f"micro-batch {number} of {len(self)}")
         first = number * self._stride + self._offset
         whole = range(first, min(first + self._batch_size, self._length))
-        # A stand-in is the sample that the first rank takes in this micro-batch: of the same update, and never missing.
+        # A stand-in is the sample that the first rank takes in this micro-batch: of the same step, and never missing.
         return list(whole) or [self._length + number * self._stride]
 
 
@@ -166,7 +166,7 @@ def positions_of_rank(length: int, rank: int, world_size: int, batch_size: int) 
     """Cut one rank's micro-batches out of the stream.
 
     Micro-batch m of rank r takes the positions from (m * world_size + r) * batch_size on. All ranks together take, for
-    update u, the positions [u * G, (u + 1) * G) with the global batch G, so that equal G gives equal updates for any
+    step u, the positions [u * G, (u + 1) * G) with the global batch G, so that equal G gives equal steps for any
     number of ranks. Every position is taken once. When `length` is no multiple of world_size * batch_size, the last
     micro-batch is shorter; a rank for which nothing is left gets one position of it plus `length`, a stand-in: it keeps
     the ranks in step, and counts for nothing.

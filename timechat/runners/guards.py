@@ -1,4 +1,4 @@
-"""Stop a run that goes wrong before it does harm: data that is mostly unreadable, updates that are no numbers.
+"""Stop a run that goes wrong before it does harm: data that is mostly unreadable, steps that are no numbers.
 
 A guard is told the same on every process, so that all of them stop, or none. What it remembers travels in checkpoints.
 """
@@ -28,7 +28,7 @@ class SkipGuard:
         self._recent: deque[tuple[int, int]] = deque()
 
     def update(self, drawn: int, skipped: int, irreplaceable: int) -> None:
-        """Take note of one update's draws, summed over all processes, so that every process decides the same.
+        """Take note of one step's draws, summed over all processes, so that every process decides the same.
 
         Args:
             drawn: samples tried, the skipped ones included.
@@ -61,7 +61,7 @@ class SkipGuard:
 
 
 class NonFiniteGuard:
-    """Counts the updates that were skipped because a loss or a gradient was NaN or infinite.
+    """Counts the steps that were skipped because a loss or a gradient was NaN or infinite.
 
     Args:
         max_nonfinite: `run.max_nonfinite`, None to go on whatever happens.
@@ -73,11 +73,11 @@ class NonFiniteGuard:
         self.in_a_row = 0
 
     def update(self, finite: bool, number: int, samples: Sequence[str] = ()) -> None:
-        """Take note of one update.
+        """Take note of one step.
 
         Args:
             finite: whether its loss and gradients were numbers, on all processes.
-            number: of the update, from 1.
+            number: of the step, from 1.
             samples: of all processes, where they are known: on the main process.
 
         Raises:
@@ -91,8 +91,8 @@ class NonFiniteGuard:
         if self.in_a_row == self.max_nonfinite:
             named = f" (samples of the last: {', '.join(samples)})" if samples else ""
             raise TrainingError(
-                f"loss or gradient was NaN or infinite in {self.in_a_row} updates in a row (run.max_nonfinite), up to "
-                f"update {number}{named}. None of them changed the weights, and the last checkpoint is good. Lower "
+                f"loss or gradient was NaN or infinite in {self.in_a_row} steps in a row (run.max_nonfinite), up to "
+                f"step {number}{named}. None of them changed the weights, and the last checkpoint is good. Lower "
                 "run.init_lr, set run.clip_grad_norm or run.precision=fp32, or look at the samples, which log.jsonl "
                 "in run.output_dir names"
             )

@@ -98,7 +98,7 @@ def raise_together(failure: TimeChatError | None) -> NoReturn:
 def _child_signals_kept() -> Iterator[None]:
     """Keep DataLoader from raising an error wherever this process is when a worker dies.
 
-    In the middle of an update or of a checkpoint, on one process of several, that would be the worst place. A dead
+    In the middle of a step or of a checkpoint, on one process of several, that would be the worst place. A dead
     worker is noticed as soon as its batch is missed. A handler that another DataLoader left, such as that of a
     benchmark between two epochs, goes as well.
     """

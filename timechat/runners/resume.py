@@ -41,11 +41,11 @@ class ResumePoint:
 
     @property
     def global_batch(self) -> int | None:
-        """Samples of an update; None if the file does not tell."""
+        """Samples of a step; None if the file does not tell."""
         return self.progress["global_batch"] if self.progress else None
 
-    def updates_done(self, plan: TrainingPlan, sizes: list[int]) -> int:
-        """Finished updates of the run that the checkpoint is of, over all epochs.
+    def steps_done(self, plan: TrainingPlan, sizes: list[int]) -> int:
+        """Finished steps of the run that the checkpoint is of, over all epochs.
 
         Args:
             plan: of the run that goes on.
@@ -59,19 +59,19 @@ class ResumePoint:
                 raise CheckpointError(
                     f"{self.source}: has no epoch; to start from its weights alone, name it in model.ckpt"
                 )
-            return (self.content["epoch"] + 1) * plan.updates_per_epoch
-        epoch, update = self.progress["epoch"], self.progress["update"]
-        if update and self.progress["sizes"] != sizes:
+            return (self.content["epoch"] + 1) * plan.steps_per_epoch
+        epoch, step = self.progress["epoch"], self.progress["step"]
+        if step and self.progress["sizes"] != sizes:
             raise ConfigError(
                 f"{self.source}: stopped within an epoch of datasets with {self.progress['sizes']} samples, which have "
                 f"{sizes} now: restore the annotation files, or go on from the checkpoint of a whole epoch"
             )
-        if update >= plan.updates_per_epoch:
+        if step >= plan.steps_per_epoch:
             raise ConfigError(
-                f"{self.source}: stopped after {update} updates of an epoch, which has {plan.updates_per_epoch} now: "
+                f"{self.source}: stopped after {step} steps of an epoch, which has {plan.steps_per_epoch} now: "
                 "restore run.iters_per_epoch, or go on from the checkpoint of a whole epoch"
             )
-        return epoch * plan.updates_per_epoch + update
+        return epoch * plan.steps_per_epoch + step
 
 
 def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint | None:

@@ -1,7 +1,7 @@
 """How a run is asked to stop, and how it leaves its loop.
 
 A scheduler that wants its machine back sends SIGTERM, or SIGUSR1 where the job asks for an early warning. The process
-finishes its update; all processes learn of it when they next agree, and stop at the same place.
+finishes its step; all processes learn of it when they next agree, and stop at the same place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopTraining(Exception):
-    """Leaves the loop between two updates, raised on every process alike; what was learned so far is saved.
+    """Leaves the loop between two steps, raised on every process alike; what was learned so far is saved.
 
     Args:
         reason: why, the beginning of a sentence.
@@ -55,7 +55,7 @@ class StopSignals:
 
 
 def ignore_stop_signals(worker: int) -> None:
-    """For the workers of a DataLoader: schedulers signal every process of a job, but the update needs its data.
+    """For the workers of a DataLoader: schedulers signal every process of a job, but the step needs its data.
 
     SIGTERM from the parent still ends a worker. Only waiting for a signal, not handling it, tells who sent it.
     """

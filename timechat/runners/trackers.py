@@ -38,14 +38,12 @@ class Trackers:
         self._classes = {name: _tracker_class(name) for name in names}
         self._running: dict[str, GeneralTracker] = {}
 
-    def start(
-        self, output_dir: Path, update: int, run_id: str, config: Mapping[str, Any], device: torch.device
-    ) -> None:
+    def start(self, output_dir: Path, step: int, run_id: str, config: Mapping[str, Any], device: torch.device) -> None:
         """Begin, or go on: a resumed run draws the same curves in TensorBoard and wandb.
 
         Args:
             output_dir: of the run; its name is the run's in wandb.
-            update: finished updates of the run that goes on; points after it are taken back where that is possible.
+            step: finished steps of the run that goes on; points after it are taken back where that is possible.
             run_id: the same for all starts of a run.
             config: of the whole run.
             device: of this process.
@@ -53,7 +51,7 @@ class Trackers:
         PartialState(cpu=device.type == "cpu")  # accelerate's trackers log through it; an engine may not have made it
         for name, tracker_class in self._classes.items():
             if name == "tensorboard":
-                tracker = tracker_class("tensorboard", str(output_dir), purge_step=update + 1)
+                tracker = tracker_class("tensorboard", str(output_dir), purge_step=step + 1)
                 tracker.start()
             elif name == "wandb":
                 tracker = _start_wandb(tracker_class, output_dir, run_id, config)
@@ -64,14 +62,14 @@ class Trackers:
                 tracker.store_init_configuration(dict(_flat(config)))
             self._running[name] = tracker
 
-    def log(self, scalars: Mapping[str, float], update: int) -> None:
+    def log(self, scalars: Mapping[str, float], step: int) -> None:
         """Add one point to each curve."""
         for name, tracker in self._running.items():
             if name == "wandb":
-                # Its own counter of steps only grows, but a resumed run may go back a few updates.
-                tracker.log({**scalars, "update": update})
+                # Its own counter of steps only grows, but a resumed run may go back a few steps.
+                tracker.log({**scalars, "step": step})
             else:
-                tracker.log(dict(scalars), step=update)
+                tracker.log(dict(scalars), step=step)
 
     def close(self) -> None:
         """Write or send what is left."""
@@ -108,8 +106,8 @@ def _start_wandb(
         project, dir=str(output_dir), id=run_id, name=output_dir.name, resume="allow", config=dict(config)
     )
     tracker.start()
-    tracker.tracker.define_metric("update")
-    tracker.tracker.define_metric("*", step_metric="update")
+    tracker.tracker.define_metric("step")
+    tracker.tracker.define_metric("*", step_metric="step")
     return tracker
 
 

@@ -39,7 +39,7 @@ class ModelSizes:
 class Engine(ABC):
     """How the processes of a run train one model.
 
-    An update is: for each micro-batch, forward and `backward` inside `accumulate`; then `all_finite`; then either
+    A step is: for each micro-batch, forward and `backward` inside `accumulate`; then `all_finite`; then either
     `clip`, if wanted, and `step`, or `skip`. Gradients are averaged over processes.
 
     All methods are collective: every process calls them, in the same order.
@@ -88,14 +88,14 @@ class Engine(ABC):
 
     @abstractmethod
     def accumulate(self, last: bool) -> AbstractContextManager:
-        """Around forward and backward of one micro-batch; `last` of its update, after which gradients are exchanged."""
+        """Around forward and backward of one micro-batch; `last` of its step, after which gradients are exchanged."""
 
     @abstractmethod
     def backward(self, loss: Tensor) -> None:
         """Add up gradients (scaled, in fp16)."""
 
     def all_finite(self, loss: Tensor) -> bool:
-        """Whether every process's loss and the gradients of this update are finite; called before `clip`.
+        """Whether every process's loss and the gradients of this step are finite; called before `clip`.
 
         An overflow of scaled gradients is finite: the loss scaler skips that step and lowers its scale by itself.
         """

@@ -59,7 +59,7 @@ class DDPEngine(Engine):
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
 
     def accumulate(self, last: bool) -> AbstractContextManager:
-        """Gradients are exchanged in the last micro-batch of an update only."""
+        """Gradients are exchanged in the last micro-batch of a step only."""
         return nullcontext() if last else self.accelerator.no_sync(self.model)
 
     def backward(self, loss: Tensor) -> None:

@@ -74,7 +74,7 @@ def decided_by_run(run: DictConfig, plan: TrainingPlan, precision: str) -> dict[
     """Dotted key of DeepSpeed -> its value in this run, and where that comes from."""
     bf16 = (precision == "bf16", "run.precision")
     sizes = "run.batch_size_train, run.accum_grad_iters and the processes"
-    skipping = "updates that are no numbers are skipped"
+    skipping = "steps that are no numbers are skipped"
     return {
         "train_batch_size": (plan.global_batch, sizes),
         "train_micro_batch_size_per_gpu": (plan.micro_batch, "run.batch_size_train"),
@@ -143,7 +143,7 @@ def _refused(keys: tuple[str, ...], value: Any) -> str:
     if keys[0] == "zero_optimization" and keys[1:] == ("offload_optimizer", "device") and value == "nvme":
         return "cpu in this run (gradients on a disk cannot be looked at before a step)"
     if keys[:2] == ("zero_optimization", "zenflow"):
-        return "null in this run (its steps would take gradients of earlier updates)"
+        return "null in this run (its steps would take gradients of earlier steps)"
     return ""
 
 

@@ -76,7 +76,7 @@ class FSDPEngine(Engine):
         self.model, self.optimizer = model, optimizer
 
     def accumulate(self, last: bool) -> AbstractContextManager:
-        """Gradients are exchanged in the last micro-batch of an update only; until then they are kept whole."""
+        """Gradients are exchanged in the last micro-batch of a step only; until then they are kept whole."""
         self.model.set_requires_gradient_sync(last)
         return nullcontext()
 
