@@ -313,7 +313,7 @@ def test_problems_of_options_name_them(load: Load, option: str, message: str) ->
         ("run", "output_dir", "", "is empty: name the folder"),
         ("run", "precision", "fp8", "choose fp32, fp16 or bf16"),
         ("run", "strategy", "ddpp", "known: ddp, deepspeed_zero2, deepspeed_zero3, fsdp"),
-        ("run", "train_splits", ["val"], "the instruction datasets have the split train alone"),
+        ("run", "train_splits", ["val"], "the instruction datasets only have the split train"),
     ],
 )
 def test_values_that_cannot_be(load: Load, section: str, key: str, value: Any, message: str) -> None:

@@ -52,7 +52,7 @@ def test_training(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = config.parent / "run"
     assert {"checkpoint_0.pth", "checkpoint_1.pth", "log.jsonl"} <= {path.name for path in output.iterdir()}
     err = capsys.readouterr().err
-    for part in ("2 epochs of 1 steps", "epoch 0 step 1: loss", "epoch 1 step 2: loss", "checkpoint_1.pth"):
+    for part in ("2 epochs of 1 optimizer steps", "epoch 0 step 1: loss", "epoch 1 step 2: loss", "checkpoint_1.pth"):
         assert part in err
     assert "Traceback" not in err
 

@@ -56,5 +56,5 @@ def test_a_manifest_that_does_not_name_the_checkpoint_is_damaged(tmp_path: Path,
     write(Checkpoints(tmp_path, keep=1), 4, 1)
     folder = tmp_path / "checkpoints" / "step_00000004"
     (folder / MANIFEST).write_text(json.dumps({"files": files}))
-    with pytest.raises(CheckpointError, match=r"manifest\.json: does not name checkpoint\.pth"):
+    with pytest.raises(CheckpointError, match=r"manifest\.json: does not list checkpoint\.pth"):
         verify(folder)

@@ -265,7 +265,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     damage(tmp_path / "run" / "checkpoints" / "step_00000003")
     case = Case(base / "videos", tmp_path / "run", (*LONG, *DROPOUT))
     assert case.run() == [0], case.said()
-    for part in ("step_00000003", said, "the checkpoint before it is used", "going on after step 2\n"):
+    for part in ("step_00000003", said, "using the checkpoint before it", "going on after step 2\n"):
         assert part in case.said()
     assert case.result() == {key: whole(*DROPOUT)[key] for key in ("log", "weights")}
 

@@ -1,4 +1,4 @@
-"""When unreadable samples, and steps that are no numbers, stop a run."""
+"""When unreadable samples, and steps that are not finite, stop a run."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_a_used_folder_is_refused_and_its_newest_checkpoint_advised(tmp_path: Pa
 def test_where_everything_is_damaged_no_start_begins_anew_unasked(tmp_path: Path) -> None:
     checkpoints = used(tmp_path)
     (checkpoints.folder_of(4) / FILE).write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no checkpoint is whole"):
+    with pytest.raises(CheckpointError, match="no checkpoint is intact"):
         find_resume_point(config("auto"), checkpoints)
     with pytest.raises(ConfigError, match=r"holds step_00000004\.damaged of an earlier run: .* remove .*checkpoints"):
         find_resume_point(config("auto"), checkpoints)

@@ -235,7 +235,7 @@ def test_a_published_checkpoint_starts_the_optimizer_anew(
     torch.save(content, path)
     runner = build(base / "published", datasets, *LONG, f"run.resume_ckpt_path={path}")
     assert any(r.levelno == logging.WARNING and "the optimizer starts anew" in r.getMessage() for r in caplog.records)
-    assert "holds no position within an epoch" in caplog.text
+    assert "has no position within an epoch" in caplog.text
     assert runner.steps == 3
     assert not runner.engine.optimizer.state
     weights = weights_of(runner)
@@ -351,7 +351,7 @@ def test_one_pass_draws_every_sample_once(base: Path, videos: Path) -> None:
     assert len({*groups[0], *groups[1]}) == 5
     runner.train()
     alone = build(base / "alone", datasets, *options, "run.accum_grad_iters=1", "run.batch_size_train=1")
-    (batch,) = list(alone._steps(0))[4]
+    (batch,) = list(alone._step_batches(0))[4]
     assert batch.keys == groups[1]
     alone.engine.model.train()
     expected = alone.task.train_step(alone.engine.model, batch).item()

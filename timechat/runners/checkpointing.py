@@ -1,9 +1,9 @@
-"""Checkpoints on disk: written beside their place, verified, found again, pruned.
+"""Checkpoints on disk: written under a temporary name, verified, found again, pruned.
 
     output_dir/checkpoints/step_00000200/checkpoint.pth    everything that a resumed run needs
     output_dir/checkpoints/step_00000200/engine/           with some engines: their files
     output_dir/checkpoints/step_00000200/manifest.json     size and SHA-256 of each file of the folder
-    output_dir/checkpoint_0.pth                              the one after epoch 0, a second name for the same file
+    output_dir/checkpoint_0.pth                            the one after epoch 0, a second name for the same file
 
 A folder gets its name when all of it is on the disk, so a process may be killed at any moment.
 """
@@ -30,16 +30,16 @@ FOLDER = "checkpoints"
 FILE = "checkpoint.pth"
 MANIFEST = "manifest.json"
 BEST_FILE = "checkpoint_best.pth"
-ENGINE_FOLDER = "engine"  # files of engines that keep some
-_REPLACED = ".replaced"  # ending of a folder whose successor is about to get its name
+ENGINE_FOLDER = "engine"  # for engines that write files themselves
+_REPLACED = ".replaced"  # suffix of a folder whose successor is about to get its name
 
 
 class Checkpoints:
-    """The checkpoints of one run. Only the main process writes, so its methods are called there alone.
+    """The checkpoints of one run. Only the main process writes, so call the methods only there.
 
     Args:
         output_dir: of the run.
-        keep: how many folders stay.
+        keep: how many folders to keep.
     """
 
     def __init__(self, output_dir: Path, keep: int):
@@ -47,20 +47,20 @@ class Checkpoints:
         self.folder = output_dir / FOLDER
 
     def folder_of(self, step: int) -> Path:
-        """Where the checkpoint after a step lies, counted over all epochs."""
+        """The folder of the checkpoint after a step, counted over all epochs."""
         return self.folder / f"step_{step:08d}"
 
     def numbers(self) -> list[int]:
-        """The steps of which there is a checkpoint, whole or not, in order."""
+        """The steps that have a checkpoint, intact or not, in order."""
         return sorted(int(path.name.removeprefix("step_")) for path in self.folder.glob("step_" + "[0-9]" * 8))
 
     def epoch_files(self) -> list[str]:
-        """The names of the epochs' files, in order."""
+        """The names of the epochs' files, in order of epoch."""
         names = (path.name for path in self.output_dir.glob("checkpoint_[0-9]*.pth"))
         return sorted(names, key=lambda name: (len(name), name))
 
     def must_not_be_beyond(self, step: int) -> None:
-        """A run that goes on after a step must not have later checkpoints beside it: they are of another course.
+        """A run that resumes after a step must not find later checkpoints in its folder: they belong to another run.
 
         Raises:
             ConfigError: there are some.
@@ -77,10 +77,10 @@ class Checkpoints:
         return sorted(self.folder.glob("step_*.damaged"))
 
     def newest(self) -> Path | None:
-        """The folder of the newest whole checkpoint; a damaged one is named and set aside. None: there is none yet.
+        """The folder of the newest intact checkpoint, None without one; a damaged one is reported and set aside.
 
         Raises:
-            CheckpointError: all that there are are damaged.
+            CheckpointError: every checkpoint is damaged.
         """
         self.clean()
         damaged = []
@@ -92,16 +92,16 @@ class Checkpoints:
                 aside = folder.with_name(f"{folder.name}.damaged")
                 shutil.rmtree(aside, ignore_errors=True)
                 os.replace(folder, aside)
-                logger.warning("%s; set aside as %s, the checkpoint before it is used", error, aside.name)
+                logger.warning("%s; set aside as %s; using the checkpoint before it", error, aside.name)
                 damaged.append(str(error))
                 continue
             return folder
         if damaged:
-            raise CheckpointError(f"no checkpoint is whole: {'; '.join(damaged)}; give another run.output_dir")
+            raise CheckpointError(f"no checkpoint is intact: {'; '.join(damaged)}; give another run.output_dir")
         return None
 
     def begin(self, step: int, content: dict[str, Any]) -> Path:
-        """Write what the checkpoint after a step holds; returns the folder, to which more files may be added.
+        """Write the checkpoint after a step; returns its unfinished folder, to which more files may be added.
 
         Raises:
             TrainingError: the disk is full or read-only; earlier checkpoints are untouched. `finish` raises the same.
@@ -114,7 +114,7 @@ class Checkpoints:
         return folder
 
     def finish(self, step: int) -> None:
-        """Give the checkpoint its name, and remove older ones when it is safe on the disk."""
+        """Give the checkpoint its name, and remove older ones once it is safe on the disk."""
         folder, written = self.folder_of(step), self._unfinished(step)
         with self._writing(step):
             write_manifest(written)
@@ -134,16 +134,16 @@ class Checkpoints:
     def _writing(self, step: int) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when the disk is full
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
             shutil.rmtree(self._unfinished(step), ignore_errors=True)
             raise _not_written(self.folder_of(step), error) from error
 
     def epoch_file(self, epoch: int) -> Path:
-        """Where the checkpoint after an epoch lies."""
+        """The file of the checkpoint after an epoch."""
         return self.output_dir / f"checkpoint_{epoch}.pth"
 
     def name_epoch(self, epoch: int, step: int) -> Path:
-        """Give the checkpoint after an epoch, whose last step is `step`, its lasting name. Raises TrainingError."""
+        """Give the checkpoint after an epoch, whose last step is `step`, its permanent name. Raises TrainingError."""
         return self._name(self.folder_of(step) / FILE, self.epoch_file(epoch))
 
     def name_best(self, epoch: int) -> Path:
@@ -162,7 +162,7 @@ class Checkpoints:
         return path
 
     def clean(self) -> None:
-        """Remove what an interrupted process left half-written or half-removed; put back what it had half replaced."""
+        """Remove what an interrupted process left half-written or half-removed; restore what it had half replaced."""
         for path in self.folder.glob(f".step_*{_REPLACED}"):
             folder = path.with_name(path.name.removeprefix(".").removesuffix(_REPLACED))
             if folder.exists():
@@ -182,7 +182,7 @@ class Checkpoints:
 
 
 def write_manifest(folder: Path) -> None:
-    """Bring every file of a folder to the disk, and say in `manifest.json` what they are."""
+    """Sync every file of a folder to the disk, and list them in `manifest.json`."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         sync(path)
@@ -199,7 +199,7 @@ def verify(folder: Path) -> None:
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         if FILE not in files:
-            raise CheckpointError(f"{folder / MANIFEST}: does not name {FILE}")
+            raise CheckpointError(f"{folder / MANIFEST}: does not list {FILE}")
         for name, expected in files.items():
             path = folder / name
             if path.stat().st_size != expected["bytes"]:

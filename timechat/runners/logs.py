@@ -1,4 +1,4 @@
-"""What a run says: log lines, log.jsonl, trackers' curves, a progress bar; all from the main process."""
+"""What a run reports: log lines, log.jsonl, trackers' curves, a progress bar; all from the main process."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Meter:
     """What one process has done since the last log line.
 
     Attributes:
-        loss: sum over steps of the step's loss on this process.
+        loss: sum of the optimizer steps' losses on this process.
         steps, videos, tokens: how many; tokens are positions of the decoder, video tokens included.
         flops: floating-point operations of the model, see `timechat.models.flops`.
-        grad_norm: sum over steps of the gradient's norm.
+        grad_norm: sum of the steps' gradient norms.
         waiting: seconds spent waiting for data.
         started: time of the last reset, from time.perf_counter.
     """
@@ -60,7 +60,7 @@ class Meter:
         return state
 
     def load_state_dicts(self, states: Sequence[dict[str, float]]) -> None:
-        """Continue from the `state_dict` of each process; on another number of processes they are shared out anew."""
+        """Continue from the `state_dict` of each process; another number of processes shares the sums evenly."""
         world = distributed.world_size()
         if len(states) == world:
             state = dict(states[distributed.rank()])
@@ -72,7 +72,7 @@ class Meter:
     def reduce(self, device: torch.device) -> dict[str, float | None]:
         """Averages and rates over all processes since the reset; collective.
 
-        `mfu` is the share of the GPUs' peak, None where that is not known; `memory_gib` the most that any process has
+        `mfu` is the share of the GPUs' peak, None where that is unknown; `memory_gib` the most that any process has
         held at once.
         """
         elapsed, steps = time.perf_counter() - self.started, max(self.steps, 1)
@@ -100,11 +100,11 @@ def peak_memory(device: torch.device) -> float:
 
 
 class RunLog:
-    """Writes a run's records; does nothing on other processes than the main one.
+    """Writes a run's records; does nothing on processes other than the main one.
 
     Args:
         output_dir: where log.jsonl, skipped.jsonl and the TensorBoard files go.
-        step: finished steps of the run that goes on; what was written about later ones is cut off.
+        step: finished steps of the run that is resumed; records of later ones are removed.
         loggers: `run.loggers`, the names of trackers.
 
     Raises:
@@ -123,7 +123,7 @@ class RunLog:
                 _cut(output_dir / name, step)
 
     def start(self, run_id: str, config: dict[str, Any], device: torch.device) -> None:
-        """Start the trackers, when nothing can keep the run from beginning; for the main process alone.
+        """Start the trackers, once nothing can keep the run from beginning; on the main process only.
 
         Args:
             run_id: see `record_start`.
@@ -138,7 +138,7 @@ class RunLog:
             self._append(LOG_FILE, [record])
 
     def step(self, record: dict[str, Any]) -> None:
-        """Write the record of one stretch of training everywhere."""
+        """Report one logging interval everywhere."""
         if not self._main:
             return
         self._record("train", record)
@@ -151,7 +151,7 @@ class RunLog:
         )
 
     def scores(self, record: dict[str, Any]) -> None:
-        """Write what was measured after an epoch everywhere."""
+        """Report what was measured after an epoch everywhere."""
         if not self._main:
             return
         self._record("valid", record)
@@ -164,14 +164,14 @@ class RunLog:
         self._trackers.log(scalars, record["step"])
 
     def skipped(self, records: list[dict[str, Any]]) -> None:
-        """Name skipped samples in skipped.jsonl and warn."""
+        """List skipped samples in skipped.jsonl and warn about them."""
         if self._main and records:
             self._append(SKIPPED_FILE, records)
             for record in records:
                 logger.warning("skipped %s: %s", record["sample"], record["error"])
 
     def progress(self, epoch: int, steps: int, done: int = 0) -> None:
-        """Begin an epoch's progress bar, of which some steps are done; it shows on a terminal only."""
+        """Begin an epoch's progress bar, with some steps done already; it shows on a terminal only."""
         if self._bar is not None:
             self._bar.close()
         disable = None if self._main else True
@@ -195,7 +195,7 @@ class RunLog:
 
 
 def _cut(path: Path, step: int) -> None:
-    """Keep the records up to a step; lines that a killed process or machine left unfinished go as well."""
+    """Keep the records up to a step; lines that a killed process or machine left unfinished are removed, too."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)

@@ -1,9 +1,9 @@
-"""The training loop: epochs, steps, when to report and to save. What a step is, the task says; how processes work
-together, the engine.
+"""The training loop: epochs, optimizer steps, when to report and to save. The task says what a training step is, the
+engine how processes work together.
 
 Randomness is keyed, never carried over: a sample's on (seed, epoch, position), dropout's on (seed, step, rank). So a
-run that resumes after any step goes on exactly as if it had never stopped, without the state of any generator: there
-is none that lives longer than a step.
+run that resumes after any step continues exactly as if it had never stopped. No generator lives longer than a step, so
+no generator's state has to be saved.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Runner:
 
     Args:
         cfg: the whole config.
-        task: says what a step is, and builds the model.
+        task: says what a training step is, and builds the model.
         datasets: in the config's order.
         device: of this process.
 
     Raises:
-        ConfigError: settings that cannot go together; all are checked before the model's weights are loaded.
+        ConfigError: settings that contradict each other; all are checked before the model's weights are loaded.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Runner:
         device: torch.device,
     ):
         if cfg.run.evaluate:
-            raise ConfigError("run.evaluate=true: train.py trains; to evaluate, start evaluate.py or eval.sh")
+            raise ConfigError("run.evaluate=true: train.py only trains; to evaluate, start evaluate.py or eval.sh")
         self.cfg, self.task, self.datasets = cfg, task, datasets
         self.output_dir = Path(cfg.run.output_dir)
         self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
@@ -85,7 +85,7 @@ class Runner:
         self.validation = Validation(cfg, task, self.skip_list)
         self.log = RunLog(self.output_dir, self.steps, cfg.run.loggers)
         self.engine = build_engine(cfg.run, self.plan, device, precision)
-        # Weights that no file gives are the same in every run, whatever was drawn before.
+        # Weights that no file provides are the same in every run, whatever random numbers were drawn before.
         torch.manual_seed(cfg.run.seed)
         model = task.build_model(cfg)
         if point:
@@ -98,7 +98,7 @@ class Runner:
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
         self.nonfinite = NonFiniteGuard(cfg.run.max_nonfinite)
-        # Whatever else a resumed run goes on with, by its name in checkpoints; its state is alike on all processes.
+        # What else a resumed run restores, by its name in checkpoints; its state is the same on all processes.
         self.stateful: dict[str, Any] = {
             "skip_guard": self.guard,
             "nonfinite_guard": self.nonfinite,
@@ -113,13 +113,13 @@ class Runner:
         """Run all epochs that are left. Raises TrainingError when going on would be wrong."""
         plan = self.plan
         logger.info(
-            "%d epochs of %d steps, %d samples each (%d processes x %d micro-batches x %d samples)",
+            "%d epochs of %d optimizer steps, %d samples each (%d processes x %d micro-batches x %d samples)",
             plan.max_epoch, plan.steps_per_epoch, plan.global_batch,
             distributed.world_size(), plan.accumulation, plan.micro_batch,
         )  # fmt: skip
         if self.cfg.run.data_timeout_s and not self.cfg.run.num_workers:
             logger.warning(
-                "run.num_workers=0: files are read by the process that trains; one that hangs it is not noticed"
+                "run.num_workers=0: the training process reads the files itself; a file that hangs it goes unnoticed"
             )
         first = self.steps // plan.steps_per_epoch
         if first >= plan.max_epoch:
@@ -128,7 +128,7 @@ class Runner:
         try:
             with self.signals:
                 if not self.steps % plan.steps_per_epoch:
-                    self.validate(first - 1)  # stopped before it was done with that
+                    self.validate(first - 1)  # the run may have stopped before it finished validating
                 for epoch in range(first, plan.max_epoch):
                     self.train_epoch(epoch)
                     self.save()
@@ -138,7 +138,7 @@ class Runner:
         except WorkerError as error:
             if error.files:
                 self.skip_list.add(error.files)
-                self.saved = None  # a checkpoint of this very step does not have them yet
+                self.saved = None  # an existing checkpoint of this step does not list them yet
             self._stop(StopTraining(f"{error}: stopped", failed=True))
         finally:
             self.log.close()
@@ -151,14 +151,14 @@ class Runner:
             self.log.start(run_id, config, self.engine.device)
 
     def validate(self, epoch: int) -> None:
-        """Measure what the config asks for after an epoch, unless it is known, and keep the best. Raises StopTraining.
+        """Validate after an epoch, unless that is done already, and keep the best checkpoint. Raises StopTraining.
 
-        It follows the checkpoint, so that a run that is killed meanwhile loses nothing but the scores, which the run
-        that goes on measures again.
+        It comes after saving: a run that is killed meanwhile loses only the scores, which the resumed run measures
+        again.
         """
         if not self.validation or self.validation.epoch >= epoch:
             return
-        # A run that began with another one's checkpoint has none of that epoch.
+        # A run that started from another run's checkpoint has no file of that epoch.
         if not distributed.on_main_process(lambda: self.checkpoints.epoch_file(epoch).exists()):
             return
         scores = self.validation.run(self.engine, epoch, lambda: self.signals.received)
@@ -168,7 +168,7 @@ class Runner:
             distributed.on_main_process(lambda: self.checkpoints.name_best(epoch))
 
     def _stop(self, stop: StopTraining) -> None:
-        """Save, and say how to go on. Raises TrainingError, if the run has failed."""
+        """Save, and say how to resume. Raises TrainingError if the run has failed."""
         folder = self.save()
         auto = "" if self.cfg.run.resume == "auto" and not self.cfg.run.resume_ckpt_path else " and run.resume=auto"
         message = (
@@ -180,7 +180,7 @@ class Runner:
         logger.warning("%s", message)
 
     def train_epoch(self, epoch: int) -> None:
-        """Run the steps of one epoch that are left. Raises StopTraining."""
+        """Run the remaining optimizer steps of an epoch. Raises StopTraining."""
         plan, run = self.plan, self.cfg.run
         first = self.steps % plan.steps_per_epoch
         self.engine.model.train()
@@ -201,7 +201,7 @@ class Runner:
                 self.save()
 
     def _fetch(self, groups: Iterator[list[Batch]]) -> tuple[list[Batch], TimeChatError | None]:
-        """The micro-batches of the next step, or why there are none; and how long they were waited for."""
+        """The micro-batches of the next step, or the error that prevents them; the meter counts the wait."""
         waiting = time.perf_counter()
         try:
             return next(groups), None
@@ -211,7 +211,7 @@ class Runner:
             self.meter.waiting += time.perf_counter() - waiting
 
     def _step_batches(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
-        """The micro-batches of each step of an epoch from the first one wanted on, on this process."""
+        """This process's micro-batches of each step of an epoch, beginning with step `first`."""
         run = self.cfg.run
         stream = self.stream.epoch(epoch, self.plan.draws)
         rank, world, start = distributed.rank(), distributed.world_size(), first * self.plan.accumulation
@@ -228,14 +228,14 @@ class Runner:
             yield group
 
     def check_samples(self, batches: list[Batch], failure: TimeChatError | None = None) -> None:
-        """Before each step all processes agree: is there a reason to stop, and which samples were skipped?
+        """Before each step all processes agree on whether to stop and on which samples were skipped.
 
         Args:
             batches: of this process.
             failure: why this process has none.
 
         Raises:
-            StopTraining, TimeChatError: on all processes or none.
+            StopTraining, TimeChatError: on all processes or on none.
         """
         records = [record for batch in batches for record in batch.skipped]
         seen = {
@@ -247,7 +247,7 @@ class Runner:
         }
         counts = distributed.all_reduce_sum([float(count) for count in seen.values()], self.engine.device)
         read, skipped, empty, signals, failures = map(int, counts)
-        if signals:  # what was fetched is fetched again by the run that goes on, and counted there
+        if signals:  # the resumed run fetches these batches again, and counts them
             raise StopTraining("stopped by SIGTERM or SIGUSR1")
         if failures:
             raise_together(failure)
@@ -263,7 +263,7 @@ class Runner:
             group["lr"] = learning_rate
         self._seed_dropout(number)
         total = torch.zeros((), device=self.engine.device)
-        # Averaged over processes, losses weighted like this make the mean over the samples of the step.
+        # Losses weighted like this, averaged over processes, are the mean over the samples of the step.
         share = distributed.world_size() / self.plan.samples_of(number % self.plan.steps_per_epoch)
         for i, batch in enumerate(batches):
             with self.engine.accumulate(last=i + 1 == len(batches)):
@@ -281,7 +281,7 @@ class Runner:
             self._leave_out(batches, number + 1)
 
     def _leave_out(self, batches: list[Batch], number: int) -> None:
-        """Write down a step that was skipped. Raises TrainingError, on all processes, after too many in a row."""
+        """Record a skipped step. Raises TrainingError, on all processes, after too many in a row."""
         gathered = distributed.gather_objects([key for batch in batches for key in batch.keys])
         samples = [key for keys in gathered or [] for key in keys]
         self.log.event(event="nonfinite", step=number, samples=samples)
@@ -302,7 +302,7 @@ class Runner:
         self.log.advance(loss)
 
     def report(self, epoch: int, step: int, learning_rate: float) -> None:
-        """Log the stretch since the last report, unless all of its steps were skipped."""
+        """Log the interval since the last report, unless all of its steps were skipped."""
         if not self.meter.steps:
             return
         averages = self.meter.reduce(self.engine.device)
@@ -312,12 +312,12 @@ class Runner:
         self.meter.reset()
 
     def save(self) -> Path:
-        """Write a checkpoint of where the run stands, between any two steps; returns its folder. Collective.
+        """Write a checkpoint, between any two steps; returns its folder. Collective.
 
-        The one after an epoch is also named checkpoint_{epoch}.pth, where tools look for it.
+        After an epoch it is also named checkpoint_{epoch}.pth, where tools look for it.
 
         Raises:
-            TrainingError: on all processes, if it cannot be written; earlier checkpoints are untouched then.
+            TrainingError: on all processes, if it cannot be written; earlier checkpoints stay untouched.
         """
         started, path = time.perf_counter(), self.checkpoints.folder_of(self.steps)
         if self.saved != self.steps:
@@ -337,7 +337,7 @@ class Runner:
         return self.checkpoints.folder_of(self.steps)
 
     def _content(self) -> dict[str, Any]:
-        """The published format, and under `progress` what it lacks. Collective."""
+        """The published format, plus `progress` with what that lacks. Collective."""
         epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
         meters = distributed.gather_objects(self.meter.state_dict())
         return {
@@ -358,12 +358,12 @@ class Runner:
         }
 
     def _restore(self, point: ResumePoint) -> None:
-        """Go on from a checkpoint, whose weights are loaded."""
+        """Continue from a checkpoint, whose weights are loaded already."""
         content, source, progress = point.content, point.source, point.progress
         if content.get("optimized") != self.optimized:
             logger.warning(
-                "%s: its optimizer state is not for these parameters (published checkpoints do not name them): "
-                "the weights are loaded, the optimizer starts anew", source
+                "%s: its optimizer state does not name these parameters (published checkpoints name none): the weights "
+                "are loaded, the optimizer starts anew", source
             )  # fmt: skip
         else:
             self.engine.load_state_dict(content)
@@ -371,8 +371,8 @@ class Runner:
             self._keep_settings()
         if not progress:
             logger.warning(
-                "%s: holds no position within an epoch and no counters (published checkpoints do not): training goes "
-                "on with the epoch after its last one, epoch %d", source, content["epoch"] + 1
+                "%s: has no position within an epoch and no counters (published checkpoints have none): training "
+                "continues with the epoch after its last one, epoch %d", source, content["epoch"] + 1
             )  # fmt: skip
         else:
             self.meter.load_state_dicts(progress["meters"])
@@ -387,7 +387,7 @@ class Runner:
         logger.info("%s: going on after step %d", source, self.steps)
 
     def _keep_settings(self) -> None:
-        """A loaded optimizer brings the settings of its run; those of this config count."""
+        """A loaded optimizer state carries the settings of its run; those of this config take precedence."""
         run = self.cfg.run
         for group, weight_decay in zip(self.engine.optimizer.param_groups, (run.weight_decay, 0.0), strict=True):
             group["weight_decay"] = weight_decay
