@@ -121,7 +121,7 @@ def test_an_entry_without_annotations(tmp_path: Path) -> None:
 
 
 def test_no_datasets() -> None:
-    with pytest.raises(ConfigError, match="datasets: is empty"):
+    with pytest.raises(ConfigError, match="datasets is empty"):
         build_datasets(tiny_config())
 
 

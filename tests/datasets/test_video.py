@@ -451,9 +451,9 @@ def _break_folder(folder: Path, kind: str) -> None:
         ("gap", "clip: frame 2 of 4 is missing"),
         ("no first", "clip: frame 1 of 4 is missing"),
         ("twice", r"'00001.jpg' and '1.jpg' are the same frame"),
-        ("named", "'poster.png' is no numbered frame"),
+        ("named", "'poster.png' is not a numbered frame"),
         ("damaged", r"00003\.jpg: cannot be read as an image"),
-        ("empty", "holds no frames"),
+        ("empty", "contains no frames"),
     ],
 )
 def test_a_broken_folder_of_frames_is_a_typed_error(tmp_path, kind, message):

@@ -57,5 +57,5 @@ def test_datasets_and_model_come_from_the_config(tmp_path: Path) -> None:
 
 
 def test_training_without_datasets_is_refused() -> None:
-    with pytest.raises(ConfigError, match="datasets: is empty"):
+    with pytest.raises(ConfigError, match="datasets is empty"):
         InstructionTask(tiny_config()).build_datasets(tiny_config())
