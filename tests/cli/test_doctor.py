@@ -218,7 +218,7 @@ def test_shards_that_hold_less_than_the_index_says(found: Findings, tmp_path: Pa
 def test_a_llama_folder_that_lacks_files(found: Findings, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(POINTER)
     check_files(found.report, tiny_config([f"model.llama_model={tmp_path}"]))
-    for words in ("/config.json is missing", "/tokenizer.model is a git-lfs pointer", " holds no weights"):
+    for words in ("/config.json is missing", "/tokenizer.model is a git-lfs pointer", " contains no weights"):
         assert f"{tmp_path}{words}" in found.of(ERROR)
 
 

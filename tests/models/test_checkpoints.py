@@ -120,7 +120,7 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path, suffix: str, legacy: b
 
 def test_not_a_dict(tmp_path: Path) -> None:
     torch.save([torch.ones(1)], tmp_path / "list.pth")
-    with pytest.raises(CheckpointError, match="holds a list, not a dict of tensors"):
+    with pytest.raises(CheckpointError, match="contains a list, not a dict of tensors"):
         read_file(tmp_path / "list.pth", "model.ckpt")
 
 
@@ -352,8 +352,8 @@ def test_parts_that_no_file_gave_are_named(
 ) -> None:
     build_tiny([f"model.ckpt={write(tmp_path / 'c.pth', of_parts(golden_state, 'query_tokens', 'LoRA', 'Qformer'))}"])
     assert (
-        "no weight file gave llama_proj, ln_vision, video_Qformer, video_frame_position_embedding, video_query_tokens, "
-        "visual_encoder: they stay at their random initial values"
+        "no weight file contains llama_proj, ln_vision, video_Qformer, video_frame_position_embedding, "
+        "video_query_tokens, visual_encoder: they keep their random initial values"
     ) in caplog.text
 
 

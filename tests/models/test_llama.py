@@ -193,7 +193,7 @@ def test_a_folder_with_damaged_weights(tmp_path: Path, damage: str) -> None:
         weights.unlink()
     else:
         weights.write_bytes(weights.read_bytes()[:5000] if damage == "cut" else b"hello")
-    with pytest.raises(CheckpointError, match=r"model\.llama_model=.*(holds no weights|not a readable checkpoint)"):
+    with pytest.raises(CheckpointError, match=r"model\.llama_model=.*(contains no weights|not a readable checkpoint)"):
         lm.build_llama(folder, precision="fp32")
 
 

@@ -179,7 +179,7 @@ def test_the_published_training_config_starts_from_video_llama(
     assert set(report.foreign) == {name for name in FOREIGN if name.startswith("audio")}
     path = at_root / "ckpt" / "Video-LLaMA-2-7B-Finetuned" / "VL_LLaMA_2_7B_Finetuned.pth"
     assert accounted(report) == keys_of(path)
-    assert "no weight file gave LoRA: they stay at their random initial values" in caplog.text
+    assert "no weight file contains LoRA: they keep their random initial values" in caplog.text
     lora_b = [p for name, p in model.named_parameters() if ".lora_B." in name]
     assert len(lora_b) == 8
     assert not any(p.any() for p in lora_b)
@@ -311,7 +311,7 @@ def test_a_checkpoint_with_code_is_refused(tmp_path: Path, key: str, legacy: boo
     path, trace = tmp_path / "bad.pth", tmp_path / "executed"
     content = {"model": {"query_tokens": torch.ones(1, 8, 48)}, "args": Hostile(trace)}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(CheckpointError, match=rf"model\.{key}=.*bad\.pth: refused, .* holds code"):
+    with pytest.raises(CheckpointError, match=rf"model\.{key}=.*bad\.pth: refused, .* contains code"):
         build_tiny([f"model.{key}={path}"])
     assert not trace.exists()
 
@@ -320,7 +320,7 @@ def test_a_llama_shard_with_code_is_refused(tmp_path: Path, golden_state: State)
     folder, trace = tmp_path / "llama", tmp_path / "executed"
     write_llama(folder, golden_state)
     torch.save({"model.norm.weight": Hostile(trace)}, folder / "pytorch_model-00002-of-00003.bin")
-    with pytest.raises(CheckpointError, match=r"model\.llama_model=.*00002-of-00003\.bin: refused, .* holds code"):
+    with pytest.raises(CheckpointError, match=r"model\.llama_model=.*00002-of-00003\.bin: refused, .* contains code"):
         build_tiny([f"model.llama_model={folder}"])
     assert not trace.exists()
 

@@ -84,7 +84,7 @@ def test_captions_that_are_all_alike_are_refused(tmp_path: Path) -> None:
         (
             "frame_words",
             "run.task=video_text_pretrain",
-            r"one\.builder=frame_words: does not go with run\.task",
+            r"one\.builder=frame_words does not fit run\.task",
         ),
         ("sampled_times", TASK, r"model\.arch=frame_classifier: has no decoder"),
     ],

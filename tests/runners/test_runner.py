@@ -472,7 +472,7 @@ def test_steps_that_are_no_numbers_are_skipped_and_stop_the_run(base: Path, vide
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("run.evaluate=true",), r"run\.evaluate=true: train\.py trains.*evaluate\.py"),
+        (("run.evaluate=true",), r"run\.evaluate=true: train\.py only trains.*evaluate\.py"),
         (("run.precision=fp16",), r"run\.precision=fp16 needs a GPU"),
         (("run.runner=runner_iter",), "unknown runner 'runner_iter'.*runner_base"),
         (("run.task=captioning",), "unknown task 'captioning'.*video_text_pretrain"),

@@ -153,7 +153,7 @@ def test_a_cut_inside_the_video_names_the_setting(tiny: LlamaTokenizer, kept: in
 def test_a_text_that_holds_the_image_token(tiny: LlamaTokenizer, field: str, max_txt_len: int) -> None:
     """Said as it is, also where a cut would hide it."""
     turn = QA[0] | {field: "What is <ImageHere> this?"}
-    with pytest.raises(ConversationError, match=r"holds <ImageHere>.*remove it"):
+    with pytest.raises(ConversationError, match=r"contains <ImageHere>.*remove it"):
         encode(tiny, [turn], max_txt_len=max_txt_len)
 
 
