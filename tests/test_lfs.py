@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from helpers.tiny import BERT, LLAMA
 
-from timechat.cli.doctor.files import problem_of_file
+from timechat.cli.doctor.config_files import problem_of_file
 from timechat.datasets.annotations import read_captions, read_instructions, read_json
 from timechat.datasets.video import load_image, load_video
 from timechat.errors import AnnotationError, CheckpointError, ConfigError, TimeChatError, VideoError

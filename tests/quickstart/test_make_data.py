@@ -250,7 +250,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(made: Path, tmp_path: Path,
 
     def render_two_then_stop(scene, path):
         if len(rendered) == 2:
-            path.with_name(path.name + ".partial").write_bytes(b"half a video")
+            path.with_name(f".{path.name}.123.tmp").write_bytes(b"half a video")
             raise KeyboardInterrupt
         rendered.append(path)
         render(scene, path)

@@ -133,7 +133,7 @@ def test_files_that_are_not_of_a_stage_stay(tmp_path: Path, trained: list[str]) 
     left = tmp_path / "out/a/checkpoint_7.pth"
     left.parent.mkdir(parents=True)
     left.write_text("of another run")
-    with pytest.raises(ConfigError, match=r"out/a: holds files, but no started\.txt"):
+    with pytest.raises(ConfigError, match=r"out/a: contains files, but no started\.txt"):
         train_stages(chain(tmp_path)[:1], tmp_path / "out")
     assert left.exists()
     assert trained == []

@@ -28,14 +28,14 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--benchmark", required=True, metavar="NAME", help=", ".join(registry.names("benchmark")))
     add("--anno-path", required=True, metavar="FILE", help="annotations in the benchmark's own format")
-    add("--videos-dir", required=True, metavar="DIR", help="folder that the videos' names are relative to")
+    add("--videos-dir", required=True, metavar="DIR", help="folder of the videos")
     add("--output-dir", required=True, metavar="DIR", help="gets the answers, scores.json and report.md")
     add("--ckpt", metavar="FILE", help="checkpoint in place of model.ckpt")
     add("--prompt-file", metavar="FILE", help="prompt in place of the one under prompts/")
     add("--asr", metavar="DIR", help="put transcribed speech before the prompts: VIDEO.json, .srt or .vtt in DIR")
     add_generation_arguments(parser)
-    add("--limit", type=int, metavar="N", help=f"ask the first N questions alone; {FEWER}")
-    add("--ids", metavar="FILE|ID,ID", help=f"ask these questions alone, FILE has one id a line; {FEWER}")
+    add("--limit", type=int, metavar="N", help=f"ask only the first N questions; {FEWER}")
+    add("--ids", metavar="FILE|ID,ID", help=f"ask only these questions, FILE has one id per line; {FEWER}")
     add("--train-anno", metavar="FILE", help="annotations of the train split, for the control 'constant answer'")
     add("--clip-of-time", metavar="RULE", help="qvhighlights: published (default), or start: t is where a clip begins")
     add("--no-literature", dest="literature", action="store_false", help="no numbers of the literature in the report")
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
-    """How answers are made."""
+    """How answers are generated."""
     add = parser.add_argument
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: the benchmark's)")
     add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default), above 0 samples")

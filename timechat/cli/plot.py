@@ -31,10 +31,10 @@ _CURVES = {"loss": "training loss", "lr": "learning rate", "videos_per_s": "vide
 
 
 def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The records of the run's stretches, in order; those of steps that were trained again are left out.
+    """The training records of a run, in order; those of steps that were trained again later are left out.
 
     Raises:
-        PredictionError: there is no log, or it holds no training record.
+        PredictionError: there is no log, or it has no training record.
     """
     path = Path(run_dir) / LOG_FILE
     if not path.is_file():
@@ -52,15 +52,15 @@ def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
         elif record["event"] == "train":
             records.append(record)
     if not records:
-        raise PredictionError(f"{path}: holds no training record yet")
+        raise PredictionError(f"{path}: has no training record yet")
     return records
 
 
 def runs_in(folder: str | Path) -> list[Path]:
-    """The run itself, or the stages of `quickstart.stages` below it, in order of their names.
+    """The run itself, or the stages below it, one folder for each, in order of their names.
 
     Raises:
-        PredictionError: there is no log in the folder, nor in a folder in it.
+        PredictionError: there is no log in the folder, nor in any folder in it.
     """
     folder = Path(folder)
     if (folder / LOG_FILE).is_file():
@@ -95,7 +95,7 @@ def _draw_curves(axes: Sequence[Axes], records: Sequence[dict[str, Any]], stage:
     for axis, (key, title) in zip(axes, _CURVES.items(), strict=True):
         axis.plot(steps, [record[key] for record in records], color="#3366aa")
         axis.set_title(f"{stage}: {title}" if stage else title, fontsize=10)
-        axis.set_xlabel("step")
+        axis.set_xlabel("optimizer step")
         axis.grid(alpha=0.3)
     axes[0].set_ylim(bottom=0)
     logger.info(
