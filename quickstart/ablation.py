@@ -93,9 +93,7 @@ def read_plan(path: str | Path) -> Plan:
     folders = [_folder(name, seed) for name in plan.variants for seed in plan.seeds]
     twice = sorted({folder for folder in folders if folders.count(folder) > 1})
     if twice:
-        raise ConfigError(
-            f"{path}: two trainings would use the folders {twice}; change a variant's name or a seed"
-        )
+        raise ConfigError(f"{path}: two trainings would use the folders {twice}; change a variant's name or a seed")
     return plan
 
 

@@ -143,7 +143,7 @@ def test_a_cut_before_the_answer_leaves_nothing_to_learn(tiny: LlamaTokenizer) -
 @pytest.mark.parametrize("kept", [0, 2])
 def test_a_cut_inside_the_video_names_the_setting(tiny: LlamaTokenizer, kept: int) -> None:
     length = encode(tiny, QA).input_ids.index(IMAGE) + kept
-    message = rf"max_txt_len={length} cuts.* inside its 3 video tokens \({kept} kept\); raise model\.max_txt_len"
+    message = rf"max_txt_len={length} truncates.* inside its 3 video tokens \({kept} kept\); raise model\.max_txt_len"
     with pytest.raises(ConversationError, match=message):
         encode(tiny, QA, max_txt_len=length)
 

@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 INTERRUPTED = 130
 
 
-def config_parser(description: str) -> argparse.ArgumentParser:
+def config_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
     """A parser with `--cfg-path` and `--options`."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--cfg-path", required=True, help="YAML file with the sections model, datasets and run")
     parser.add_argument(
         "--options", nargs="*", default=[], metavar="KEY=VALUE", help="override keys, such as run.max_epoch=1"

@@ -24,7 +24,7 @@ FEWER = "the others leave the denominator, and a folder with scores of more ques
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = config_parser("Evaluate TimeChat on a benchmark: predict, parse, score, report.")
+    parser = config_parser("Evaluate TimeChat on a benchmark: predict, parse, score, report.", "timechat evaluate")
     add = parser.add_argument
     add("--benchmark", required=True, metavar="NAME", help=", ".join(registry.names("benchmark")))
     add("--anno-path", required=True, metavar="FILE", help="annotations in the benchmark's own format")

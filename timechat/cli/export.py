@@ -197,7 +197,7 @@ def _write_config(model: TimeChat, folder: Path, file: Path) -> None:
     if model.timestamp_tokenizer:
         cfg.qformer_tokenizer = str(folder / "qformer_tokenizer")
     file.write_text(
-        "# Written by timechat.cli.export. Paths are relative to the working directory; after a move, change\n"
+        "# Written by timechat export. Paths are relative to the working directory; after a move, change\n"
         "# llama_model, ckpt and qformer_tokenizer.\n" + OmegaConf.to_yaml(OmegaConf.create({"model": cfg}))
     )
 
@@ -274,7 +274,9 @@ def _new_folder(cfg: DictConfig, export_format: str, folder: str | Path, overwri
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = config_parser("Export a model: merged LLaMA, whole model as safetensors, or peft adapter.")
+    parser = config_parser(
+        "Export a model: merged LLaMA, whole model as safetensors, or peft adapter.", "timechat export"
+    )
     add = parser.add_argument
     add("--output", required=True, metavar="DIR", help="folder to write; must be absent or empty")
     add("--format", required=True, choices=EXPORTERS, help="what to write (docs/CHECKPOINTS.md)")

@@ -1,6 +1,6 @@
-"""Draw a training run, or the stages of one: loss, learning rate and speed from its log.jsonl.
+"""Draw a training run, or several in one folder: loss, learning rate and speed from each log.jsonl.
 
-timechat plot runs/quickstart
+timechat plot runs/stage2
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
 
 
 def runs_in(folder: str | Path) -> list[Path]:
-    """The run itself, or the stages below it, one folder for each, in order of their names.
+    """The run itself, or the runs in this folder, such as the stages of a training, in order of their names.
 
     Raises:
         PredictionError: there is no log in the folder, nor in any folder in it.
@@ -105,7 +105,9 @@ def _draw_curves(axes: Sequence[Axes], records: Sequence[dict[str, Any]], stage:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Draw loss, learning rate and speed of a training run.")
+    parser = argparse.ArgumentParser(
+        prog="timechat plot", description="Draw loss, learning rate and speed of a training run."
+    )
     parser.add_argument("run_dir", help="the run's output_dir")
     args = parser.parse_args(argv)
     return run_main(lambda: plot_run(args.run_dir) and None)

@@ -54,7 +54,7 @@ class VideoCropConfig(VideoProcessorConfig):
 
 
 @dataclass
-class ImageCropConfig(VideoCropConfig, ImageProcessorConfig):
+class ImageCropConfig(ImageProcessorConfig, VideoCropConfig):
     """The same for images."""
 
 

@@ -70,7 +70,7 @@ class InstructionDataset(VideoDataset):
 
         Raises:
             SampleError: the file cannot be decoded, or the cut leaves nothing to learn.
-            ConversationError: `max_txt_len` cuts inside the video tokens.
+            ConversationError: `max_txt_len` would drop video tokens.
         """
         video = self.read_video(index, generator)
         return self.encode(index, self.processor(video.frames, generator), video.seconds, self.items[index].qa)

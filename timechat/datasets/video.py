@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image
 
 from timechat.datasets import readers
@@ -293,7 +294,7 @@ def _read_picture(name: str, image_size: int | None) -> torch.Tensor:
         ) from error
     if image_size is not None:
         picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+    return rearrange(torch.from_numpy(np.array(picture, dtype=np.uint8)), "h w c -> c h w").contiguous()
 
 
 def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
@@ -330,7 +331,7 @@ def load_visual(visual: Any, num_frames: int, image_size: int) -> tuple[Tensor, 
     """
     if isinstance(visual, Image.Image):
         picture = visual.convert("RGB").resize((image_size, image_size), Image.Resampling.BICUBIC)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].contiguous(), None
+        return rearrange(torch.from_numpy(np.array(picture)), "h w c -> 1 c h w").contiguous(), None
     video = load_video(visual, n_frms=num_frames, image_size=image_size)
     return video.frames, video.seconds
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -141,7 +142,8 @@ def _draw_video(path: Path, title: str, examples: Sequence[Example], file: Path)
 def _draw_strip(axis: Axes, strip: Video | None) -> None:
     axis.axis("off")
     if strip is not None:
-        parted = np.pad(strip.frames.permute(0, 2, 3, 1).numpy(), ((0, 0), (0, 0), (1, 1), (0, 0)), constant_values=255)
+        pictures = rearrange(strip.frames.numpy(), "t c h w -> t h w c")
+        parted = np.pad(pictures, ((0, 0), (0, 0), (1, 1), (0, 0)), constant_values=255)
         axis.imshow(np.concatenate(list(parted), axis=1), aspect="auto")
 
 

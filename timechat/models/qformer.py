@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -75,12 +76,13 @@ class AttentionHeads(nn.Module):
     def forward(self, hidden: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """[N, L, D] attends to [N, K, E] where the bool mask [N, K] is True -> [N, L, D]."""
         q, k, v = (
-            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            rearrange(layer(x), "n l (head d) -> n head l d", head=self.num_heads)
             for layer, x in ((self.query, hidden), (self.key, keys), (self.value, keys))
         )
         dropout = self.dropout_prob if self.training else 0.0
         mask = None if mask is None else mask[:, None, None, :]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        return rearrange(out, "n head l d -> n l (head d)")
 
 
 class AddNorm(nn.Module):

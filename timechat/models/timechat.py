@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 import transformers
+from einops import rearrange
 from torch import Tensor, nn
 
 from timechat.batch import VideoBatch
@@ -247,5 +248,6 @@ class TimeChat(VideoEncoder):
         text = llama.model.embed_tokens(torch.zeros(size.videos, size.tokens - videos.shape[1], dtype=torch.long))
         embeds = torch.cat([videos.to(text.dtype), text], dim=1)
         hidden = lm.hidden_states(self.llama_model, embeds, torch.ones(size.videos, size.tokens, dtype=torch.bool))
-        logits = lm.logits(self.llama_model, hidden[:, -size.supervised :]).float().flatten(0, 1)
+        logits = lm.logits(self.llama_model, hidden[:, -size.supervised :]).float()
+        logits = rearrange(logits, "b s v -> (b s) v")
         return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))

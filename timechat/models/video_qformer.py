@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -42,11 +43,13 @@ def encode_windows(
         For each video [windows_i * Q, D].
     """
     slices = [window_slices(len(video), window_size, stride) for video in videos]
-    windows = [video[where].flatten(0, 1) for video, its in zip(videos, slices, strict=True) for where in its]
+    windows = [
+        rearrange(video[where], "t m d -> (t m) d") for video, its in zip(videos, slices, strict=True) for where in its
+    ]
     lengths = torch.tensor([len(window) for window in windows], device=windows[0].device)
     packed = pad_sequence(windows, batch_first=True)
     mask = None
     if len({len(window) for window in windows}) > 1:
         mask = torch.arange(packed.shape[1], device=packed.device)[None] < lengths[:, None]
     out = qformer(query_tokens.expand(len(windows), -1, -1), packed, mask)
-    return [part.flatten(0, 1) for part in out.split([len(its) for its in slices])]
+    return [rearrange(part, "windows q d -> (windows q) d") for part in out.split([len(its) for its in slices])]

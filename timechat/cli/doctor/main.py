@@ -24,7 +24,8 @@ from timechat.config import load_config
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Check files, weights, a video, the prompt and three answers, and explain what looks wrong."
+        prog="timechat doctor",
+        description="Check files, weights, a video, the prompt and three answers, and explain what looks wrong.",
     )
     add = parser.add_argument
     add("config", metavar="CONFIG", help="YAML file with the sections model, datasets and run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import torch
+from einops import rearrange
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -81,7 +82,7 @@ def _facts(section: ReportSection, model: DictConfig, video: Video) -> None:
 
 
 def _pixels(section: ReportSection, video: Video) -> None:
-    channels = normalise_pixels(video.frames, torch.float32).transpose(0, 1).flatten(1)
+    channels = rearrange(normalise_pixels(video.frames, torch.float32), "t c h w -> c (t h w)")
     stats = (channels.mean(1), channels.std(1), channels.amin(1), channels.amax(1))
     section.say(f"pixels after preprocessing and normalisation, {list(video.frames.shape)}:")
     rows = [[name, *(f"{column[i]:.3f}" for column in stats)] for i, name in enumerate(("red", "green", "blue"))]

@@ -8,6 +8,7 @@ import av
 import decord
 import torch
 from decord._ffi.base import DECORDError
+from einops import rearrange
 
 from timechat.datasets.readers.base import one_line, refuse_false_promise, undecodable
 from timechat.errors import VideoError
@@ -46,8 +47,8 @@ class DecordReader:
                     height, width = padded.shape[:2]
                     if number == 0:
                         frames = torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
-                    picture = padded.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
-                    frames[number] = picture.permute(2, 0, 1)
+                    rows = padded.reshape(height, -1)[:, : 3 * width]
+                    frames[number] = rearrange(rows, "h (w c) -> c h w", c=3)
         except _ERRORS as error:
             raise _undecodable(self._name, error) from error
         return frames

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.video.stream import VideoStream
+from einops import rearrange
 
 from timechat.datasets.readers.base import one_line, refuse_false_promise, undecodable
 
@@ -52,7 +53,7 @@ class PyAVReader:
                     picture = torch.from_numpy(scaler.rgb(frame))
                     if number == 0:
                         frames = torch.empty(len(indices), 3, *picture.shape[:2], dtype=torch.uint8)
-                    frames[number] = picture.permute(2, 0, 1)
+                    frames[number] = rearrange(picture, "h w c -> c h w")
         except _ERRORS as error:
             raise undecodable(self._name, one_line(error)) from error
         return frames
