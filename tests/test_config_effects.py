@@ -1,4 +1,4 @@
-"""Every accepted key changes something or stands in NO_OP_KEYS: the keys of `model` and of an entry of `datasets`.
+"""Every accepted key changes something or is in NO_OP_KEYS: the keys of `model` and of an entry of `datasets`.
 
 For each key the tables hold another value; what a tiny model (or a dataset) does with it must differ from what it does
 without. The keys of `run` have their own table in `runners/test_run_keys.py`.

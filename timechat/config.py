@@ -120,7 +120,7 @@ def _free(schema: Group, prefix: str, inherited: bool) -> Iterator[str]:
 
 
 def is_no_op(key: str) -> bool:
-    """Whether a dotted key, or the section it stands in, is accepted without effect."""
+    """Whether a dotted key, or a section that it is in, is accepted without effect."""
     parts = key.split(".")
     for pattern in NO_OP_KEYS:
         wanted = pattern.split(".")

@@ -141,7 +141,7 @@ def test_the_union_of_a_step_does_not_depend_on_the_world_size(world_size, batch
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 5))
 def test_every_position_is_taken_once_and_ranks_stay_in_step(length, world_size, batch_size):
-    """A rank for which nothing is left takes a stand-in: the first of what the others take then, plus the length."""
+    """A rank for which nothing is left gets a dummy sample: the first position of the micro-batch, plus the length."""
     ranks = [list(positions_of_rank(length, rank, world_size, batch_size)) for rank in range(world_size)]
     assert len({len(rank) for rank in ranks}) == 1
     taken = []

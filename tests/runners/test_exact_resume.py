@@ -115,7 +115,7 @@ def test_with_workers_and_on_two_processes(base: Path, whole: Callable, workers:
     assert [b[:done] + a for b, a in zip(before, case.drawn(), strict=True)] == expected["drawn"]
 
 
-# Five micro-batches an epoch in steps of two: the third step has one, on two processes one sample and a stand-in.
+# Five micro-batches per epoch in steps of two: the third step has one; on two processes, one sample and a dummy sample.
 LEFT_OVER = ("run.iters_per_epoch=5", "run.log_freq=1", "run.reference_world_size=1")
 
 

@@ -26,7 +26,7 @@ def tiny() -> LlamaTokenizer:
 
 @pytest.fixture(scope="module")
 def llama_like(tmp_path_factory: pytest.TempPathFactory) -> LlamaTokenizer:
-    """A small tokenizer trained as LLaMA's was: white space is kept, runs of it are pieces, bytes stand in.
+    """A small tokenizer trained as LLaMA's was: white space is kept, runs of it are pieces, with byte fallback.
 
     `[/INST]` falls into four pieces, as it does there.
     """
