@@ -3,7 +3,7 @@
     python benchmarks/memory_of_a_run.py
 
 What is allocated once (optimizer states, caches, the first checkpoint) is there after the first third; what comes on
-top later would go on coming.
+top later would keep coming.
 """
 
 from __future__ import annotations

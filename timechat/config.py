@@ -78,7 +78,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
         The whole config, defaults filled in and interpolations resolved.
 
     Raises:
-        ConfigError: listing everything that is wrong, with file, key and the nearest known key.
+        ConfigError: lists everything that is wrong, with file, key and the nearest known key.
     """
     files = _read_with_includes(Path(path))
     modules = [name for file in files for name in _imports(*file)]

@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(base: Path, whole: Call
     assert case.result() == {key: expected[key] for key in ("log", "weights")}
     # What was drawn after the checkpoint was drawn for nothing.
     assert first[: 2 * after] + case.drawn()[0] == expected["drawn"][0]
-    assert (f"going on after step {after}\n" in case.said()) == (after > 0)
+    assert (f"resuming after step {after}\n" in case.said()) == (after > 0)
     names = {path.name for path in case.output.rglob("*")}
     assert {"checkpoint_0.pth", "checkpoint_1.pth"} <= names
     assert not [name for name in names if name.endswith(".tmp")]
@@ -126,7 +126,7 @@ def test_killed_in_or_behind_a_step_of_fewer_micro_batches(base: Path, whole: Ca
     assert first == -signal.SIGKILL
     before = case.drawn()
     assert case.run() == [0] * world, case.said()
-    assert f"going on after step {kill - 1}\n" in case.said()
+    assert f"resuming after step {kill - 1}\n" in case.said()
     expected = whole(*DROPOUT, *LEFT_OVER, world=world)
     assert case.result() == {key: expected[key] for key in ("log", "weights")}
     epochs, step = divmod(kill - 1, 3)
@@ -204,7 +204,7 @@ def test_on_another_number_of_processes_the_stream_goes_on(base: Path, world: in
     before = [[key for record in drawn[: 11 if world == 1 else 6] for key in record["keys"]] for drawn in case.drawn()]
     case.world = other
     assert case.run() == [0] * other, case.said()
-    assert "going on after step 3\n" in case.said()
+    assert "resuming after step 3\n" in case.said()
     after = [key for drawn in case.drawn() for record in drawn for key in record["keys"]]
     assert sorted(after) == sorted(passes[11:])
     assert sorted(key for keys in before for key in keys) == sorted(passes[:11])
@@ -265,7 +265,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     damage(tmp_path / "run" / "checkpoints" / "step_00000003")
     case = Case(base / "videos", tmp_path / "run", (*LONG, *DROPOUT))
     assert case.run() == [0], case.said()
-    for part in ("step_00000003", said, "using the checkpoint before it", "going on after step 2\n"):
+    for part in ("step_00000003", said, "using the checkpoint before it", "resuming after step 2\n"):
         assert part in case.said()
     assert case.result() == {key: whole(*DROPOUT)[key] for key in ("log", "weights")}
 
@@ -299,7 +299,7 @@ def test_what_stays_of_the_checkpoints(saved: Path, base: Path, tmp_path: Path) 
         (("run.resume=never",), 1, "of an earlier run: give another folder"),
         (("run.resume=checkpoints/step_00000002",), 1, "later than the checkpoint to resume from (after step 2)"),
         (("run.resume=checkpoints/step_00000003", "run.seed=7"), 0, "run.seed: 42 then, 7 now"),
-        (("run.log_freq=1", "run.num_workers=1", "run.keep_checkpoints=1"), 0, "going on after step 3"),
+        (("run.log_freq=1", "run.num_workers=1", "run.keep_checkpoints=1"), 0, "resuming after step 3"),
     ],
 )
 def test_resuming_with_other_settings(

@@ -30,7 +30,7 @@ def used(folder: Path, *, epochs: int = 0) -> Checkpoints:
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_a_used_folder_is_refused_and_its_newest_checkpoint_advised(tmp_path: Path, epochs: int) -> None:
     checkpoints = used(tmp_path, epochs=epochs)
-    with pytest.raises(ConfigError, match=r"holds step_00000004 of an earlier run: .* go on with run\.resume=auto$"):
+    with pytest.raises(ConfigError, match=r"holds step_00000004 of an earlier run: .* resume with run\.resume=auto$"):
         find_resume_point(config("never"), checkpoints)
 
 

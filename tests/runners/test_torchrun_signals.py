@@ -48,6 +48,6 @@ def test_sigterm_to_torchrun_saves_and_the_same_command_goes_on(tmp_path: Path) 
     assert "exitcode  : 1" not in text
     with _start(tmp_path / "x.yaml", said) as process:
         assert process.wait(PATIENCE_S) == 0, said.read_text()[-3000:]
-    assert f"going on after step {done}\n" in said.read_text()
+    assert f"resuming after step {done}\n" in said.read_text()
     assert _steps(output) == list(range(1, STEPS + 1))
     assert (output / "checkpoint_0.pth").is_file()

@@ -69,7 +69,7 @@ def _pages(name: str) -> Iterator[str]:
         raise RegistryError(f"nothing is registered as {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     for kind in kinds:
         group = group_of(registry.config_of(kind, name))
-        body = to_yaml(group, group.defaults()) if group.keys else "# no keys of its own\n"
+        body = to_yaml(group, group.defaults()) if group.keys else "# no further keys\n"
         yield f"# {kind} {name}\n{body}"
 
 
@@ -107,11 +107,11 @@ def _value(value: Any) -> str:
 
 def _commented(line: str, comment: str) -> Iterator[str]:
     """The line with its comment after it, or above it if the line would be too long."""
-    behind = f"{line:<{COMMENT_COLUMN}}# {comment}"
+    commented = f"{line:<{COMMENT_COLUMN}}# {comment}"
     if not comment:
         yield line
-    elif len(behind) <= WIDTH:
-        yield behind
+    elif len(commented) <= WIDTH:
+        yield commented
     else:
         yield f"{line[: len(line) - len(line.lstrip())]}# {comment}"
         yield line

@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--train-anno", metavar="FILE", help="annotations of the train split, for the control 'constant answer'")
     add("--clip-of-time", metavar="RULE", help="qvhighlights: published (default), or start: t is where a clip begins")
     add("--no-literature", dest="literature", action="store_false", help="no numbers of the literature in the report")
-    add("--overwrite", action="store_true", help="throw away the answers of an earlier run")
+    add("--overwrite", action="store_true", help="discard the answers of an earlier run")
     return parser
 
 

@@ -1,7 +1,8 @@
 """The Q-Former: BERT with query tokens and cross-attention (BLIP-2, arXiv 2301.12597; InstructBLIP, 2305.06500).
 
-Both Q-Formers of TimeChat are made of it. The frame Q-Former reads a timestamp sentence beside its queries and looks
-at the frame in every second layer; the video Q-Former has queries alone and looks at the frame tokens in every layer.
+Both Q-Formers of TimeChat are built from it. The frame Q-Former reads a timestamp sentence together with its query
+tokens and cross-attends to the frame in every second layer; the video Q-Former has only query tokens and cross-attends
+to the frame tokens in every layer.
 Module names are those of the published checkpoints. Layers are post-norm, as in BERT.
 
 Shapes: N frames (or windows), Q query tokens, S text tokens, D width, K encoder tokens, E encoder width.
@@ -24,7 +25,7 @@ class QFormerConfig:
     Attributes:
         encoder_width: width of the tokens that the queries look at.
         cross_attention_frequency: every how many layers the queries look at them, from the first on.
-        text_input: whether a sentence is read beside the queries.
+        text_input: whether it reads a sentence together with the query tokens.
     """
 
     hidden_size: int = 768

@@ -231,7 +231,7 @@ class TimeChat(VideoEncoder):
             max_txt_len=_UNLIMITED,
             list_seconds=self.cfg.list_seconds,
         )
-        sentence = {"sentence beside each frame": self.longest_sentence(seconds)} if self.timestamp_tokenizer else {}
+        sentence = {"timestamp sentence": self.longest_sentence(seconds)} if self.timestamp_tokenizer else {}
         return {**sentence, "video": video, "prompt": len(conversation.input_ids)}
 
     def flop_counter(self) -> Callable[[VideoBatch], float]:

@@ -69,7 +69,7 @@ class Checkpoints:
         if later:
             raise ConfigError(
                 f"run.output_dir={self.output_dir} holds {later[-1]}, later than the checkpoint to resume from (after "
-                f"step {step}): go on from it with run.resume=auto, or give another folder"
+                f"step {step}): resume from it with run.resume=auto, or give another folder"
             )
 
     def damaged(self) -> list[Path]:

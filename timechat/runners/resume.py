@@ -57,19 +57,19 @@ class ResumePoint:
         if not self.progress:
             if not isinstance(self.content.get("epoch"), int):
                 raise CheckpointError(
-                    f"{self.source}: has no epoch; to start from its weights alone, name it in model.ckpt"
+                    f"{self.source}: has no epoch; to start only from its weights, name it in model.ckpt"
                 )
             return (self.content["epoch"] + 1) * plan.steps_per_epoch
         epoch, step = self.progress["epoch"], self.progress["step"]
         if step and self.progress["sizes"] != sizes:
             raise ConfigError(
                 f"{self.source}: stopped within an epoch of datasets with {self.progress['sizes']} samples, which have "
-                f"{sizes} now: restore the annotation files, or go on from the checkpoint of a whole epoch"
+                f"{sizes} now: restore the annotation files, or resume from the checkpoint of a whole epoch"
             )
         if step >= plan.steps_per_epoch:
             raise ConfigError(
                 f"{self.source}: stopped after {step} steps of an epoch, which has {plan.steps_per_epoch} now: "
-                "restore run.iters_per_epoch, or go on from the checkpoint of a whole epoch"
+                "restore run.iters_per_epoch, or resume from the checkpoint of a whole epoch"
             )
         return epoch * plan.steps_per_epoch + step
 
@@ -115,9 +115,9 @@ def _must_be_unused(checkpoints: Checkpoints) -> None:
     """Two runs in one folder would overwrite some of each other's checkpoints and keep others."""
     numbers, epochs, damaged = checkpoints.numbers(), checkpoints.epoch_files(), checkpoints.damaged()
     if numbers:
-        found, fix = checkpoints.folder_of(numbers[-1]).name, "go on with run.resume=auto"
+        found, fix = checkpoints.folder_of(numbers[-1]).name, "resume with run.resume=auto"
     elif epochs:
-        found, fix = epochs[-1], f"go on with run.resume_ckpt_path={checkpoints.output_dir / epochs[-1]}"
+        found, fix = epochs[-1], f"resume with run.resume_ckpt_path={checkpoints.output_dir / epochs[-1]}"
     elif damaged:
         found, fix = damaged[-1].name, f"remove {checkpoints.folder} to begin anew"
     else:

@@ -87,6 +87,6 @@ def _dependencies() -> list[str]:
     """The declared dependencies, with all extras except the developers' tools; all packages without an installation."""
     try:
         declared = [Requirement(line) for line in importlib.metadata.requires("timechat") or ()]
-    except importlib.metadata.PackageNotFoundError:  # started from a checkout alone
+    except importlib.metadata.PackageNotFoundError:  # started from a checkout without installation
         return sorted({distribution.name for distribution in importlib.metadata.distributions()})
     return [requirement.name for requirement in declared if 'extra == "dev"' not in str(requirement.marker)]

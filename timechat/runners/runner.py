@@ -110,7 +110,7 @@ class Runner:
             self._restore(point)
 
     def train(self) -> None:
-        """Run all epochs that are left. Raises TrainingError when going on would be wrong."""
+        """Run the remaining epochs. Raises TrainingError if training must not continue."""
         plan = self.plan
         logger.info(
             "%d epochs of %d optimizer steps, %d samples each (%d processes x %d micro-batches x %d samples)",
@@ -384,7 +384,7 @@ class Runner:
             epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
             if not step:  # the process may have been killed between the two names
                 distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch - 1, self.steps))
-        logger.info("%s: going on after step %d", source, self.steps)
+        logger.info("%s: resuming after step %d", source, self.steps)
 
     def _keep_settings(self) -> None:
         """A loaded optimizer state carries the settings of its run; those of this config take precedence."""

@@ -35,7 +35,7 @@ class DeepSpeedConfig(Section):
     """Keys of the `run` section."""
 
     deepspeed_config: str = key(
-        "", 'a DeepSpeed JSON file of your own (offload, communication, ...); "" = none', may_change=True
+        "", 'your DeepSpeed JSON file (offload, communication, ...); "" = none', may_change=True
     )
 
 
