@@ -196,7 +196,7 @@ def test_nothing_included(tmp_path: Path) -> None:
 
 
 def test_problems_name_the_file_that_wrote_them(tmp_path: Path) -> None:
-    """The last one that did; an unknown key wherever it stands."""
+    """The last one that did; an unknown key wherever it is."""
     part = tmp_path / "part.yaml"
     main = write(tmp_path, main="include: part.yaml", part="model: {lora_rank: 1}\n") / "main.yaml"
     assert config_problems(main) == [f"{part}: unknown key model.lora_rank (did you mean 'lora_r'?)"]
@@ -392,7 +392,7 @@ def test_copies_that_differ_are_errors_that_name_both(load: Load) -> None:
 
 
 def test_a_published_evaluation_file_loads(load: Load) -> None:
-    """Its datasets have processors alone, for another number of frames: nothing is built from them."""
+    """Its datasets only have processors, for another number of frames: nothing is built from them."""
     cfg = load(
         "model:\n  arch: timechat\n  model_type: pretrain_llama_v2\n  end_sym: '</s>'\n  prompt_path: ''\n"
         "datasets:\n  webvid:\n    vis_processor:\n"

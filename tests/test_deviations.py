@@ -28,7 +28,7 @@ from timechat.models.checkpoints import canonical_name
 from timechat.models.timechat import SYSTEM_PROMPT
 from timechat.text.timestamps import frame_sentence, video_sentence
 
-# Row of the table in docs/FAQ.md, by the words that it begins with -> the tests that hold it.
+# Row of the table in docs/FAQ.md, by its first words -> its tests.
 HERE = "tests/test_deviations.py"
 HELD = {
     "keeps the timestamp sentence's output tokens": [f"{HERE}::test_without_timestamp_tokens_it_trains"],
@@ -139,7 +139,7 @@ def test_without_timestamp_tokens_the_video_q_former_sees_queries_alone(
 
 
 def test_without_timestamp_tokens_it_answers(tmp_path: Path) -> None:
-    """Questions about two videos, answered as in evaluation, each as it is alone."""
+    """Questions about two videos, answered as in evaluation, each as it would be alone."""
     for name, frames in (("a.mp4", 20), ("b.mp4", 5)):
         write_video(tmp_path / name, frames=frames)
     questions = [Question("1", "a.mp4", "", "When?"), Question("2", "b.mp4", "", "What happens in it?")]

@@ -102,7 +102,7 @@ RUN = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one training file says beside the values that all share.
+    """What one training file says in addition to the values that all share.
 
     Attributes:
         ckpt: what it starts from.
@@ -277,7 +277,7 @@ def test_paths_of_shipped_configs_are_relative(path: Path) -> None:
 
 
 def test_no_file_is_forgotten() -> None:
-    """Whatever is no training config by itself is included by all stages, or is the plan of an ablation."""
+    """Every file that is not a training config is included by all stages, or is the plan of an ablation."""
     others = {path for folder in ("train_configs", "quickstart/configs") for path in (ROOT / folder).glob("**/*.yaml")}
     included = {path.parent / name for path in STAGES for name in OmegaConf.load(path).include}
     assert others - set(TRAIN_CONFIGS) == included | {PLAN, *QUICKSTART.glob("evaluate*.yaml")}
@@ -343,7 +343,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
-    """What shrinks a shipped config and points it to what there is here."""
+    """Options that make a shipped config small and point it to the data made here."""
     cfg = load_config(path)
     steps = f"run.iters_per_epoch={cfg.run.accum_grad_iters}"
     infos = []

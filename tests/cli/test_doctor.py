@@ -1,4 +1,4 @@
-"""The doctor names each planted fault in words, and finds nothing wrong with a healthy set-up."""
+"""The doctor names each planted fault, and finds nothing wrong with a healthy set-up."""
 
 from __future__ import annotations
 
@@ -397,7 +397,7 @@ def test_the_prompt_shown_is_the_prompt_encoded() -> None:
 @pytest.mark.parametrize(
     ("length", "level", "words"),
     [
-        (60, ERROR, "model.max_txt_len=60 cuts inside the 18 video tokens"),
+        (60, ERROR, "model.max_txt_len=60 truncates the prompt inside the 18 video tokens"),
         (200, WARNING, "The prompt leaves 41 of model.max_txt_len=200 tokens"),
         (2048, OK, "The prompt leaves 1889 tokens for an answer"),
     ],
@@ -448,9 +448,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("answer", "level", "words"),
     [
         ("", WARNING, "grounding: the answer is empty"),
-        ("the the the " * 20, WARNING, "grounding: the answer repeats itself to its end"),
+        ("the the the " * 20, WARNING, "grounding: the answer repeats itself endlessly"),
         ("I do not know.", WARNING, "grounding: the answer cannot be parsed (no interval"),
-        ("It happens in 1.0 - 90.0 seconds.", WARNING, "names 90.0 s, behind the end of the video at 3.0 s"),
+        ("It happens in 1.0 - 90.0 seconds.", WARNING, "names 90.0 s, after the end of the video at 3.0 s"),
         ("1.0 - 2.0 seconds, a dog barks.", OK, "dense captioning: the answer can be parsed, 1 interval."),
         ("1.0 - 2.0 seconds, a dog barks.", OK, "what happens: an answer of 7 words."),
     ],

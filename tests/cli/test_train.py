@@ -17,7 +17,7 @@ from timechat.cli import train
 
 @pytest.fixture(autouse=True)
 def _clean_process() -> Iterator[None]:
-    """train.py has a process of its own; here it must leave logging as it was, and find accelerate unused."""
+    """train.py runs in a separate process; here it must restore logging, and find accelerate unused."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     AcceleratorState._reset_state(reset_partial_state=True)

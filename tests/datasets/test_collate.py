@@ -87,7 +87,7 @@ def test_replacements_cross_datasets() -> None:
 
 @pytest.mark.parametrize(("size", "tried"), [(3, 3), (50, MAX_REPLACEMENTS + 1)])
 def test_when_nothing_near_can_be_read_there_is_no_sample(size: int, tried: int) -> None:
-    """Each is tried once, and not for ever."""
+    """Each is tried once, not forever."""
     fetched = stream_of([Numbers("n", size, bad=range(size))])[0]
     assert fetched.sample is None
     assert len(fetched.skipped) == tried

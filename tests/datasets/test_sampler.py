@@ -1,4 +1,4 @@
-"""The sample stream: mixture, permutations, purity, and its cut among ranks."""
+"""The sample stream: mixture, permutations, purity, and its division among ranks."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_rank_batches_begin_where_a_run_stopped():
     assert len(whole) == len(RankBatches(50, 1, 2, 4)) == 7
     assert list(rest) == whole[3:]
     assert len(rest) == 4
-    assert list(rest) == whole[3:]  # a second iteration is no continuation
+    assert list(rest) == whole[3:]  # a second iteration starts again
     assert list(RankBatches(50, 1, 2, 4, start=7)) == []
 
 

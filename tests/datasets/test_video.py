@@ -74,7 +74,7 @@ def test_random_indices_take_every_frame_of_an_interval_but_its_last():
 
 
 def test_random_indices_fall_back_when_an_interval_is_empty():
-    """10 of 15 frames: some intervals hold one frame only, so any frame may come."""
+    """10 of 15 frames: some segments have only one frame, so any frame may come."""
     generator = torch.Generator().manual_seed(0)
     drawn = [random_indices(15, 10, generator) for _ in range(100)]
     assert {index for indices in drawn for index in indices} == set(range(15))

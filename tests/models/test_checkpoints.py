@@ -214,7 +214,7 @@ def test_allow_unexpected_warns_and_allows_nothing_else(
 
 
 def test_lora_in_the_file_but_not_in_the_model(golden_state: State) -> None:
-    """Weights that would be lost in silence are an error."""
+    """Weights that would be lost silently are an error."""
     model = build_model(tiny_config(["model.lora=false"]).model, load_weights=False)
     with pytest.raises(CheckpointError, match=r"unexpected: llama_model.*lora_A"):
         load_weights(model, of_parts(golden_state, "LoRA"), "x.pth")

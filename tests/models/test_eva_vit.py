@@ -1,4 +1,4 @@
-"""The frame encoder: what is cut off, how pixels come in."""
+"""The frame encoder: what is dropped, how pixels are normalised."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def of_parts(state: State, *parts: str) -> State:
 
 
 def write_eva(path: Path, state: State) -> None:
-    """Bare names; one block more than is used, with the norm and head behind it."""
+    """Names without prefix; one block more than is used, followed by norm and head."""
     prefix = "visual_encoder."
     vit = {name.removeprefix(prefix): tensor for name, tensor in of_parts(state, "visual_encoder").items()}
     last = {
@@ -87,7 +87,7 @@ def write_llama(folder: Path, state: State) -> None:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, golden_state: State) -> Path:
-    """The five published files, made of the golden weights. Earlier files hold noise where a later one has a say."""
+    """The five published files, made of the golden weights. Earlier files have noise where a later one overrides them."""
     root = tmp_path_factory.mktemp("published")
     ckpt = root / "ckpt"
     for name in ("eva-vit-g", "instruct-blip", "Video-LLaMA-2-7B-Finetuned", "timechat", "bert-base-uncased"):
@@ -139,7 +139,7 @@ def accounted(report: Any) -> list[str]:
 
 
 def keys_of(path: Path, prefix: str = "") -> list[str]:
-    """Every key that a file holds, as reports name it."""
+    """Every key of a file, as reports name it."""
     content = torch.load(path, weights_only=True)
     return sorted(prefix + name for name in content.get("model", content))
 
@@ -196,7 +196,7 @@ def test_foreign_prefixes_are_listed_in_the_log(at_root: Path, caplog: pytest.Lo
 
 
 def test_the_last_word_has_the_projection_of_its_own(tmp_path: Path, golden_state: State) -> None:
-    """`ckpt`, then `ckpt_2`, then `llama_proj_model`, which gives the projection alone."""
+    """`ckpt`, then `ckpt_2`, then `llama_proj_model`, of which only the projection is read."""
     options = []
     for value, key in enumerate(("q_former_model", "ckpt", "ckpt_2", "llama_proj_model"), start=1):
         state = {n: torch.full_like(t, value) for n, t in of_parts(golden_state, "llama_proj", "query_tokens").items()}

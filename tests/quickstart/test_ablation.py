@@ -20,7 +20,7 @@ STAGES = ("frames", "events")
 
 @pytest.fixture
 def content(tmp_path: Path) -> dict[str, Any]:
-    """A plan of two stages, of which one is shared, two variants and two seeds. Folders have names of their own."""
+    """A plan of two stages, of which one is shared, two variants and two seeds. Folders have other names."""
     for stage in STAGES:
         start = "" if stage == STAGES[0] else "ckpt: runs/q/1_frames/checkpoint_0.pth"
         number = STAGES.index(stage) + 1

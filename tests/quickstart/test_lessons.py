@@ -51,7 +51,7 @@ def build(info: dict[str, str], builder: str, *options: str, **settings: Any) ->
 
 
 def random(seed: int = 0) -> torch.Generator:
-    """A generator of its own."""
+    """A new generator."""
     return torch.Generator().manual_seed(seed)
 
 

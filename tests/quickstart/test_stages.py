@@ -1,4 +1,4 @@
-"""Stage after stage: each starts from those before it, and what is finished and unchanged is left alone."""
+"""Stages: each starts from earlier ones, and a finished, unchanged one is not repeated."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_the_loss_is_the_mean_of_the_samples_losses(golden: Golden, tiny_model: 
 
 
 def test_the_step_calls_the_wrapped_model(golden: Golden, tiny_model: TimeChat) -> None:
-    """DDP ties processes together in its own forward; a step that went round it would train each alone."""
+    """DDP connects processes in its own forward; a step that bypassed it would train each process separately."""
 
     class Wrapper(nn.Module):
         calls = 0
