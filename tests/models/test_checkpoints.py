@@ -386,7 +386,7 @@ def test_the_frame_encoder_is_looked_for_in_both_published_places(
     there.touch()
     with pytest.raises(CheckpointError) as moved:
         build_tiny([f"model.vit_model={path}"])
-    assert f"no such file; it is there as {there}: set model.vit_model={there}; " in str(moved.value)
+    assert f"no such file; it exists as {there}: set model.vit_model={there}; " in str(moved.value)
     assert "curl" not in str(moved.value)
     if not absolute:  # the short name means the one that is there
         assert weight_path("eva_clip_g") == str(there)

@@ -87,7 +87,7 @@ def write_llama(folder: Path, state: State) -> None:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, golden_state: State) -> Path:
-    """The five published files, made of the golden weights. Earlier files have noise where a later one overrides them."""
+    """The five published files, made of the golden weights. Earlier files have noise where a later one wins."""
     root = tmp_path_factory.mktemp("published")
     ckpt = root / "ckpt"
     for name in ("eva-vit-g", "instruct-blip", "Video-LLaMA-2-7B-Finetuned", "timechat", "bert-base-uncased"):
