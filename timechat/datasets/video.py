@@ -45,9 +45,9 @@ class Video:
 
     Attributes:
         frames: uint8 [T, 3, H, W], RGB, contiguous.
-        seconds: T floats, when each frame is shown, in seconds from the start of the video (or of the cut).
+        seconds: T floats, when each frame is shown, in seconds from the start of the video (or of the clip).
         fps: average frame rate of the file, frames per second (0.0 for an image).
-        duration: seconds of the video, or of the cut (0.0 for an image).
+        duration: seconds of the video, or of the clip (0.0 for an image).
     """
 
     frames: torch.Tensor
