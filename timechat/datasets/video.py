@@ -26,8 +26,8 @@ SAMPLINGS = ("uniform", "rand")
 # Timestamps within this many seconds of index / fps count as constant rate: containers round to milliseconds.
 CONSTANT_RATE_TOLERANCE = 1e-3
 
-# Tolerance of a cut's borders: a frame at 2.0000001 s belongs to a cut that ends, or starts, at 2.0 s.
-CUT_TOLERANCE = 1e-6
+# Tolerance of a clip's borders: a frame at 2.0000001 s belongs to a clip that ends, or starts, at 2.0 s.
+CLIP_TOLERANCE = 1e-6
 
 # Files that `load_frame_folder` reads as frames; it ignores other files of the folder (lists, thumbnails).
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -184,14 +184,14 @@ def load_video(
     times = frame_seconds(spans[:, 0], fps)
     _check_times(name, times)
     duration = len(times) / fps if is_constant_rate(spans[:, 0], fps) else _last_end(times, float(spans[-1, 1]))
-    first, stop = _cut(name, times, duration, start, end)
+    first, stop = _clip_range(name, times, duration, start, end)
     indices = _sample(stop - first, n_frms, sampling, generator)
     indices = [first + index for index in indices]
     frames = reader.read(indices)
     origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
-    cut_end = duration if end is None else min(float(end), duration)
-    return Video(frames=frames, seconds=seconds, fps=fps, duration=cut_end - origin)
+    clip_end = duration if end is None else min(float(end), duration)
+    return Video(frames=frames, seconds=seconds, fps=fps, duration=clip_end - origin)
 
 
 def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Video:
@@ -247,15 +247,15 @@ def load_frame_folder(
     pictures = _numbered_pictures(name)
     times = np.arange(len(pictures), dtype=np.float64) / frame_rate
     duration = len(pictures) / frame_rate
-    first, stop = _cut(name, times, duration, start, end)
+    first, stop = _clip_range(name, times, duration, start, end)
     indices = [first + index for index in uniform_indices(stop - first, n_frms)]
     frames = [_read_picture(pictures[index], image_size) for index in indices]
     if len({frame.shape for frame in frames}) > 1:
         raise VideoError(name, "its pictures differ in size. Give an image_size, or make them equal.")
     origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
-    cut_end = duration if end is None else min(float(end), duration)
-    return Video(frames=torch.stack(frames), seconds=seconds, fps=float(frame_rate), duration=cut_end - origin)
+    clip_end = duration if end is None else min(float(end), duration)
+    return Video(frames=torch.stack(frames), seconds=seconds, fps=float(frame_rate), duration=clip_end - origin)
 
 
 def _numbered_pictures(folder: str) -> list[str]:
@@ -352,21 +352,23 @@ def _last_end(times: np.ndarray, reported: float) -> float:
     return reported
 
 
-def _cut(name: str, times: np.ndarray, duration: float, start: float | None, end: float | None) -> tuple[int, int]:
+def _clip_range(
+    name: str, times: np.ndarray, duration: float, start: float | None, end: float | None
+) -> tuple[int, int]:
     """Range of frame indices [first, stop) of a clip, never empty."""
     left = 0.0 if start is None else float(start)
     right = duration if end is None else float(end)
     whole = start is None and end is None
-    if not whole and not (0 <= left < right and left <= times[-1] + CUT_TOLERANCE):
+    if not whole and not (0 <= left < right and left <= times[-1] + CLIP_TOLERANCE):
         raise VideoError(
             name,
             f"cannot be cut from {start} to {end} s: it lasts {duration:.3f} s. Give 0 <= start < end within that.",
         )
-    first = int(np.searchsorted(times, left - CUT_TOLERANCE, side="left"))
-    stop = len(times) if end is None else int(np.searchsorted(times, right - CUT_TOLERANCE, side="left"))
+    first = int(np.searchsorted(times, left - CLIP_TOLERANCE, side="left"))
+    stop = len(times) if end is None else int(np.searchsorted(times, right - CLIP_TOLERANCE, side="left"))
     if first < stop:
         return first, stop
-    shown = max(0, int(np.searchsorted(times, left + CUT_TOLERANCE, side="right")) - 1)
+    shown = max(0, int(np.searchsorted(times, left + CLIP_TOLERANCE, side="right")) - 1)
     return shown, shown + 1
 
 
