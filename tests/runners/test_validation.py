@@ -204,7 +204,7 @@ def test_lower_losses_and_higher_scores_are_better(score: str, values: list[floa
         (["run.valid_benchmark.name=charades_sta"], "run.valid_benchmark.anno_path is empty"),
         (
             ["run.valid_benchmark.name=charades_sta", "run.strategy=fsdp"],
-            "no one has the whole model with run.strategy=fsdp",
+            "with run.strategy=fsdp none has the whole model",
         ),
         (["run.loggers=[tensorbord]"], r"no tracker 'tensorbord' \(did you mean 'tensorboard'\?\); choose from aim, "),
     ],
