@@ -69,7 +69,7 @@ quickstart() {
   rendered charades_sta charades_sta.txt grounding.json --prompt-file "$prompts/grounding.txt" --max-new-tokens 48
   rendered youcook2 dense_captions.json dense_captions.json --prompt-file "$prompts/dense_captioning.txt" --max-new-tokens 128
   rendered qvhighlights highlights.jsonl highlights.jsonl --prompt-file "$prompts/highlights.txt" --max-new-tokens 256 \
-    --clip-of-time start
+    --benchmark-options clip_of_time=start
 }
 
 # rendered NAME FILE TRAIN_FILE [ARG ...]: numbers of the literature are about other videos.

@@ -274,7 +274,12 @@ def test_prompts_of_ones_own_and_their_hash(data: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("rule", "clip"), [((), 1), (("--clip-of-time", "published"), 1), (("--clip-of-time", "start"), 2)]
+    ("rule", "clip"),
+    [
+        ((), 1),
+        (("--benchmark-options", "clip_of_time=published"), 1),
+        (("--benchmark-options", "clip_of_time=start"), 2),
+    ],
 )
 def test_the_clip_of_a_time(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: tuple[str, ...], clip: int
@@ -283,4 +288,5 @@ def test_the_clip_of_a_time(
     record, _ = run_evaluation(data, tmp_path, monkeypatch, *rule, highlights=True)
     (row,) = json.loads((tmp_path / "qvhighlights_predictions.json").read_text())
     assert row["pred_saliency_scores"].index(3.0) == clip
+    assert record["benchmark_options"] == {"clip_of_time": "start" if clip == 2 else "published"}
     assert record["percent"]["HIT@1@VeryGood/expected"] == (100.0 if clip == 2 else 0.0)

@@ -16,7 +16,8 @@ FLOORS = (
     {"tasks"},
     {"models", "datasets"},
     {"text", "batch"},
-    {"config", "registry", "plugins", "schema", "device", "distributed", "io", "errors", "lfs", "sources"},
+    {"config", "model_folder", "registry", "plugins", "schema"}
+    | {"device", "distributed", "io", "errors", "lfs", "sources"},
 )
 HEIGHT = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}
 MODULES = modules_of("timechat")

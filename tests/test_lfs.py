@@ -16,8 +16,9 @@ from timechat.datasets.annotations import read_captions, read_instructions, read
 from timechat.datasets.video import load_image, load_video
 from timechat.errors import AnnotationError, CheckpointError, ConfigError, TimeChatError, VideoError
 from timechat.evaluation.benchmarks import get_benchmark
-from timechat.evaluation.benchmarks.base import load_prompt, read_annotation_text
+from timechat.evaluation.benchmarks.annotations import read_annotation_text
 from timechat.evaluation.benchmarks.timeit import read_timeit
+from timechat.evaluation.prompting import load_prompt
 from timechat.evaluation.transcripts import read_transcript
 from timechat.lfs import MARK, pointer_problem, refuse_pointer
 from timechat.models import llama

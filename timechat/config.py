@@ -11,7 +11,8 @@ entry of `datasets` has its builder's, `run` those of runner, task, learning-rat
 written is checked in this order: names, then keys and values, then values that cannot go together; each stage lists
 all it finds in one ConfigError.
 
-Relative paths mean what they say: relative to the working directory.
+Relative paths mean what they say: relative to the working directory. In place of a YAML file there may be the folder
+of a saved model (`timechat/model_folder.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from timechat.errors import ConfigError, RegistryError
+from timechat.model_folder import CONFIG, ModelFolder, read_model_folder, refuse_code_inside
 from timechat.plugins import import_modules
 from timechat.registry import nearest, registry
 from timechat.schema import Group, Key, group_of, merged
@@ -71,7 +73,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     """Load, complete and check a config; what it imports is registered afterwards.
 
     Args:
-        path: a YAML file.
+        path: a YAML file, or the folder of a saved model.
         options: overrides such as `run.max_epoch=1`.
 
     Returns:
@@ -80,12 +82,18 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: lists everything that is wrong, with file, key and the nearest known key.
     """
-    files = _read_with_includes(Path(path))
-    modules = [name for file in files for name in _imports(*file)]
+    path = Path(path)
+    saved = read_model_folder(path) if path.is_dir() else None
+    files = [(path / CONFIG, _as_config(saved))] if saved else _read_with_includes(path)
+    modules = [name for file in files for name in _imports(*file, saved=bool(saved))]
     written = [*((str(file), _without(cfg, IMPORT)) for file, cfg in files), (OPTIONS, _read_options(options))]
     schema = schema_of(written)
     defaults = OmegaConf.create({IMPORT: list(dict.fromkeys(modules)), **schema.defaults()})
     problems = [problem for source, cfg in written for problem in _unknown_keys(cfg, schema, "", source)]
+    if saved:
+        own = file_keys(schema.keys["model"])
+        problems += _misplaced_files(saved, own, path / CONFIG)
+        defaults.model.update(dict.fromkeys(own, ""))
     _raise_if(problem for problem in problems if _NO_SECTION in problem)
     try:
         cfg = OmegaConf.merge(defaults, *(cfg for _, cfg in written))
@@ -98,6 +106,11 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _conflicts(cfg, cfg, schema, ""))
     _mention_no_ops([cfg for _, cfg in written])
     return cfg
+
+
+def file_keys(section: Group) -> list[str]:
+    """The keys of a section that name files or folders."""
+    return [name for name, entry in section.keys.items() if isinstance(entry, Key) and entry.rules.file]
 
 
 def frames_per_video(model: DictConfig) -> int:
@@ -144,11 +157,24 @@ def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[
     return [*below, (path, _without(cfg, INCLUDE))]
 
 
-def _imports(path: Path, cfg: DictConfig) -> list[str]:
-    """Import the modules that a file names; their names. Raises ConfigError."""
+def _imports(path: Path, cfg: DictConfig, saved: bool) -> list[str]:
+    """Import the modules that a file names, for a saved model none from its folder; their names. Raises ConfigError."""
     names = _names(path, cfg, IMPORT, "a module")
-    import_modules(names, str(path), [path.parent, Path()])
+    if saved:
+        refuse_code_inside(path.parent, names)
+    import_modules(names, str(path), [Path()] if saved else [path.parent, Path()])
     return names
+
+
+def _as_config(saved: ModelFolder) -> DictConfig:
+    """What the folder of a saved model says, as if a YAML file had said it."""
+    return OmegaConf.create({IMPORT: saved.imports, "model": saved.model | saved.files})
+
+
+def _misplaced_files(saved: ModelFolder, own: Sequence[str], file: Path) -> Iterator[str]:
+    """Files that a saved model names where it may not; `own` are the keys that name files."""
+    yield from (f"{file}: model.{key}: names a file, which only `files` may" for key in own if key in saved.model)
+    yield from (f"{file}: files.{key}: is not a key that names a file" for key in saved.files if key not in own)
 
 
 def _names(path: Path, cfg: DictConfig, key: str, what: str) -> list[str]:

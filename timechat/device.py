@@ -58,6 +58,14 @@ def resolve_dtype(name: str) -> torch.dtype:
     return PRECISIONS[name]
 
 
+def precision_name(dtype: torch.dtype) -> str:
+    """What `resolve_dtype` makes a dtype of. Raises ConfigError: weights are never kept in it."""
+    for name, known in PRECISIONS.items():
+        if known == dtype:
+            return name
+    raise ConfigError(f"weights in {dtype} cannot be saved: convert the model to one of {', '.join(PRECISIONS)}")
+
+
 def _has_bf16() -> bool:
     """Whether the GPU supports bf16 in hardware; older ones emulate it, slowly."""
     return torch.cuda.is_bf16_supported(including_emulation=False)

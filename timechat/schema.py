@@ -41,6 +41,7 @@ class Rules:
         choices: the values that are allowed.
         may_change: whether a run may go on with another value: it does not change what is learned.
         named: the kind of the registry that the section's `name` chooses from, which adds keys of its own.
+        file: whether it names a file or a folder, which a saved model brings with it.
     """
 
     comment: str = ""
@@ -51,6 +52,7 @@ class Rules:
     choices: Sequence[Any] | None = None
     may_change: bool = False
     named: str = ""
+    file: bool = False
 
 
 def key(
@@ -63,9 +65,10 @@ def key(
     below: float | None = None,
     choices: Sequence[Any] | None = None,
     may_change: bool = False,
+    file: bool = False,
 ) -> Any:
     """A key of a section: the field of a Section with this default; the rest is told by `Rules`."""
-    rules = Rules(comment, heading, least, most, below, choices, may_change)
+    rules = Rules(comment, heading, least, most, below, choices, may_change, file=file)
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata={_METADATA: rules})
     return dataclasses.field(default=default, metadata={_METADATA: rules})

@@ -45,7 +45,8 @@ def write(path: Path, content: Any) -> Path:
 @pytest.mark.parametrize("content", [RAW, COCO], ids=["raw", "coco"])
 def test_one_question_a_sentence(tmp_path: Path, content: Any) -> None:
     anno = write(tmp_path / "val_1.json", content)
-    questions = get_benchmark("activitynet_grounding").questions(anno, "When does '{query}' happen?")
+    benchmark = get_benchmark("activitynet_grounding")
+    questions = benchmark.questions(benchmark.load_annotations(anno), "When does '{query}' happen?")
     assert [(q.id, q.video) for q in questions] == [
         ("v_bXdq2zI1Ms0#0", "v_bXdq2zI1Ms0.mp4"),
         ("v_bXdq2zI1Ms0#1", "v_bXdq2zI1Ms0.mp4"),
@@ -57,7 +58,8 @@ def test_one_question_a_sentence(tmp_path: Path, content: Any) -> None:
 def test_grounding_scores_and_controls(tmp_path: Path) -> None:
     """IoU 1, then 30/40 of the reversed one, then no answer; durations are those of the annotations."""
     answers = {"v_bXdq2zI1Ms0#0": "From 0.0 to 10.0 seconds.", "v_bXdq2zI1Ms0#1": "From 30.0 to 60.0 seconds."}
-    result = get_benchmark("activitynet_grounding").score(answers, write(tmp_path / "val_1.json", RAW))
+    benchmark = get_benchmark("activitynet_grounding")
+    result = benchmark.score(answers, benchmark.load_annotations(write(tmp_path / "val_1.json", RAW)))
     assert result.scores["R@1 IoU=0.7"] == pytest.approx(200 / 3)
     assert result.scores["mIoU"] == pytest.approx(175 / 3)
     assert result.unanswered == ["v_abcdefghijk#0"]
@@ -67,9 +69,9 @@ def test_grounding_scores_and_controls(tmp_path: Path) -> None:
 
 
 def test_grounding_in_coco_form_keeps_its_ids(tmp_path: Path) -> None:
-    (question,) = get_benchmark("activitynet_grounding").questions(
-        write(tmp_path / "a.json", {"annotations": [GROUNDING_ROW]}), "{query}"
-    )
+    benchmark = get_benchmark("activitynet_grounding")
+    annotations = benchmark.load_annotations(write(tmp_path / "a.json", {"annotations": [GROUNDING_ROW]}))
+    (question,) = benchmark.questions(annotations, "{query}")
     assert (question.id, question.video, question.query) == ("7", "v_abcdefghijk.mp4", "A dog runs.")
 
 
@@ -80,12 +82,16 @@ def test_dense_captions(tmp_path: Path, content: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
     anno = write(tmp_path / "val_1.json", content)
     benchmark = get_benchmark("activitynet_captions")
-    assert [q.id for q in benchmark.questions(anno, "Which events?")] == ["v_bXdq2zI1Ms0.mp4", "v_abcdefghijk.mp4"]
+    annotations = benchmark.load_annotations(anno)
+    assert [q.id for q in benchmark.questions(annotations, "Which events?")] == [
+        "v_bXdq2zI1Ms0.mp4",
+        "v_abcdefghijk.mp4",
+    ]
     answers = {
         "v_bXdq2zI1Ms0.mp4": "0.0 - 10.0 seconds, a man stands.  20.0 - 60.0 seconds, The man throws the ball.",
         "v_abcdefghijk.mp4": "nothing",
     }
-    result = benchmark.score(answers, anno)
+    result = benchmark.score(answers, annotations)
     assert result.scores["F1"] == pytest.approx(0.5)
     assert result.scores["SODA_c"] == pytest.approx(0.25)
     assert (result.scores["found"], result.scores["parsed"], result.scores["expected"]) == (2, 1, 2)
@@ -97,7 +103,9 @@ def test_dense_captions(tmp_path: Path, content: Any, monkeypatch: pytest.Monkey
 def test_videos_under_any_name(tmp_path: Path, name: str, file: str) -> None:
     (tmp_path / file).touch()
     prompt = "{query}" if name.endswith("grounding") else "Which events?"
-    questions = get_benchmark(name).questions(write(tmp_path / "a.json", RAW), prompt, videos_dir=tmp_path)
+    benchmark = get_benchmark(name)
+    annotations = benchmark.load_annotations(write(tmp_path / "a.json", RAW))
+    questions = benchmark.questions(annotations, prompt, videos_dir=tmp_path)
     assert questions[0].video == file
     assert questions[-1].video == "v_abcdefghijk.mp4"
 
@@ -141,10 +149,10 @@ def test_questions_chosen_by_id(tmp_path: Path) -> None:
     anno = write(tmp_path / "a.json", RAW)
     benchmark = get_benchmark("activitynet_grounding")
     ids = ["v_abcdefghijk#0", "v_bXdq2zI1Ms0#1"]
-    assert [q.id for q in benchmark.questions(anno, "{query}", ids=ids)] == ids[::-1]
-    assert len(benchmark.questions(anno, "{query}", ids=ids, limit=1)) == 1
-    assert benchmark.score({}, anno, ids=ids).scores["expected"] == 2
+    assert [q.id for q in benchmark.questions(benchmark.load_annotations(anno, ids=ids), "{query}")] == ids[::-1]
+    assert len(benchmark.load_annotations(anno, ids=ids, limit=1).rows) == 1
+    assert benchmark.score({}, benchmark.load_annotations(anno, ids=ids)).scores["expected"] == 2
     with pytest.raises(ConfigError, match=r"1 of the ids are not there \(v_x#0\); correct --ids"):
-        benchmark.questions(anno, "{query}", ids=["v_x#0", *ids])
+        benchmark.load_annotations(anno, ids=["v_x#0", *ids])
     with pytest.raises(ConfigError, match="no ids"):
-        benchmark.questions(anno, "{query}", ids=[])
+        benchmark.load_annotations(anno, ids=[])

@@ -14,8 +14,8 @@ from quickstart.data.annotations import INSTRUCTIONS
 from timechat.errors import AnnotationError, ConfigError, PredictionError
 from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
 from timechat.evaluation.benchmarks import get_benchmark
-from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.metrics import dense_captioning
+from timechat.evaluation.prompting import PROMPTS, load_prompt
 
 CHARADES = """AAAAA 0.0 10.0##a person opens a door.
 AAAAA 10.0 20.0##a person sits down.
@@ -94,12 +94,12 @@ def json_lines(rows: list[Any]) -> str:
 def test_charades_scores(tmp_path: Path, form: str) -> None:
     anno = write(tmp_path / f"anno.{form}", CHARADES if form == "txt" else charades_coco())
     benchmark = get_benchmark("charades_sta")
-    questions = benchmark.questions(anno, "When does '{query}' happen?")
+    questions = benchmark.questions(benchmark.load_annotations(anno), "When does '{query}' happen?")
     assert [(q.id, q.video, q.prompt) for q in questions][:2] == [
         ("0", "AAAAA.mp4", "When does 'a person opens a door.' happen?"),
         ("1", "AAAAA.mp4", "When does 'a person sits down.' happen?"),
     ]
-    result = benchmark.score(CHARADES_ANSWERS, anno)
+    result = benchmark.score(CHARADES_ANSWERS, benchmark.load_annotations(anno))
     expected = {"R@1 IoU=0.3": 60.0, "R@1 IoU=0.5": 40.0, "R@1 IoU=0.7": 40.0, "mIoU": 20 * (1 + 0.8 + 6 / 14)}
     expected |= {"found": 4, "parsed": 3, "expected": 5}
     assert result.scores == pytest.approx(expected)
@@ -116,7 +116,7 @@ def test_qvhighlights_scores(tmp_path: Path) -> None:
     scores earn 1/5 and, by accident, a hit in the published numbers; nothing in the strict ones. Query 4: no answer."""
     anno = write(tmp_path / "anno.jsonl", json_lines(HIGHLIGHTS))
     benchmark = get_benchmark("qvhighlights")
-    result = benchmark.score(HIGHLIGHT_ANSWERS, anno)
+    result = benchmark.score(HIGHLIGHT_ANSWERS, benchmark.load_annotations(anno))
     assert result.scores["mAP@VeryGood"] == pytest.approx(100 * (1 + 0.2 + 0.2) / 3, abs=0.005)
     assert result.scores["HIT@1@VeryGood"] == pytest.approx(100 * 2 / 3, abs=0.005)
     assert result.scores["mAP@VeryGood/expected"] == pytest.approx(100 * (1 + 0.2) / 4)
@@ -134,16 +134,16 @@ def test_qvhighlights_scores(tmp_path: Path) -> None:
 
 def test_qvhighlights_other_rule_of_clips(tmp_path: Path) -> None:
     anno = write(tmp_path / "anno.jsonl", json_lines(HIGHLIGHTS))
-    result = get_benchmark("qvhighlights", clip_of_time="start").score(HIGHLIGHT_ANSWERS, anno)
+    benchmark = get_benchmark("qvhighlights", {"clip_of_time": "start"})
+    result = benchmark.score(HIGHLIGHT_ANSWERS, benchmark.load_annotations(anno))
     assert result.predictions[0]["pred_saliency_scores"] == [0.0, 0.0, 3.0, 1.0, 0.0]
-    with pytest.raises(ConfigError, match="--clip-of-time end"):
-        get_benchmark("qvhighlights", clip_of_time="end")
 
 
 def test_qvhighlights_takes_the_video_that_is_there(tmp_path: Path) -> None:
     anno = write(tmp_path / "anno.jsonl", json_lines(HIGHLIGHTS[:2]))
     (tmp_path / "v_vid1_0.0_10.0.mp4").touch()
-    questions = get_benchmark("qvhighlights").questions(anno, "{query}?", videos_dir=tmp_path)
+    benchmark = get_benchmark("qvhighlights")
+    questions = benchmark.questions(benchmark.load_annotations(anno), "{query}?", videos_dir=tmp_path)
     assert [q.video for q in questions] == ["v_vid1_0.0_10.0.mp4", "vid2_0.0_10.0.mp4"]
 
 
@@ -153,7 +153,7 @@ def test_youcook2_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
     anno = write(tmp_path / "anno.json", {"annotations": DENSE})
     benchmark = get_benchmark("youcook2")
-    result = benchmark.score(DENSE_ANSWERS, anno)
+    result = benchmark.score(DENSE_ANSWERS, benchmark.load_annotations(anno))
     scores = result.scores
     assert scores["F1"] == pytest.approx((1 + 0.25) / 4)
     assert scores["Precision@0.3"] == pytest.approx(0.5)
@@ -198,24 +198,25 @@ def test_quickstart_prompts_are_instructions_of_its_training(name: str, task: st
 
 
 def test_prompts_need_a_place_for_the_query(tmp_path: Path) -> None:
-    charades = write(tmp_path / "a.txt", CHARADES)
-    dense = write(tmp_path / "b.json", {"annotations": DENSE})
+    grounding, captioning = get_benchmark("charades_sta"), get_benchmark("youcook2")
+    charades = grounding.load_annotations(write(tmp_path / "a.txt", CHARADES))
+    dense = captioning.load_annotations(write(tmp_path / "b.json", {"annotations": DENSE}))
     with pytest.raises(ConfigError, match=r"no \{query\}"):
-        get_benchmark("charades_sta").questions(charades, "When?")
+        grounding.questions(charades, "When?")
     with pytest.raises(ConfigError, match="has no query"):
-        get_benchmark("youcook2").questions(dense, "What about {query}?")
-    published = get_benchmark("charades_sta").questions(charades, "Find '<query_placeholder>' {here}")
+        captioning.questions(dense, "What about {query}?")
+    published = grounding.questions(charades, "Find '<query_placeholder>' {here}")
     assert published[0].prompt == "Find 'a person opens a door.' {here}"
 
 
 def test_limit_leaves_the_others_out_of_the_denominator(tmp_path: Path) -> None:
     anno = write(tmp_path / "anno.txt", CHARADES)
     benchmark = get_benchmark("charades_sta")
-    assert len(benchmark.questions(anno, "{query}", limit=2)) == 2
+    assert len(benchmark.questions(benchmark.load_annotations(anno, limit=2), "{query}")) == 2
     answers = {key: CHARADES_ANSWERS[key] for key in ("0", "1")}
-    assert benchmark.score(answers, anno, limit=2).scores["R@1 IoU=0.7"] == 100.0
+    assert benchmark.score(answers, benchmark.load_annotations(anno, limit=2)).scores["R@1 IoU=0.7"] == 100.0
     with pytest.raises(PredictionError, match=r"1 answers belong to no question there \(3\)"):
-        benchmark.score(answers | {"3": "x"}, anno, limit=2)
+        benchmark.score(answers | {"3": "x"}, benchmark.load_annotations(anno, limit=2))
 
 
 def test_unknown_benchmark_names_the_nearest() -> None:
@@ -241,7 +242,7 @@ BROKEN = [
         "charades_sta",
         "x.json",
         {"annotations": charades_coco()["annotations"] * 2},
-        r"id '0' stands in annotations\[0\]",
+        r"id '0' is used in annotations\[0\]",
     ),
     ("youcook2", "x.json", {"annotations": _changed(DENSE, segments=[[0, 10]])}, r"\[0\]: 2 captions, but 1 segments"),
     ("youcook2", "x.json", {"annotations": _changed(DENSE, segments=None)}, "segments is None"),
@@ -252,13 +253,13 @@ BROKEN = [
     ("qvhighlights", "x.jsonl", "{}\nnot json", r"line 2: expected an object, found 'not json'"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, duration=None)), "line 1: duration is None"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[1, 5])), "from 0 to 4"),
-    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2, 3]])), "give as many"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2, 3]])), "give one for each"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=None)), "labelled split"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[], saliency_scores=[])), "is empty"),
-    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[1, 1])), "stands there twice"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[1, 1])), "is listed twice"),
     ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, relevant_clip_ids=[True, 2])), "from 0 to 4"),
-    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2], [3]])), "equally many"),
-    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, qid=2)), "line 2: id '2' stands in line 1 too"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, saliency_scores=[[1, 2], [3]])), "the same number"),
+    ("qvhighlights", "x.jsonl", json_lines(_changed(HIGHLIGHTS, qid=2)), "line 2: id '2' is used in line 1 too"),
 ]
 
 

@@ -42,8 +42,8 @@ def test_runs_of_one_benchmark_have_columns_and_the_settings_that_differ() -> No
     settings = {"temperature": 1.0, "model.ckpt": "a.pth", "top_p": 0.9}
     seeds = {"seeds": [1, 2], "mean": {"mIoU": 40.0}, "std": {"mIoU": 2.0}}
     runs = {
-        "one": record(limit=10),
-        "two": record(value=40.0, settings=settings, seeds=seeds),
+        "one": record(limit=10, benchmark_options={"rule": "start", "unit": "s"}),
+        "two": record(value=40.0, settings=settings, seeds=seeds, benchmark_options={"rule": "end", "unit": "s"}),
         "tri": record("x", "F1"),
     }
     lines = [cells(line) for line in compare(runs).splitlines()]
@@ -52,9 +52,14 @@ def test_runs_of_one_benchmark_have_columns_and_the_settings_that_differ() -> No
     assert lines[3] == ["two", "40.00 ± 2.00", "4 / 5", "1", "1.23"]
     assert lines[5] == ["Settings that differ:"]
     assert lines[6] == ["setting", "one", "two"]
-    assert lines[8:11] == [["temperature", "0.0", "1.0"], ["limit", "10", "-"], ["top_p", "-", "0.9"]]
-    assert lines[12] == ["x", "F1", "found / expected", "unparsable", "s / video"]
-    assert len(lines) == 15  # nothing differs from itself
+    assert lines[8:12] == [
+        ["temperature", "0.0", "1.0"],
+        ["benchmark option rule", "start", "end"],
+        ["limit", "10", "-"],
+        ["top_p", "-", "0.9"],
+    ]
+    assert lines[13] == ["x", "F1", "found / expected", "unparsable", "s / video"]
+    assert len(lines) == 16  # nothing differs from itself
 
 
 def test_a_run_without_a_main_score_has_a_dash() -> None:

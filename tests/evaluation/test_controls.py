@@ -12,8 +12,8 @@ from helpers.meteor import FakeMeteor
 from helpers.videos import write_video
 
 from timechat.errors import AnnotationError
+from timechat.evaluation.benchmarks import Benchmark, get_benchmark
 from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
-from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.controls import central_interval, mean_saliency, standard_error, video_durations
 from timechat.evaluation.metrics import dense_captioning
 
@@ -29,6 +29,19 @@ CHARADES_ANSWERS = {"0": (0, 10), "1": (12, 20), "2": (4, 14), "3": None}
 DURATIONS = {"A.mp4": 20.0, "B.mp4": 10.0, "C.mp4": 40.0}
 
 
+def controls_of(
+    benchmark: str | Benchmark,
+    answers: dict[str, str],
+    anno: Path,
+    ids: list[str] | None = None,
+    train: Path | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    chosen = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
+    rows = None if train is None else chosen.read_train(train)
+    return chosen.score(answers, chosen.load_annotations(anno, ids=ids), train=rows, **options).controls
+
+
 def said(interval: tuple[float, float] | None) -> str:
     return "I cannot tell." if interval is None else f"It happens in {interval[0]:.1f} - {interval[1]:.1f} seconds."
 
@@ -37,7 +50,7 @@ def grounding_controls(tmp_path: Path, **options: Any) -> dict[str, Any]:
     anno = tmp_path / "test.txt"
     anno.write_text(CHARADES)
     answers = {key: said(interval) for key, interval in CHARADES_ANSWERS.items()}
-    return get_benchmark("charades_sta").score(answers, anno, **options).controls
+    return controls_of("charades_sta", answers, anno, **options)
 
 
 def test_standard_error_by_hand() -> None:
@@ -79,7 +92,7 @@ def test_grounding_controls_by_hand(tmp_path: Path) -> None:
     assert controls["table"]["mIoU"]["whole video"] == pytest.approx(100 * (0.5 + 0.5 + 1 + 0.25) / 5)
     assert controls["by_queries"] == {"R@1 IoU=0.5": {"1": 0.0, "2": 100.0}}
     assert "--train-anno" in controls["left_out"]["constant answer"]
-    assert "misses for want of a duration: 1 of 5" in controls["notes"]["whole video"]
+    assert "1 of 5 are misses because the duration is unknown" in controls["notes"]["whole video"]
     assert "over the 2 of 5 questions" in controls["notes"]["shuffled questions"]
     assert "R@1 IoU=0.5 100.00" in controls["notes"]["shuffled questions"]
     json.dumps(controls)
@@ -89,21 +102,21 @@ def test_an_answer_to_everything_survives_the_shuffle(tmp_path: Path) -> None:
     """Both queries of A are answered with the first one's interval: swapping changes nothing, one of two is hit."""
     anno = tmp_path / "test.txt"
     anno.write_text(CHARADES)
-    controls = get_benchmark("charades_sta").score({"0": said((0, 10)), "1": said((0, 10))}, anno).controls
+    controls = controls_of("charades_sta", {"0": said((0, 10)), "1": said((0, 10))}, anno)
     assert controls["table"]["R@1 IoU=0.5"]["shuffled questions"] == 50.0
 
 
 def test_missing_answers_stay_missing_when_shuffled(tmp_path: Path) -> None:
     anno = tmp_path / "test.txt"
     anno.write_text(CHARADES)
-    controls = get_benchmark("charades_sta").score({"0": said((10, 20))}, anno).controls
+    controls = controls_of("charades_sta", {"0": said((10, 20))}, anno)
     assert controls["table"]["R@1 IoU=0.5"]["shuffled questions"] == 50.0
 
 
 def test_shuffling_needs_company(tmp_path: Path) -> None:
     anno = tmp_path / "test.txt"
     anno.write_text(CHARADES)
-    controls = get_benchmark("charades_sta").score({"2": said((0, 1))}, anno, ids=["0", "2", "4"]).controls
+    controls = controls_of("charades_sta", {"2": said((0, 1))}, anno, ids=["0", "2", "4"])
     assert "two questions about the same video" in controls["left_out"]["shuffled questions"]
     assert "duration" in controls["left_out"]["whole video"]
 
@@ -112,7 +125,7 @@ def test_constant_interval_in_seconds(tmp_path: Path) -> None:
     """(5, 15) hits two train queries of three; in the test split it hits C and D alone."""
     train = tmp_path / "train.txt"
     train.write_text("X 5.0 15.0##one.\nX 6.0 14.0##two.\nY 30.0 31.0##three.\n")
-    controls = grounding_controls(tmp_path, train_anno_path=train)
+    controls = grounding_controls(tmp_path, train=train)
     assert controls["table"]["R@1 IoU=0.5"]["constant answer"] == pytest.approx(40.0)
     assert controls["table"]["mIoU"]["constant answer"] == pytest.approx(100 * (5 / 15 + 5 / 15 + 5 / 15 + 2) / 5)
     assert controls["notes"]["constant answer"].startswith("5.0 - 15.0 seconds, fitted to 3 queries")
@@ -124,10 +137,10 @@ def test_constant_interval_as_shares(tmp_path: Path) -> None:
     train = tmp_path / "train.txt"
     train.write_text("X 0.0 5.0##one.\nY 0.0 50.0##two.\nZ 0.0 500.0##three.\n")
     lengths = DURATIONS | {"X.mp4": 10.0, "Y.mp4": 100.0, "Z.mp4": 1000.0}
-    controls = grounding_controls(tmp_path, train_anno_path=train, durations=lengths)
+    controls = grounding_controls(tmp_path, train=train, durations=lengths)
     assert controls["table"]["mIoU"]["constant answer"] == pytest.approx(100 * (1 + 0 + 0.5 + 10 / 20) / 5)
     assert "from 0.0 to 50.0 percent of the video" in controls["notes"]["constant answer"]
-    without = grounding_controls(tmp_path, train_anno_path=train, durations=DURATIONS)
+    without = grounding_controls(tmp_path, train=train, durations=DURATIONS)
     assert "seconds" in without["notes"]["constant answer"]
 
 
@@ -136,15 +149,15 @@ def test_constant_interval_from_training_data(tmp_path: Path) -> None:
     items = [{"video": "x.mp4", "QA": [{"q": "When?", "a": said((5, 15))}, {"q": "When?", "a": said((5, 14))}]}]
     train = tmp_path / "train.json"
     train.write_text(json.dumps(items))
-    controls = grounding_controls(tmp_path, train_anno_path=train)
+    controls = grounding_controls(tmp_path, train=train)
     assert "fitted to 2 queries" in controls["notes"]["constant answer"]
     items[0]["QA"][1]["a"] = "Nobody knows."
     train.write_text(json.dumps(items))
-    with pytest.raises(AnnotationError, match=r"train.json: item 0, QA 1: .*train split of this task alone"):
-        grounding_controls(tmp_path, train_anno_path=train)
+    with pytest.raises(AnnotationError, match=r"train.json: item 0, QA 1: .*train split of this task only"):
+        grounding_controls(tmp_path, train=train)
     train.write_text(json.dumps([{"video": "x.mp4"}]))
     with pytest.raises(AnnotationError, match='item 0: needs "video" and "QA"'):
-        grounding_controls(tmp_path, train_anno_path=train)
+        grounding_controls(tmp_path, train=train)
 
 
 # Dense captions -------------------------------------------------------------------------------------------------------
@@ -172,7 +185,7 @@ def fake_meteor(monkeypatch: pytest.MonkeyPatch) -> list[FakeMeteor]:
 def dense_controls(tmp_path: Path, **options: Any) -> dict[str, Any]:
     anno = tmp_path / "test.json"
     anno.write_text(json.dumps({"annotations": DENSE}))
-    return get_benchmark("youcook2").score(DENSE_ANSWERS, anno, **options).controls
+    return controls_of("youcook2", DENSE_ANSWERS, anno, **options)
 
 
 def test_dense_controls_by_hand(tmp_path: Path, fake_meteor: list[FakeMeteor]) -> None:
@@ -200,7 +213,7 @@ def test_constant_events(tmp_path: Path, fake_meteor: list[FakeMeteor]) -> None:
         for name, x in (("x.mp4", 10.0), ("y.mp4", 100.0))
     ]
     train.write_text(json.dumps({"annotations": rows}))
-    controls = dense_controls(tmp_path, train_anno_path=train)
+    controls = dense_controls(tmp_path, train=train)
     assert controls["table"]["F1"]["constant answer"] == pytest.approx(100 * (1 + 0.25 + 2 / 3) / 3)
     assert controls["table"]["SODA_c"]["constant answer"] == pytest.approx(100 / 3)
     assert controls["notes"]["constant answer"].startswith("0.00 - 0.50, 0.50 - 1.00 shares of the duration")
@@ -211,7 +224,7 @@ def test_constant_events_from_training_data_are_in_seconds(tmp_path: Path, fake_
     """TimeIT tells no durations."""
     train = tmp_path / "train.json"
     train.write_text(json.dumps([{"video": "x.mp4", "QA": [{"q": "?", "a": "0.0 - 10.0 seconds, cut bread."}]}]))
-    controls = dense_controls(tmp_path, train_anno_path=train)
+    controls = dense_controls(tmp_path, train=train)
     assert controls["notes"]["constant answer"].startswith("0.00 - 10.00 seconds, ")
     # exact for half of a, for b; half of c: more than 0.3 alone
     assert controls["table"]["F1"]["constant answer"] == pytest.approx(100 * (2 / 3 + 1 + 0.25) / 3)
@@ -223,7 +236,7 @@ def test_raw_youcook2_holds_its_train_split(tmp_path: Path, fake_meteor: list[Fa
 
     anno = tmp_path / "raw.json"
     anno.write_text(json.dumps({"database": {"v": entry("validation", 8), "t": entry("training", 50)}}))
-    controls = get_benchmark("youcook2").score({}, anno, train_anno_path=anno).controls
+    controls = controls_of("youcook2", {}, anno, train=anno)
     assert controls["table"]["F1"]["constant answer"] == pytest.approx(100.0)
     assert "two questions of the file" in controls["left_out"]["shuffled questions"]
 
@@ -246,7 +259,7 @@ HIGHLIGHTS = [
 def highlight_controls(tmp_path: Path, answers: dict[str, str], **options: Any) -> dict[str, Any]:
     anno = tmp_path / "test.jsonl"
     anno.write_text("".join(json.dumps(row) + "\n" for row in HIGHLIGHTS))
-    return get_benchmark("qvhighlights").score(answers, anno, **options).controls
+    return controls_of("qvhighlights", answers, anno, **options)
 
 
 def highlight_said(seconds: float) -> str:
@@ -260,13 +273,13 @@ def test_highlight_controls_by_hand(tmp_path: Path, rule: str) -> None:
     """
     anno = tmp_path / "test.jsonl"
     anno.write_text("".join(json.dumps(row) + "\n" for row in HIGHLIGHTS))
-    controls = get_benchmark("qvhighlights", clip_of_time=rule).score({}, anno).controls
+    controls = controls_of(get_benchmark("qvhighlights", {"clip_of_time": rule}), {}, anno)
     ap, hit = (controls["table"][f"{name}@VeryGood"] for name in ("mAP", "HIT@1"))
     assert ap["whole video"] == 25.0
     assert hit["whole video"] == pytest.approx(33.33)
     assert ap["query-blind"] == pytest.approx(66.67)
     assert hit["query-blind"] == pytest.approx(66.67)
-    assert "1 of 3 queries are alone" in controls["notes"]["query-blind"]
+    assert "1 of 3 queries are the only one of their video" in controls["notes"]["query-blind"]
     assert "--train-anno" in controls["left_out"]["constant answer"]
 
 
@@ -290,7 +303,7 @@ def test_constant_highlights_by_relative_time(tmp_path: Path) -> None:
     """The train split likes the second quarter, in a video of 8 clips: clip 1 of 4. Right for w alone."""
     train = tmp_path / "train.jsonl"
     train.write_text(json.dumps(highlight_row(9, "t", {2: 4, 3: 4, 0: 1}, duration=16)) + "\n")
-    controls = highlight_controls(tmp_path, {}, train_anno_path=train)
+    controls = highlight_controls(tmp_path, {}, train=train)
     assert controls["table"]["HIT@1@VeryGood"]["constant answer"] == pytest.approx(33.33)
     assert "by relative time" in controls["notes"]["constant answer"]
 
@@ -299,6 +312,6 @@ def test_constant_highlights_from_training_data_are_by_seconds(tmp_path: Path) -
     """TimeIT says 2 x clip, whatever rule reads the answers."""
     train = tmp_path / "train.json"
     train.write_text(json.dumps([{"video": "t.mp4", "QA": [{"q": "?", "a": highlight_said(2)}]}]))
-    controls = highlight_controls(tmp_path, {}, train_anno_path=train)
+    controls = highlight_controls(tmp_path, {}, train=train)
     assert controls["table"]["HIT@1@VeryGood"]["constant answer"] == pytest.approx(33.33)
     assert "by seconds" in controls["notes"]["constant answer"]

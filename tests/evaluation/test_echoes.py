@@ -11,9 +11,9 @@ import pytest
 
 from timechat.errors import ParseFailure
 from timechat.evaluation.benchmarks import get_benchmark
-from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.echoes import DENSE_CAPTIONING_EXAMPLE, GROUNDING_EXAMPLE, HIGHLIGHTS_EXAMPLE, without_echo
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding, parse_highlights
+from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.registry import registry
 
 TASKS = {
@@ -99,10 +99,10 @@ def test_scoring_knows_the_prompt_that_was_asked(tmp_path: Path) -> None:
     benchmark = get_benchmark("charades_sta")
     prompt = f"{PUBLISHED_FORM}. What is wrong: '{{query}} at 1 - 2 seconds'"
     answers = {"0": "20.8 - 30.0 seconds", "1": "She waits. At 1 - 2 seconds. 0.0 - 4.0 seconds"}
-    known = benchmark.score(answers, annotations, prompt=prompt)
+    known = benchmark.score(answers, benchmark.load_annotations(annotations), prompt=prompt)
     assert known.scores["R@1 IoU=0.5"] == 50.0  # of the second answer, the query's sentence is left out
     assert [(failure.id, failure.answer) for failure in known.failures] == [("0", "20.8 - 30.0 seconds")]
-    assert benchmark.score(answers, annotations).failures == []
+    assert benchmark.score(answers, benchmark.load_annotations(annotations)).failures == []
 
 
 def test_options_of_multiple_choice_are_no_echo() -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,37 @@ def test_scripted_answers_score_what_a_hand_computes(
     monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
     assert evaluate.main([*calls[name][: -len(OPTIONS) - 1], "--output-dir", str(tmp_path), "--options", *OPTIONS]) == 0
     check_by_hand(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_annotation_files_are_read_once(
+    name: str, calls: dict[str, list[str]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For questions and the scores of two seeds together; so are those of the train split."""
+    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
+    monkeypatch.setattr(dense_benchmarks, "Meteor", FakeMeteor)
+    monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
+    argv = calls[name][: -len(OPTIONS) - 1]
+    anno = Path(argv[argv.index("--anno-path") + 1])
+    train = tmp_path / f"train{anno.suffix}"
+    if anno.is_file() and name != "video_mme":  # those with controls
+        content = json.loads(anno.read_text()) if name == "youcook2" else {}
+        for video in content.get("database", {}).values():
+            video["subset"] = "training"
+        train.write_text(json.dumps(content) if content else anno.read_text())
+        argv += ["--train-anno", str(train)]
+    read, original = Counter[Path](), Path.read_text
+
+    def counted(self: Path, *args: Any, **kwargs: Any) -> str:
+        read[self] += 1
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    sampled = ["--temperature", "1", "--seeds", "2", "--output-dir", str(tmp_path / "out")]
+    assert evaluate.main([*argv, *sampled, "--options", *OPTIONS]) == 0
+    files = {path: times for path, times in read.items() if path == train or data in path.parents}
+    assert files.keys() >= {path for path in (train, anno) if path.is_file()}
+    assert set(files.values()) == {1}
 
 
 def test_the_benchmarks_own_files(calls: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

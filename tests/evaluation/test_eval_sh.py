@@ -146,7 +146,7 @@ def test_quickstart_takes_the_last_stage(place: Path) -> None:
     for call, name in zip(calls(place)[1:3], ("dense_captions.json", "highlights.jsonl"), strict=True):
         assert f"--train-anno data/quickstart/train/{name} --no-literature " in call
         assert "model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth" in call
-    assert "--clip-of-time start" in calls(place)[2]
+    assert "--benchmark-options clip_of_time=start" in calls(place)[2]
     assert calls(place)[3].startswith("-m timechat.cli.report runs/quickstart/6_times/eval/charades_sta ")
 
 

@@ -16,7 +16,7 @@ from helpers.evaluations import ROOT, answers, arguments, error_of, scores, writ
 from helpers.tiny import TINY, WEIGHTS
 
 from timechat.cli import evaluate
-from timechat.evaluation.benchmarks.base import PROMPTS
+from timechat.evaluation.prompting import PROMPTS
 from timechat.models import TimeChat
 
 
@@ -157,12 +157,12 @@ def test_other_settings_are_refused_before_weights_are_loaded(
         (["--anno-path", "nowhere.txt"], "nowhere.txt: no such annotation file"),
         (["--ckpt", "nowhere.pth"], "--ckpt nowhere.pth: no such file"),
         (["--prompt-file", "nowhere.txt"], "nowhere.txt: cannot be read as a prompt file"),
-        (["--top-p", "0.5"], "--top-p 0.5 does nothing without --temperature"),
+        (["--top-p", "0.5"], "--top-p 0.5 has no effect without --temperature"),
         (["--temperature", "-1"], "--temperature -1.0"),
         (["--temperature", "1", "--num-beams", "2"], "--num-beams 2 searches, --temperature 1.0 samples: choose one"),
         (["--num-beams", "0"], "--num-beams 0: give 1 or more"),
-        (["--seed", "1"], "--seed 1 does nothing without --temperature"),
-        (["--seeds", "3"], "--seeds 3 does nothing without --temperature"),
+        (["--seed", "1"], "--seed 1 has no effect without --temperature"),
+        (["--seeds", "3"], "--seeds 3 has no effect without --temperature"),
         (["--temperature", "1", "--seeds", "1"], "--seeds 1: give 2 or more"),
         (["--limit", "0"], "--limit 0"),
         (["--ids", "0,9"], "1 of the ids are not there (9); correct --ids"),
@@ -171,8 +171,9 @@ def test_other_settings_are_refused_before_weights_are_loaded(
         (["--asr", str(TINY)], "holds no transcript of the 3 videos, for example none of a.mp4"),
         (["--train-anno", "nowhere.txt"], "--train-anno nowhere.txt: no such file"),
         (["--train-anno", str(TINY / "config.yaml")], "config.yaml: "),
-        (["--train-anno", str(TINY), "--benchmark", "egoschema"], "egoschema has no controls that would read it"),
-        (["--clip-of-time", "start"], "only qvhighlights has clips"),
+        (["--train-anno", str(TINY), "--benchmark", "egoschema"], "egoschema has no controls that use it"),
+        (["--benchmark-options", "a=1"], "--benchmark-options a=1: charades_sta has no options"),
+        (["--benchmark-options", "start"], "--benchmark-options: expected KEY=VALUE, got 'start'"),
         (["--cfg-path", "nowhere.yaml"], "nowhere.yaml: no such config file"),
     ],
 )

@@ -70,7 +70,7 @@ def test_transcribed_speech(data: Path, finished: Path, tmp_path: Path, capsys: 
     record = scores(out)
     transcripts = {"folder": str(asr), "videos_with": 1, "without": 2, "videos_without": ["a.mp4", "gone.mp4"]}
     assert record["transcripts"] == transcripts
-    assert "2 of 3 videos have no transcript and were asked about without." in record["notes"]
+    assert "2 of 3 videos have no transcript and were asked about without one." in record["notes"]
     found, plain = answers(out), answers(finished)
     assert {key for key in found if found[key] != plain[key]} == {"2"}
     (asr / "b.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nGood morning, cat.\n")

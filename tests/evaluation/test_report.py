@@ -23,7 +23,7 @@ RECORD: dict[str, Any] = {
     "counts": {"expected": 5, "found": 4, "unparsable": 1, "unreadable_videos": 2},
     "failure_reasons": {"no times | at all": 1},
     "limit": 5,
-    "clip_of_time": None,
+    "benchmark_options": {"rounding": "down"},
     "settings": {"max_new_tokens": 64, "model.lora_dropout": 0.125},
     "seconds_per_video": 1.2345,
     "processes": 2,
@@ -91,6 +91,7 @@ def test_markdown_says_what_was_counted_and_how_to_repeat_it() -> None:
     assert "![timeline_best](timeline_best.png)" in page
     assert "When does '{query}' happen?" in page
     assert "| git commit | unknown |" in page
+    assert "| benchmark option rounding | down |" in page
     assert "| train annotations | train.txt |" in page
     assert "| model.lora_dropout | 0.125 |" in page
     assert "| seconds per video | 1.23 |" in page
@@ -109,7 +110,7 @@ def test_published_numbers_stand_beside_this_run_unless_they_are_not_wanted() ->
     assert "| model | setting | R@1 IoU=0.5 | mIoU | source |" in page  # what this run has no score for is left out
     assert "| **this run** |  | 40.00 ± 21.91 | 44.50 | measured here |" in page
     assert "| TimeChat-7B | zero-shot | 32.20 | - | the paper |" in page
-    assert "published" not in markdown_report(RECORD | {"literature": False}).lower().replace("as published", "")
+    assert "published" not in markdown_report(RECORD | {"literature": False}).lower()
     assert "Beside published numbers" not in markdown_report(RECORD | {"benchmark": "my_own"})
 
 

@@ -11,9 +11,9 @@ from timechat.evaluation.sharding import (
     SECONDS_PER_ANSWER,
     SECONDS_PER_CLIP,
     SECONDS_PER_MEGABYTE,
+    assign,
     clip_cost,
     clips_of,
-    deal,
 )
 
 
@@ -43,16 +43,16 @@ def test_cost_counts_the_file_and_the_questions(tmp_path: Path) -> None:
 
 def test_dealing_by_hand() -> None:
     """7 to process 0, 5 and then 4 to process 1 (9), 3 to process 0 (10), 2 to process 1 (11)."""
-    assert deal([2.0, 7.0, 3.0, 5.0, 4.0], 2) == [[1, 2], [3, 4, 0]]
-    assert deal([1.0, 1.0, 1.0], 2) == [[0, 2], [1]]
-    assert deal([1.0], 3) == [[0], [], []]
-    assert deal([], 2) == [[], []]
+    assert assign([2.0, 7.0, 3.0, 5.0, 4.0], 2) == [[1, 2], [3, 4, 0]]
+    assert assign([1.0, 1.0, 1.0], 2) == [[0, 2], [1]]
+    assert assign([1.0], 3) == [[0], [], []]
+    assert assign([], 2) == [[], []]
 
 
 def test_skewed_costs_are_balanced() -> None:
     """A few videos carry most of the work and stand together, as where files are sorted by length."""
     costs = [60.0, 55.0, 50.0, 45.0] + [20.0] * 8 + [2.0] * 150
-    shares = deal(costs, 4)
+    shares = assign(costs, 4)
     assert sorted(index for share in shares for index in share) == list(range(len(costs)))
     loads = [sum(costs[index] for index in share) for share in shares]
     assert max(loads) - min(loads) <= 2.0

@@ -119,9 +119,9 @@ def test_mistakes_name_file_and_line(tmp_path: Path, name: str, content: str, me
     assert message in str(caught.value)
 
 
-def test_a_transcript_that_is_no_text(tmp_path: Path) -> None:
+def test_a_transcript_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "a.srt").write_bytes(b"\xff\xfe1")
-    with pytest.raises(AnnotationError, match=r"a\.srt: is no text in UTF-8"):
+    with pytest.raises(AnnotationError, match=r"a\.srt: is not UTF-8 text"):
         add_transcripts([question()], tmp_path)
 
 

@@ -25,6 +25,7 @@ from timechat import distributed
 from timechat.datasets import build_datasets, validation_config
 from timechat.datasets.collate import Fetched, collate
 from timechat.errors import ConfigError, TrainingError, VideoError
+from timechat.evaluation.request import Evaluation
 from timechat.runners import Runner
 from timechat.runners.signals import StopTraining
 from timechat.runners.validation import LOSS, Validation
@@ -193,6 +194,23 @@ def test_lower_losses_and_higher_scores_are_better(score: str, values: list[floa
     other = _Scores("another")
     other.load_state_dict(state)
     assert other.best is None
+
+
+def test_the_benchmarks_own_keys_reach_the_evaluation(
+    tmp_path: Path, entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[Evaluation] = []
+
+    def scored(cfg: Any, request: Evaluation, *machine: Any) -> dict[str, Any]:
+        requests.append(request)
+        return {"main_scores": ["mAP@VeryGood"], "percent": {"mAP@VeryGood": 1.0}}
+
+    monkeypatch.setattr("timechat.runners.validation.evaluate", scored)
+    asked = (*benchmark(entry), "run.valid_benchmark.name=qvhighlights", "run.valid_benchmark.clip_of_time=start")
+    train(tmp_path, {"tv": entry}, *STEADY, "run.max_epoch=1", "run.iters_per_epoch=1", "run.loggers=[]", *asked)
+    assert [(request.benchmark, request.benchmark_options, request.limit) for request in requests] == [
+        ("qvhighlights", {"clip_of_time": "start"}, 1)
+    ]
 
 
 @pytest.mark.parametrize(

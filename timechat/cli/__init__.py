@@ -13,6 +13,7 @@ VERBS = {
     "train": "train a model as a YAML file describes (with torchrun on several GPUs)",
     "evaluate": "ask a model a benchmark's questions, and score its answers",
     "report": "compare finished evaluations on one page",
+    "ask": "ask a model about a video",
     "doctor": "check files, weights, a video and three answers, and explain what looks wrong",
     "export": "write weights for other programs, or as one folder that holds all of them",
     "config": "print config keys with their defaults and their meaning",

@@ -20,7 +20,11 @@ INTERRUPTED = 130
 def config_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
     """A parser with `--cfg-path` and `--options`."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
-    parser.add_argument("--cfg-path", required=True, help="YAML file with the sections model, datasets and run")
+    parser.add_argument(
+        "--cfg-path",
+        required=True,
+        help="YAML file with the sections model, datasets and run, or the folder of a saved model",
+    )
     parser.add_argument(
         "--options", nargs="*", default=[], metavar="KEY=VALUE", help="override keys, such as run.max_epoch=1"
     )

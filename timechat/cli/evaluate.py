@@ -14,12 +14,13 @@ import sys
 from timechat.cli.common import config_parser, run_main
 from timechat.config import load_config
 from timechat.device import resolve_device
+from timechat.evaluation.benchmarks.options import options_help, parse_options
 from timechat.evaluation.report import score_table
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
 from timechat.registry import registry
 
-FEWER = "the others leave the denominator, and a folder with scores of more questions is refused"
+FEWER = "the others do not count, and an output folder with scores of more questions is refused"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,17 +29,23 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--benchmark", required=True, metavar="NAME", help=", ".join(registry.names("benchmark")))
     add("--anno-path", required=True, metavar="FILE", help="annotations in the benchmark's own format")
-    add("--videos-dir", required=True, metavar="DIR", help="folder of the videos")
+    add("--videos-dir", required=True, metavar="DIR", help="folder that the video paths are relative to")
     add("--output-dir", required=True, metavar="DIR", help="gets the answers, scores.json and report.md")
-    add("--ckpt", metavar="FILE", help="checkpoint in place of model.ckpt")
-    add("--prompt-file", metavar="FILE", help="prompt in place of the one under prompts/")
+    add("--ckpt", metavar="FILE", help="checkpoint instead of model.ckpt")
+    add("--prompt-file", metavar="FILE", help="prompt instead of the one under prompts/")
     add("--asr", metavar="DIR", help="put transcribed speech before the prompts: VIDEO.json, .srt or .vtt in DIR")
     add_generation_arguments(parser)
     add("--limit", type=int, metavar="N", help=f"ask only the first N questions; {FEWER}")
     add("--ids", metavar="FILE|ID,ID", help=f"ask only these questions, FILE has one id per line; {FEWER}")
     add("--train-anno", metavar="FILE", help="annotations of the train split, for the control 'constant answer'")
-    add("--clip-of-time", metavar="RULE", help="qvhighlights: published (default), or start: t is where a clip begins")
-    add("--no-literature", dest="literature", action="store_false", help="no numbers of the literature in the report")
+    add(
+        "--benchmark-options",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"options of the benchmark itself: {options_help()}".replace("%", "%%"),
+    )
+    add("--no-literature", dest="literature", action="store_false", help="no published numbers in the report")
     add("--overwrite", action="store_true", help="discard the answers of an earlier run")
     return parser
 
@@ -50,7 +57,12 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
     add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default), above 0 samples")
     add("--top-p", type=float, default=1.0, metavar="P", help="with --temperature (default: %(default)s)")
     add("--seed", type=int, metavar="S", help="with --temperature (default: run.seed)")
-    add("--seeds", type=int, metavar="N", help="with --temperature: N runs from --seed on, and their mean and spread")
+    add(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="with --temperature: N runs from --seed on, and their mean and standard deviation",
+    )
     add("--num-beams", type=int, default=1, metavar="N", help="beam search, not with --temperature (default: none)")
 
 
@@ -61,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> None:
         cfg = load_config(cfg_path, arguments["options"])
+        arguments["benchmark_options"] = parse_options(arguments["benchmark_options"])
         record = evaluate(cfg, Evaluation(**arguments), resolve_device(cfg.run.device))
         sys.stdout.write(score_table(record) if record else "")
 

@@ -1,4 +1,4 @@
-"""The answers in an output folder: what is there already, whether it may be kept, and one file in place of many."""
+"""The answers in an output folder: which are there already, whether they may be kept, and how they are merged."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def prepare_folder(
 ) -> set[str]:
     """Check and merge the answers that are there; call it in every process.
 
-    Every process checks before the main process writes, so that all of them stop over the same error.
+    Every process checks before the main process writes, so that all of them stop with the same error.
 
     Args:
         output_dir: of the run.
         questions: all that are asked.
         settings: everything that answers depend on, as JSON has it.
-        overwrite: throw the answers away instead.
+        overwrite: discard the answers instead.
 
     Returns:
         Ids of the questions that have been answered.
@@ -91,7 +91,7 @@ def check_earlier_answers(output_dir: str | Path, questions: Sequence[Question],
 
 
 def _check_rows(files: Mapping[Path, list[Any]], questions: Sequence[Question]) -> None:
-    """Answers there must belong to the same questions: ids alone may be equal by accident."""
+    """Earlier answers must belong to the same questions: equal ids may be a coincidence."""
     asked = {question.id: question for question in questions}
     for path, rows in files.items():
         for row in rows:
@@ -115,8 +115,8 @@ def _check_settings(output_dir: Path, asked: Mapping[str, Any]) -> None:
     path = output_dir / SETTINGS
     if not path.is_file():
         raise PredictionError(
-            f"{output_dir}: holds answers but no {SETTINGS}, so nobody knows how they came about; "
-            "give another --output-dir, or --overwrite to throw them away"
+            f"{output_dir}: holds answers but no {SETTINGS}, so it is unknown how they were made; "
+            "give another --output-dir, or --overwrite to discard them"
         )
     found = read_json(path)
     if not isinstance(found, dict):
@@ -126,7 +126,7 @@ def _check_settings(output_dir: Path, asked: Mapping[str, Any]) -> None:
         listed = "\n  ".join(f"{key}: {found.get(key)!r} there, {asked.get(key)!r} now" for key in keys)
         raise PredictionError(
             f"{path}: the answers there were made with other settings; give another --output-dir, or --overwrite "
-            f"to throw them away:\n  {listed}"
+            f"to discard them:\n  {listed}"
         )
 
 

@@ -15,10 +15,10 @@ Record = Mapping[str, Any]
 
 
 def compare(records: Mapping[str, Record]) -> str:
-    """Finished evaluations, each a row.
+    """Finished evaluations, one row each.
 
-    One table for each benchmark: main scores in percent, what was counted, seconds a video; below it the settings in
-    which its runs differ. Where no benchmark was evaluated twice, one table holds all.
+    One table per benchmark: main scores in percent, what was counted, seconds per video; below it the settings in
+    which its runs differ. Where no benchmark was evaluated twice, there is one table for all.
 
     Args:
         records: name of a run -> its record.
@@ -73,10 +73,9 @@ def _outcomes(record: Record) -> tuple[str, str, str]:
 
 def _settings(record: Record) -> dict[str, Any]:
     """Everything that was set, flat; what does not change scores is left out."""
-    own = {
-        key: record.get(key) for key in ("limit", "ids", "clip_of_time", "train_anno", "system_prompt", "git_commit")
-    }
-    return {**record.get("settings", {}), "prompt file": record.get("prompt", {}).get("file"), **own}
+    own = {key: record.get(key) for key in ("limit", "ids", "train_anno", "system_prompt", "git_commit")}
+    options = {f"benchmark option {name}": value for name, value in (record.get("benchmark_options") or {}).items()}
+    return {**record.get("settings", {}), "prompt file": record.get("prompt", {}).get("file"), **options, **own}
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,7 @@
 """The best constant answer: one that ignores video and question, fitted to the annotations of the train split.
 
 Times are fitted in seconds or, where durations are known, as shares of the duration; `Event` and `Interval` hold
-whichever of the two. Everything is deterministic: of equally good answers the first stands.
+whichever of the two. Everything is deterministic: among equally good answers the first is taken.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ConstantInterval:
 
 
 def fit_interval(intervals: Sequence[Interval]) -> ConstantInterval:
-    """The interval that most of some intervals agree with at IoU 0.5; of equals the one of the best mean IoU.
+    """The interval that matches most of the given intervals at IoU 0.5; among equals, the one with the best mean IoU.
 
     Every pair of a start and a later end that the intervals have is tried, or of up to 64 quantiles of each.
     """

@@ -1,12 +1,12 @@
-"""Controls: what the scores would be for answers that do not listen, because a model can look good without listening.
+"""Controls: scores of answers that ignore the question or the video, because a model can look good without either.
 
 A control replaces the answers and is scored exactly like the model:
 
 - "constant answer": the one answer that scores best on the annotations of the train split, given to every question;
 - "whole video": everything that the video shows is the answer;
-- "query-blind": a perfect localiser that does not read the query: one answer a video, made from its true answers;
-- "shuffled questions": the model's answers to other questions: to another query of the same video, or, where a video
-  is asked about once, about another video.
+- "query-blind": a perfect localiser that does not read the query: one answer per video, made from its true answers;
+- "shuffled questions": the model's answers to other questions: to another query of the same video or, where a video has
+  only one question, about another video.
 
 `Controls` is what a report prints: score | model | constant answer | whole video | query-blind | shuffled questions.
 """
@@ -83,7 +83,14 @@ class ControlTable:
         self._result = Controls(table={name: {} for name in names}, by_queries={}, left_out={}, notes={})
 
     def add(self, control: str, answers: Mapping[str, Any], note: str, names: Sequence[str] = ()) -> None:
-        """Score answers to all rows; a row without one is a miss. `names`: scores to keep, where not all say much."""
+        """Score answers to all rows; a row without an answer is a miss.
+
+        Args:
+            control: its name.
+            answers: id -> parsed answer.
+            note: what exactly it is.
+            names: the scores to keep, where not all are meaningful.
+        """
         self._keep(control, self._score(self._rows, answers, set(map(self._id_of, self._rows))), note, names)
 
     def leave_out(self, control: str, why: str) -> None:
@@ -91,13 +98,13 @@ class ControlTable:
         self._result["left_out"][control] = why
 
     def shuffle_within_groups(self, group_of: Callable[[Row], Hashable], what: str) -> None:
-        """Give each question the answer to the one before it in its group; groups of one are no part of the control.
+        """Give each question the answer to the one before it in its group; groups of one are left out.
 
-        A missing answer is missing for the question that would get it, too.
+        A missing answer is also missing for the question that would get it.
 
         Args:
-            group_of: what questions that swap answers share.
-            what: the same in words, for the note.
+            group_of: key of the group within which answers are swapped.
+            what: the group in words, for the note.
         """
         groups = [group for group in grouped(self._rows, group_of) if len(group) > 1]
         if not groups:
@@ -174,16 +181,16 @@ def grouped(rows: Sequence[Row], group_of: Callable[[Row], Hashable]) -> list[li
 
 
 def central_interval(intervals: Sequence[Interval]) -> Interval:
-    """The one of some intervals that most of them agree with at IoU 0.5; of several such, that of the best mean IoU."""
+    """The interval that matches most of the others at IoU 0.5; among equals, the one with the best mean IoU."""
     iou = interval_iou(intervals, intervals)
     hits = (iou >= CONTROL_IOU).sum(axis=1)
     return intervals[max(range(len(intervals)), key=lambda i: (hits[i], iou[i].mean()))]
 
 
 def missing_durations(durations: Collection[float | None]) -> str:
-    """For notes: how many questions are misses because nobody knows how long their videos are; empty for none."""
+    """For notes: how many questions are misses because the durations of their videos are unknown; empty for none."""
     missing = sum(duration is None for duration in durations)
-    return f"; misses for want of a duration: {missing} of {len(durations)}" if missing else ""
+    return f"; {missing} of {len(durations)} are misses because the duration is unknown" if missing else ""
 
 
 def mean_saliency(rows: Sequence[np.ndarray]) -> np.ndarray:

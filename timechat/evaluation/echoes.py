@@ -1,7 +1,7 @@
-"""Answers that repeat the prompt: the worked example of a prompt, said back, is no answer.
+"""Answers that repeat the prompt: the prompt's own example does not count as an answer.
 
 A prompt that shows the wanted form ("in the form: The given query happens in 12.0 - 19.5 seconds.") is sometimes
-repeated, in place of an answer or before it. Its times would be parsed, and now and then hit by chance.
+repeated instead of an answer or before it. Its times would be parsed, and sometimes be right by chance.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHOWN = re.compile(
 
 
 def without_echo(answer: str, prompt: str = "") -> str:
-    """An answer without what it only repeats.
+    """An answer without the parts that only repeat the prompt.
 
     Taken out, wherever they stand word for word (white space, kind of dash and case do not matter): the prompt, if it
     names times; its sentences that do, one after the other or each with a unit of its own; an example that the answer

@@ -1,4 +1,4 @@
-"""Clips -> frames for prediction, decoded ahead in worker processes; how many wait is bounded."""
+"""Clips -> frames for prediction, decoded ahead in worker processes, up to a bounded number."""
 
 from __future__ import annotations
 

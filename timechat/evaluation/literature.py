@@ -1,4 +1,4 @@
-"""Scores that others published, from `literature.yaml`, to stand beside one's own."""
+"""Published scores, from `literature.yaml`, for comparison with one's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILE = Path(__file__).with_name("literature.yaml")
 
 
 class Published(TypedDict):
-    """One row of a table of the literature.
+    """One row of a table of published scores.
 
     Attributes:
         model: and which weights of it, where there are several.
@@ -27,5 +27,5 @@ class Published(TypedDict):
 
 
 def published_scores(benchmark: str) -> list[Published]:
-    """What others reported on a benchmark; empty for one that the literature does not know."""
+    """What others reported on a benchmark; empty where nothing is listed."""
     return OmegaConf.to_container(OmegaConf.load(FILE)).get(benchmark, [])  # type: ignore[union-attr, return-value]

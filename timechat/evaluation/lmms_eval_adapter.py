@@ -1,10 +1,10 @@
-"""TimeChat as a model of lmms-eval, the harness that many video models are compared with.
+"""TimeChat as a model of lmms-eval, the harness with which many video models are compared.
 
     pip install timechat[lmms-eval]
     lmms-eval --model timechat --model_args cfg_path=eval_configs/timechat.yaml,ckpt=FILE --tasks videomme ...
 
 lmms-eval finds the model through the entry point `lmms_eval.models` of this package. Its tasks hand over a video as a
-path, which is sampled as in `evaluate.py`, or an image, which has no times. Shapes: T frames, N embeddings of one
+path, which is sampled as in `timechat evaluate`, or an image, which has no times. Shapes: T frames, N embeddings of one
 video, H width of LLaMA, B rows, S tokens.
 """
 
@@ -31,7 +31,7 @@ from timechat.batch import pad_conversations
 from timechat.config import frames_per_video, load_config
 from timechat.datasets.video import load_video
 from timechat.errors import ConfigError, VideoError
-from timechat.models import TimeChat, build_model
+from timechat.models import TimeChat, build_model, must_answer
 from timechat.models import llama as lm
 from timechat.models.timechat import SYSTEM_PROMPT
 from timechat.text.conversation import IGNORE_INDEX, first_turn, visual_text
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 MODEL_NAME = "timechat"
-MAX_NEW_TOKENS = 512  # where a task does not say, as in evaluate.py
+MAX_NEW_TOKENS = 512  # where a task does not set it, as in `timechat evaluate`
 _UNDERSTOOD = frozenset({"max_new_tokens", "do_sample", "temperature", "top_p", "num_beams", "until"})
 
 
@@ -72,11 +72,11 @@ class TimeChatLmms(lmms):
     """The model that lmms-eval calls; `--model_args` become the arguments.
 
     Args:
-        cfg_path: YAML file as for `evaluate.py`; its sections `model` and `run` are used.
-        ckpt: takes the place of `model.ckpt`.
+        cfg_path: YAML file as for `timechat evaluate`; its sections `model` and `run` are used.
+        ckpt: replaces `model.ckpt`.
         batch_size: prompts answered together; None and lmms-eval's "auto" take `run.batch_size_eval`.
         device: of torch; None takes `run.device`. In several processes, `cuda` is each one's own GPU.
-        skip_unreadable: answer a question about a video that cannot be read with an empty text, which tasks count as
+        skip_unreadable: answer a question about a video that cannot be read with an empty string, which tasks count as
             wrong, and log it; by default such a video ends the evaluation.
         overrides: keys with a dot override the config, such as `model.num_frm=32`.
 
@@ -97,6 +97,7 @@ class TimeChatLmms(lmms):
         super().__init__()
         _check_evaluate()
         cfg = _load(cfg_path, ckpt, overrides)
+        must_answer(cfg.model, llama=True)
         self.batch_size = _batch_size(batch_size, cfg.run.batch_size_eval)
         self.skip_unreadable = skip_unreadable
         self.num_frames, self.image_size = frames_per_video(cfg.model), cfg.model.image_size
@@ -139,7 +140,7 @@ class TimeChatLmms(lmms):
         Returns:
             For each request the mean negative log-likelihood of the answer's tokens, and whether greedy decoding
             gives these tokens. The sign is that of lmms-eval's other models, whose tasks choose the *smallest* value.
-            The evaluator of lmms-eval 0.7 to 0.7.3 makes text of it, so that such tasks need lmms-eval 0.6.1.
+            The evaluator of lmms-eval 0.7 to 0.7.3 turns it into a string, so such tasks need lmms-eval 0.6.1.
 
         Raises:
             VideoError: a video cannot be read.
@@ -157,7 +158,7 @@ class TimeChatLmms(lmms):
         """Not supported."""
         tasks = ", ".join(sorted({str(request.task_name) for request in requests}))
         raise NotImplementedError(
-            f"{tasks}: asks in several rounds, and TimeChat was trained to answer single questions; "
+            f"{tasks}: asks in several rounds, but TimeChat was trained to answer single questions; "
             "leave it out of --tasks"
         )
 
@@ -203,14 +204,14 @@ class TimeChatLmms(lmms):
         if len(visuals) != 1 or not isinstance(visuals[0], str | os.PathLike | Image.Image):
             kinds = ", ".join(type(visual).__name__ for visual in visuals[:4]) or "nothing"
             raise ConfigError(
-                f"{_name(request)}: TimeChat is asked about one path of a video or one image, and the task gives "
+                f"{_name(request)}: TimeChat is asked about one path of a video or one image, but the task gives "
                 f"{len(visuals)} ({kinds}); leave the task out of --tasks"
             )
         visual = visuals[0]
         return (request.args[3:] if isinstance(visual, Image.Image) else os.fspath(visual)), visual
 
     def _document(self, request: Instance) -> Any:
-        """What the task's functions take; None where it asks about text alone (`acc_mutual_info`)."""
+        """What the task's functions take; None where it asks about text only (`acc_mutual_info`)."""
         if len(request.args) < 6:
             return None
         doc_id, task, split = request.args[3:]
@@ -224,7 +225,7 @@ class TimeChatLmms(lmms):
         return text
 
     def _progress(self, total: int) -> tqdm:
-        hidden = None if distributed.is_main_process() else True  # None: shown on a terminal alone
+        hidden = None if distributed.is_main_process() else True  # None: shown on a terminal only
         return tqdm(total=total, unit="request", disable=hidden)
 
 
@@ -232,12 +233,12 @@ class TimeChatLmms(lmms):
 
 
 def _check_evaluate() -> None:
-    """lmms-eval imports Hugging Face's package `evaluate`, which a file of that name in the working folder hides."""
+    """lmms-eval imports Hugging Face's package `evaluate`, which evaluate.py in the working directory shadows."""
     found = sys.modules.get("evaluate")
     if not hasattr(found, "load"):
         raise ConfigError(
-            f"{getattr(found, '__file__', found)} stands in for the package evaluate, whose metrics lmms-eval needs; "
-            "start the command lmms-eval, in place of python -m lmms_eval"
+            f"{getattr(found, '__file__', found)} shadows the package evaluate, whose metrics lmms-eval needs; "
+            "start the command lmms-eval, not python -m lmms_eval"
         )
 
 
@@ -295,7 +296,7 @@ def cut_at(text: str, until: str | Iterable[str] | None) -> str:
 def _warn_of_ignored(requests: Sequence[Instance]) -> None:
     names = sorted({name for request in requests for name in request.args[1]} - _UNDERSTOOD)
     if names:
-        logger.warning("generation kwargs without effect on TimeChat: %s", ", ".join(names))
+        logger.warning("generation kwargs that TimeChat ignores: %s", ", ".join(names))
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -349,13 +350,13 @@ def score_continuations(
         system: the system sentence.
 
     Returns:
-        For each pair the mean negative log-likelihood of the answer's tokens (the end of the text not among them), and
-        whether each of them is the likeliest one.
+        For each pair the mean negative log-likelihood of the answer's tokens (without the end-of-text token), and
+        whether each of them is the most likely one.
     """
     rows = []
     for (video, seconds), (prompt, answer) in zip(videos, pairs, strict=True):
         text = first_turn(f" {prompt}", visual_text(seconds, len(video)), system)
-        # Nothing merges across the space behind `[/INST]`: these are the first ids of the whole.
+        # No token spans the space after `[/INST]`, so these are also the first ids of the whole sequence.
         context = len(model.tokenizer.encode(text))
         ids = model.tokenizer.encode(f"{text} {answer}")
         rows.append((ids, [IGNORE_INDEX] * context + ids[context:]))
@@ -363,7 +364,7 @@ def score_continuations(
     ids, labels, mask = (tensor.to(device) for tensor in pad_conversations(rows, model.tokenizer.pad_id))
     is_video = ids == model.tokenizer.image_token_id
     embeds = lm.embed_with_video(model.llama_model, ids, is_video, [video for video, _ in videos])
-    hidden = lm.decode(model.llama_model, embeds, mask)[:, :-1]
+    hidden = lm.hidden_states(model.llama_model, embeds, mask)[:, :-1]
     return [
         _score(lm.logits(model.llama_model, h[t != IGNORE_INDEX]), t[t != IGNORE_INDEX])
         for h, t in zip(hidden, labels[:, 1:], strict=True)
@@ -371,5 +372,5 @@ def score_continuations(
 
 
 def _score(logits: Tensor, targets: Tensor) -> tuple[float, bool]:
-    """Logits [S, V] and the tokens [S] that stand there -> mean loss, and whether they are the likeliest."""
+    """Logits [S, V] and target tokens [S] -> mean loss, and whether each target has the highest logit."""
     return F.cross_entropy(logits.float(), targets).item(), bool((logits.argmax(dim=-1) == targets).all())

@@ -1,6 +1,6 @@
-"""Answers in words -> intervals, captions and highlights in seconds. One parser a task; a `ParseFailure` or a result.
+"""Answers in words -> intervals, captions and highlights in seconds: one parser per task, a result or a `ParseFailure`.
 
-How times are read is told in `times.py`; an example of the prompt that an answer repeats is left out (`echoes.py`).
+`times.py` describes how times are read; the prompt's example, where an answer repeats it, is left out (`echoes.py`).
 The time taken is linear in the length of the answer.
 """
 

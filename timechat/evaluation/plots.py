@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: timelines of good and bad videos, and how well all of it went."""
+"""Plots of an evaluation: timelines of good and bad videos, a gallery, and a histogram of quality."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from timechat.evaluation.benchmarks import Example
 logger = logging.getLogger(__name__)
 
 STRIP_FRAMES, STRIP_SIDE = 10, 112
-MAX_ROWS = 8  # queries of one video that a picture shows
+MAX_ROWS = 8  # queries of one video that a plot shows
 TRUE_COLOUR, PREDICTED_COLOUR = "tab:green", "tab:blue"
 MAX_TITLE = 90  # characters of a query
 
@@ -29,7 +29,7 @@ def draw_plots(
     videos: Mapping[str, Path],
     output_dir: str | Path,
 ) -> list[Path]:
-    """Draw everything that the examples allow; questions without times (multiple choice) have no pictures.
+    """Draw everything that the examples allow; questions without times (multiple choice) have no plots.
 
     Args:
         examples: the questions that were answered.
@@ -60,7 +60,7 @@ def draw_plots(
 def draw_gallery(
     examples: Sequence[Example], videos: Mapping[str, Path], path: str | Path, rows: int = 6
 ) -> Path | None:
-    """Several questions in one picture, the best on top and the worst at the bottom: frames, and what was answered.
+    """Several questions in one figure, from the best on top to the worst: frames, true and predicted times.
 
     Args:
         examples: the questions that were answered; those without times are left out.
@@ -91,7 +91,7 @@ def draw_gallery(
 
 
 def evenly_chosen(examples: Sequence[Example], count: int) -> list[Example]:
-    """Examples from the best to the worst, evenly spread over their ranks; of different videos while there are such."""
+    """Examples from the best to the worst, evenly spread over their ranks, of different videos where possible."""
     ranked = sorted(examples, key=lambda example: (-example.quality, example.id))
     chosen: dict[int, Example] = {}
     for place in np.linspace(0, len(ranked) - 1, min(count, len(ranked))):
@@ -191,6 +191,6 @@ def _draw_histogram(path: Path, examples: Sequence[Example]) -> Path:
     axis.hist([example.quality for example in examples], bins=np.linspace(0, 1, 21), color=PREDICTED_COLOUR)
     axis.set_xlabel("average precision" if examples[0].true_saliency else "IoU")
     axis.set_ylabel("questions")
-    axis.set_title("answers that could not be parsed stand at 0", fontsize=8)
+    axis.set_title("answers that could not be parsed count as 0", fontsize=8)
     figure.savefig(path, dpi=110)
     return path

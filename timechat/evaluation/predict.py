@@ -1,4 +1,4 @@
-"""Questions about videos -> answers: sharded over processes, and able to go on where a killed run stopped.
+"""Questions about videos -> answers: sharded over processes, and resumed where a killed run stopped.
 
 Every clip is decoded and encoded once for all its questions. With `num_workers` above 0, worker processes decode while
 this one generates; with 0 it decodes in between. Each answer is appended at once to `predictions.rankR.jsonl`; the
@@ -26,21 +26,21 @@ from timechat.errors import VideoError
 from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folder, rank_file, read_answers
 from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.frames import decoded
-from timechat.evaluation.sharding import Clip, clip_cost, clips_of, deal
+from timechat.evaluation.sharding import Clip, assign, clip_cost, clips_of
 from timechat.io import json_line, sha256_of, write_json_lines
 from timechat.text.timestamps import video_sentence
 
 logger = logging.getLogger(__name__)
 
-# Batches that are sorted by length together. More would pad less, and keep more encoded videos waiting.
+# Batches that are sorted by length together. More would need less padding, but keep more encoded videos in memory.
 WINDOW = 8
 
-# About so many characters of a prompt are one token; only for sorting by length.
+# Characters of a prompt per token, roughly; only for sorting by length.
 CHARACTERS_PER_TOKEN = 3
 
 
 class VideoModel(Protocol):
-    """What prediction needs of a model; `timechat.models.TimeChat` has it."""
+    """What prediction needs from a model; `timechat.models.TimeChat` has it."""
 
     def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float]]) -> list[Tensor]:
         """Videos -> embeddings."""
@@ -82,11 +82,11 @@ class PredictSettings:
         max_new_tokens: how long an answer may get.
         temperature: 0 is greedy; above, tokens are drawn, each answer from a generator of its own that `seed` and the
             question's id set, so that it depends on nothing else.
-        top_p: draw from the likeliest tokens that together have this probability.
-        num_beams: beams of beam search; 1 is none.
+        top_p: nucleus sampling: draw from the most likely tokens whose probabilities add up to this.
+        num_beams: beams of beam search; 1 is greedy decoding or sampling.
         batch_size: prompts answered together; changes no answer.
         num_workers: processes of each rank that decode videos; 0 decodes in between.
-        overwrite: throw away what an earlier run left.
+        overwrite: discard what an earlier run left.
         fingerprint: everything else that answers depend on (weights, prompt, ...); a run with another one is refused.
     """
 
@@ -120,8 +120,8 @@ class Predictions:
     Attributes:
         answers: id -> text, of all processes.
         unreadable: {"video", "start", "end", "reason", "questions"} of each clip that could not be read; in processes
-            other than the main one their own alone, like `new_videos`.
-        new_videos: clips that this run answered about.
+            other than the main one only their own, like `new_videos`.
+        new_videos: clips whose questions this run answered.
         seconds: how long this run took.
     """
 
@@ -197,7 +197,7 @@ def _share(questions: Sequence[Question], videos_dir: Path) -> list[Clip]:
     """This process's clips."""
     clips = clips_of(questions)
     costs = [clip_cost(clip, videos_dir) for clip in clips]
-    return [clips[index] for index in deal(costs, distributed.world_size())[distributed.rank()]]
+    return [clips[index] for index in assign(costs, distributed.world_size())[distributed.rank()]]
 
 
 def _answer_all(
@@ -208,7 +208,7 @@ def _answer_all(
     asks = _encoded(model, clips, videos_dir, settings, unreadable)
     size = settings.batch_size if settings.temperature <= 0 else 1
     total = sum(len(clip.questions) for clip in clips)
-    hidden = None if distributed.is_main_process() else True  # None: shown on a terminal alone
+    hidden = None if distributed.is_main_process() else True  # None: shown on a terminal only
     with (
         rank_file(output_dir).open("a", encoding="utf-8") as file,
         tqdm(total=total, unit="answer", disable=hidden) as bar,

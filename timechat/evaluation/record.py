@@ -58,7 +58,7 @@ def check_scores(output_dir: str | Path, questions: Sequence[Question]) -> None:
     """A finished evaluation is not overwritten by one of fewer questions, or of several seeds.
 
     Raises:
-        PredictionError: saying what is there.
+        PredictionError: saying what the folder holds.
     """
     path = Path(output_dir) / SCORES
     if not path.is_file():
@@ -70,15 +70,15 @@ def check_scores(output_dir: str | Path, questions: Sequence[Question]) -> None:
     if expected > len(asked) or not read_answers(output_dir).keys() <= asked:
         raise PredictionError(
             f"{path}: is about {expected} questions, and this run would ask {len(asked)} (see --limit and --ids); "
-            "give another --output-dir, or --overwrite to throw the answers there away"
+            "give another --output-dir, or --overwrite to discard the answers there"
         )
 
 
 def check_joint_scores(output_dir: str | Path, seeds: Sequence[int]) -> None:
-    """The mean over some seeds is overwritten by one over these and more alone.
+    """The mean over some seeds is only overwritten by one over these seeds and more.
 
     Raises:
-        PredictionError: saying what is there.
+        PredictionError: saying what the folder holds.
     """
     path = Path(output_dir) / SCORES
     if not path.is_file():
@@ -88,7 +88,7 @@ def check_joint_scores(output_dir: str | Path, seeds: Sequence[int]) -> None:
         found = f"of the seeds {there.get('seeds')}" if isinstance(there, dict) else "of one run"
         raise PredictionError(
             f"{path}: is {found}, this run is of the seeds {list(seeds)}; "
-            "give another --output-dir, or --overwrite to throw it away"
+            "give another --output-dir, or --overwrite to discard it"
         )
 
 
@@ -102,7 +102,8 @@ def _read_scores(path: Path) -> dict[str, Any]:
 def cached_durations(videos: Mapping[str, Path], output_dir: Path) -> dict[str, float]:
     """How long each video is, in seconds; those that cannot be read are left out.
 
-    Every file has to be opened for that, so the folder keeps what was found; a file of another size is opened again.
+    Every file has to be opened for this, so the durations are cached in the folder; a file whose size changed is opened
+    again.
 
     Args:
         videos: name -> file.

@@ -1,8 +1,7 @@
 """Records of evaluations as tables: plain text for a terminal, Markdown for a file.
 
-    python -m timechat.evaluation.report DIR [DIR ...]
-
-prints finished evaluations side by side, see `comparison.py`. A record is what `scores.json` holds.
+A record is what `scores.json` holds. `timechat report DIR [DIR ...]` prints finished evaluations side by side, see
+`comparison.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SCORES = "scores.json"
 REPORT = "report.md"
 
 
-class Section(NamedTuple):
+class TableSection(NamedTuple):
     """A table, with a title over it and sentences under it."""
 
     title: str
@@ -44,14 +43,14 @@ def score_table(record: Mapping[str, Any]) -> str:
 
 
 def markdown_report(record: Mapping[str, Any], plots: Sequence[Path] = ()) -> str:
-    """One evaluation as a page: scores beside controls and the literature, counts, pictures, how to repeat it."""
+    """One evaluation as a page: scores beside controls and published numbers, counts, plots, settings."""
     parts = [f"# {record['benchmark']}: {record['task']}\n", "All scores in percent.\n"]
     parts += _markdown(_scores_section(record))
     parts += [_counts_sentence(record), *(f"{note}\n" for note in _notes(record))]
     for section in (*_control_sections(record), *_literature_sections(record), *_failure_sections(record)):
         parts += _markdown(section)
     parts += [f"![{path.stem}]({path.name})\n" for path in plots]
-    parts += _markdown(Section("Settings", ("setting", "value"), _settings_rows(record)))
+    parts += _markdown(TableSection("Settings", ("setting", "value"), _settings_rows(record)))
     parts.append(f"Prompt:\n\n```text\n{record['prompt']['text']}\n```\n")
     return "\n".join(parts)
 
@@ -66,7 +65,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     return record
 
 
-def _markdown(section: Section) -> list[str]:
+def _markdown(section: TableSection) -> list[str]:
     title = [f"## {section.title}\n"] if section.title else []
     notes = [f"- {note}" for note in section.notes]
     return [*title, markdown_table(section.head, section.rows), *(["\n".join(notes) + "\n"] if notes else [])]
@@ -75,7 +74,7 @@ def _markdown(section: Section) -> list[str]:
 # Scores and counts ----------------------------------------------------------------------------------------------------
 
 
-def _scores_section(record: Mapping[str, Any]) -> Section:
+def _scores_section(record: Mapping[str, Any]) -> TableSection:
     scores = ordered_scores(record)
     rows = [(name, number(value, spread_of(record, name))) for name, value in scores.items()]
     if record.get("seeds"):
@@ -85,7 +84,7 @@ def _scores_section(record: Mapping[str, Any]) -> Section:
         notes = [f"± is the standard error over {scored_questions(record)} questions."]
     else:
         notes = []
-    return Section("", (record["benchmark"], "value"), rows, notes)
+    return TableSection("", (record["benchmark"], "value"), rows, notes)
 
 
 def _found(record: Mapping[str, Any]) -> str:
@@ -113,15 +112,15 @@ def _counts_sentence(record: Mapping[str, Any]) -> str:
     )
 
 
-def _failure_sections(record: Mapping[str, Any]) -> list[Section]:
+def _failure_sections(record: Mapping[str, Any]) -> list[TableSection]:
     rows = [(reason, str(count)) for reason, count in record["failure_reasons"].items()]
-    return [Section("Answers that could not be parsed", ("reason", "answers"), rows)] if rows else []
+    return [TableSection("Answers that could not be parsed", ("reason", "answers"), rows)] if rows else []
 
 
 # Beside others --------------------------------------------------------------------------------------------------------
 
 
-def _control_sections(record: Mapping[str, Any]) -> list[Section]:
+def _control_sections(record: Mapping[str, Any]) -> list[TableSection]:
     """Score, model, controls; then the score by number of queries."""
     controls = record["controls"]
     if "table" not in controls:
@@ -133,12 +132,12 @@ def _control_sections(record: Mapping[str, Any]) -> list[Section]:
     ]
     notes = [f"{name}: {note}" for name, note in controls.get("notes", {}).items()]
     notes += [f"{name} is left out: it {why}" for name, why in controls.get("left_out", {}).items()]
-    sections = [Section("Does the model listen to the question?", ("score", "model", *names), rows, notes)]
+    sections = [TableSection("Does the model listen to the question?", ("score", "model", *names), rows, notes)]
     by_queries = controls.get("by_queries") or {}
     if by_queries:
         sizes = sorted(_keys_of_rows(by_queries), key=int)
         rows = [(score, *(number(values.get(size)) for size in sizes)) for score, values in by_queries.items()]
-        sections.append(Section("By the number of queries of a video", ("queries of the video", *sizes), rows))
+        sections.append(TableSection("By the number of queries of a video", ("queries of the video", *sizes), rows))
     return sections
 
 
@@ -146,13 +145,13 @@ def _keys_of_rows(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in table.values() for key in row))
 
 
-def _literature_sections(record: Mapping[str, Any]) -> list[Section]:
+def _literature_sections(record: Mapping[str, Any]) -> list[TableSection]:
     rows = published_scores(record["benchmark"]) if record.get("literature", True) else []
     if not rows:
         return []
     reported = {name for row in rows for name in row["scores"]}
     names = [name for name in ordered_scores(record) if name in reported]
-    if not names:  # TempCompass's captions alone: nothing is scored here
+    if not names:  # only TempCompass's captions were asked for, which are not scored here
         return []
     own = [number(record["percent"].get(name), spread_of(record, name)) for name in names]
     table = [
@@ -160,10 +159,10 @@ def _literature_sections(record: Mapping[str, Any]) -> list[Section]:
         *((r["model"], r["setting"], *(number(r["scores"].get(name)) for name in names), r["source"]) for r in rows),
     ]
     note = (
-        "Reported by others, with their prompts, decoding, and the videos that they could still get: "
-        "a difference of a few points need not be one of the models."
+        "Reported by others, with their own prompts, decoding and videos (some are no longer available): "
+        "a difference of a few points need not come from the models."
     )
-    return [Section("Beside published numbers", ("model", "setting", *names, "source"), table, [note])]
+    return [TableSection("Beside published numbers", ("model", "setting", *names, "source"), table, [note])]
 
 
 # How to repeat it -----------------------------------------------------------------------------------------------------
@@ -177,7 +176,7 @@ def _settings_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         "prompt sha256": record["prompt"]["sha256"],
         "system prompt": record["system_prompt"],
         "system prompt sha256": sha256_of(record["system_prompt"]),
-        "clip of time": record["clip_of_time"] or "as published",
+        **{f"benchmark option {name}": value for name, value in record.get("benchmark_options", {}).items()},
         "train annotations": record.get("train_anno") or "not given",
         "processes": record["processes"],
         "seconds per video": "all answers were there already" if speed is None else f"{speed:.2f}",

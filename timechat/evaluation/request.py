@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.benchmarks.qvhighlights import QVHighlights
 from timechat.sources import advice
 
 logger = logging.getLogger(__name__)
@@ -18,24 +18,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate.py` is asked for.
+    """What `timechat evaluate` is asked for.
 
     Attributes:
         benchmark: name, see `timechat.evaluation.benchmarks`.
-        anno_path, videos_dir, output_dir: where things are.
-        ckpt: takes the place of `model.ckpt`.
-        prompt_file: takes the place of the task's prompt under `prompts/`.
+        anno_path, videos_dir, output_dir: annotations, folder of videos, folder for the results.
+        ckpt: replaces `model.ckpt`.
+        prompt_file: replaces the task's prompt under `prompts/`.
         max_new_tokens: how long an answer may get; None is the benchmark's own.
         temperature, top_p, seed: of sampling; temperature 0 is greedy, seed None is `run.seed`.
-        seeds: so many runs, with the seeds seed, seed + 1, ..., and one report of their mean and spread.
-        num_beams: beams of beam search; 1 is none.
-        limit: ask the first N questions alone.
-        ids: ask these questions alone: a file with one id a line, or ids with commas between them.
+        seeds: number of runs, with the seeds seed, seed + 1, ..., and one report of their mean and standard deviation.
+        num_beams: beams of beam search; 1 is greedy decoding or sampling.
+        limit: ask only the first N questions.
+        ids: ask only these questions: a file with one id per line, or ids separated by commas.
         asr: folder of transcripts for the prompts.
         train_anno: annotations of the benchmark's train split, for the controls.
-        clip_of_time: of qvhighlights alone, see there.
-        literature: whether the report shows the numbers of the literature beside its own.
-        overwrite: throw away the answers of an earlier run.
+        benchmark_options: the benchmark's own ones; those left out are at their defaults.
+        literature: whether the report shows published numbers beside its own.
+        overwrite: discard the answers of an earlier run.
         options: overrides that the user gave for the config; a benchmark's own defaults do not touch these keys.
     """
 
@@ -55,7 +55,7 @@ class Evaluation:
     ids: str | None = None
     asr: str | None = None
     train_anno: str | None = None
-    clip_of_time: str | None = None
+    benchmark_options: Mapping[str, Any] = field(default_factory=dict)
     literature: bool = True
     overwrite: bool = False
     options: Sequence[str] = ()
@@ -64,8 +64,6 @@ class Evaluation:
 def check_request(request: Evaluation) -> None:
     """Whether the settings can go together and the files are there. Raises ConfigError, listing all problems."""
     wrong = [*_sampling_problems(request), *_number_problems(request), *_file_problems(request)]
-    if request.clip_of_time is not None and request.benchmark != QVHighlights.name:
-        wrong.append(f"--clip-of-time {request.clip_of_time}: only {QVHighlights.name} has clips")
     if wrong:
         raise ConfigError("\n".join(wrong))
 
@@ -82,7 +80,7 @@ def _sampling_problems(request: Evaluation) -> Iterator[str]:
             ("--seeds", request.seeds, None),
         ):
             if value != default:
-                yield f"{name} {value} does nothing without --temperature above 0"
+                yield f"{name} {value} has no effect without --temperature above 0"
     elif request.num_beams > 1:
         yield f"--num-beams {request.num_beams} searches, --temperature {request.temperature} samples: choose one"
 
@@ -108,21 +106,26 @@ def _file_problems(request: Evaluation) -> Iterator[str]:
 
 
 def asked_ids(ids: str | None) -> list[str] | None:
-    """The ids that `--ids` names, each once: lines of a file of that name, else a list with commas; None is all.
+    """The ids that `--ids` names, each once; None is all.
+
+    Args:
+        ids: a file with one id per line, or ids separated by commas.
 
     Raises:
-        ConfigError: there is not a single one.
+        ConfigError: there is none.
     """
     if ids is None:
         return None
     try:
-        # os.path alone takes a list that is longer than a file's name may be.
+        # os.path does not raise for a list that is longer than a file name may be.
         parts = Path(ids).read_text(encoding="utf-8").split("\n") if os.path.isfile(ids) else ids.split(",")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"--ids {ids}: is no text in UTF-8 ({error}); write one id a line") from error
+        raise ConfigError(f"--ids {ids}: is not UTF-8 text ({error}); write one id per line") from error
     named = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
     if not named:
-        raise ConfigError(f"--ids {ids}: names no question; give a file with one id a line, or ids with commas")
+        raise ConfigError(
+            f"--ids {ids}: names no question; give a file with one id per line, or ids separated by commas"
+        )
     return named
 
 

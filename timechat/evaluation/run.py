@@ -1,4 +1,4 @@
-"""One evaluation from a config to a report: predict, parse, score, write. `evaluate.py` calls it."""
+"""One evaluation from a config to a report: predict, parse, score, write. `timechat evaluate` calls it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from timechat import distributed
 from timechat.config import frames_per_video
 from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
-from timechat.evaluation.benchmarks import Benchmark, Question, Result, get_benchmark
-from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
+from timechat.evaluation.benchmarks import Annotations, Benchmark, Question, Result, get_benchmark
+from timechat.evaluation.benchmarks.annotations import Row
+from timechat.evaluation.benchmarks.options import complete_options
 from timechat.evaluation.literature import published_scores
 from timechat.evaluation.plots import draw_plots
 from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, predict
+from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.evaluation.record import (
     cached_durations,
     check_joint_scores,
@@ -32,13 +34,13 @@ from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_rec
 from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.io import file_state, sha256_of, write_json, write_text
-from timechat.models import build_model
+from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
 
 logger = logging.getLogger(__name__)
 
-# Processes meet after all answers, and shares of long videos are never quite even.
+# Processes wait for each other after all answers, and shares of long videos are never quite equal.
 PATIENCE = timedelta(hours=6)
 WEIGHT_KEYS = ("llama_model", *WEIGHT_FILES)
 MAX_NAMED = 20
@@ -50,8 +52,11 @@ class _Plan:
 
     Attributes:
         cfg: with the checkpoint and the benchmark's defaults in it.
-        prompt: the template.
+        options: the benchmark's own, with defaults.
         ids: of the questions that are asked; None is all.
+        annotations: of these questions.
+        train: annotations of the train split, with `--train-anno`.
+        prompt: the template.
         spoken: the transcripts, with `--asr`.
         runs: output folder and settings of each run, one for each seed.
     """
@@ -59,8 +64,11 @@ class _Plan:
     request: Evaluation
     cfg: DictConfig
     benchmark: Benchmark
-    prompt: str
+    options: dict[str, Any]
     ids: list[str] | None
+    annotations: Annotations
+    train: list[Row] | None
+    prompt: str
     questions: list[Question]
     spoken: Spoken | None
     runs: list[tuple[Path, PredictSettings]]
@@ -81,7 +89,7 @@ def evaluate(
         On the main process the record that `scores.json` holds, else None.
 
     Raises:
-        TimeChatError: anything that the user can mend; everything cheap is checked before weights are loaded.
+        TimeChatError: anything that the user can fix; everything cheap is checked before weights are loaded.
     """
     plan = _plan(cfg, request, device)
     if not request.overwrite:
@@ -103,16 +111,16 @@ def evaluate(
 
 
 def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
-    """Read and check everything that an evaluation needs but the weights and the videos."""
+    """Read and check everything that an evaluation needs, except the weights and the videos."""
     check_request(request)
-    own_settings = {} if request.clip_of_time is None else {"clip_of_time": request.clip_of_time}
-    benchmark = get_benchmark(request.benchmark, **own_settings)
-    _check_train_anno(request, benchmark)
+    must_answer(cfg.model)
+    options = complete_options(request.benchmark, request.benchmark_options)
+    benchmark = get_benchmark(request.benchmark, options)
+    train = _read_train(request, benchmark)
     cfg = _configured(cfg, request, benchmark)
     prompt, ids = load_prompt(request.prompt_file or PROMPTS / benchmark.prompt_file), asked_ids(request.ids)
-    questions = benchmark.questions(
-        request.anno_path, prompt, videos_dir=request.videos_dir, limit=request.limit, ids=ids
-    )
+    annotations = benchmark.load_annotations(request.anno_path, limit=request.limit, ids=ids)
+    questions = benchmark.questions(annotations, prompt, videos_dir=request.videos_dir)
     check_videos(questions, Path(request.videos_dir))
     spoken = None if request.asr is None else _spoken(questions, request.asr)
     settings = _settings(request, cfg, benchmark, prompt, device)
@@ -120,8 +128,11 @@ def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
         request=request,
         cfg=cfg,
         benchmark=benchmark,
-        prompt=prompt,
+        options=options,
         ids=ids,
+        annotations=annotations,
+        train=train,
+        prompt=prompt,
         questions=questions if spoken is None else spoken.questions,
         spoken=spoken,
         runs=_runs(request, settings),
@@ -129,9 +140,9 @@ def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
 
 
 def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> DictConfig:
-    """The config with the checkpoint, and with the benchmark's defaults for keys that `--options` leaves alone."""
+    """The config with the checkpoint, and with the benchmark's defaults for keys that `--options` does not set."""
     given = OmegaConf.from_dotlist(list(request.options)).get("model", {})
-    model = {key: value for key, value in benchmark.model_defaults.items() if key not in given}
+    model = {key: value for key, value in benchmark.model_defaults.items() if key in cfg.model and key not in given}
     for key, value in model.items():
         if cfg.model[key] != value:
             logger.info(
@@ -142,12 +153,12 @@ def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> D
     return OmegaConf.merge(cfg, {"model": model})
 
 
-def _check_train_anno(request: Evaluation, benchmark: Benchmark) -> None:
+def _read_train(request: Evaluation, benchmark: Benchmark) -> list[Row] | None:
     if request.train_anno is None:
-        return
+        return None
     if type(benchmark).controls is Benchmark.controls:
-        raise ConfigError(f"--train-anno {request.train_anno}: {benchmark.name} has no controls that would read it")
-    benchmark.read_train(request.train_anno)
+        raise ConfigError(f"--train-anno {request.train_anno}: {benchmark.name} has no controls that use it")
+    return benchmark.read_train(request.train_anno)
 
 
 def _spoken(questions: Sequence[Question], folder: str) -> Spoken:
@@ -173,7 +184,7 @@ def _settings(
         "prompt_sha256": sha256_of(prompt),
         "device": device.type,
         **{f"model.{key}": value for key, value in model.items()},
-        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model[key]},
+        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model.get(key)},
     }
     if request.asr is not None:
         fingerprint["asr_sha256"] = transcripts_hash(request.asr)
@@ -219,7 +230,7 @@ def _report(plan: _Plan, folder: Path, settings: PredictSettings, predictions: P
     record["settings"] = settings.answers_depend_on()
     if plan.spoken is not None and plan.spoken.without:
         count, all_videos = len(plan.spoken.without), plan.spoken.videos
-        record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without.")
+        record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without one.")
     write_record(folder, record, result)
     answered = [example for example in result.examples if example.id in predictions.answers]
     files = {question.id: Path(plan.request.videos_dir) / question.video for question in plan.questions}
@@ -234,23 +245,17 @@ def _score(plan: _Plan, predictions: Predictions) -> Result:
         videos = {question.video: Path(request.videos_dir) / question.video for question in plan.questions}
         durations = cached_durations(videos, Path(request.output_dir))
     return plan.benchmark.score(
-        predictions.answers,
-        request.anno_path,
-        limit=request.limit,
-        ids=plan.ids,
-        train_anno_path=request.train_anno,
-        durations=durations,
-        prompt=plan.prompt,
+        predictions.answers, plan.annotations, train=plan.train, durations=durations, prompt=plan.prompt
     )
 
 
 def _circumstances(plan: _Plan) -> dict[str, Any]:
-    """The part of a record that says what was asked, and of whom."""
+    """The part of a record that says which questions were asked, how, and of which weights."""
     request, model = plan.request, plan.cfg.model
     return {
         "limit": request.limit,
         "ids": None if plan.ids is None else len(plan.ids),
-        "clip_of_time": request.clip_of_time,
+        "benchmark_options": plan.options,
         "train_anno": request.train_anno,
         "literature": request.literature,
         "published": published_scores(plan.benchmark.name) if request.literature else [],
@@ -260,8 +265,8 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
             "text": plan.prompt,
             "sha256": sha256_of(plan.prompt),
         },
-        "system_prompt": model.system_prompt or SYSTEM_PROMPT,
-        "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model[key]},
+        "system_prompt": model.get("system_prompt") or SYSTEM_PROMPT,
+        "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model.get(key)},
     }
 
 

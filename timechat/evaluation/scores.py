@@ -15,7 +15,7 @@ COUNTS = ("found", "parsed", "expected")
 
 
 def ordered_scores(record: Mapping[str, Any]) -> dict[str, float]:
-    """The scores of a record in percent, main ones first; counts stand elsewhere."""
+    """The scores of a record in percent, main ones first; without counts."""
     names = list(dict.fromkeys([*record["main_scores"], *record["percent"]]))
     return {name: record["percent"][name] for name in names if name in record["percent"] and name not in COUNTS}
 
@@ -38,7 +38,7 @@ def scored_questions(record: Mapping[str, Any]) -> int:
 
 
 def mean_record(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One record of runs that differ in the seed alone.
+    """One record of runs that differ only in the seed.
 
     Args:
         records: of the runs, each with its seed under "settings".
@@ -81,7 +81,7 @@ def _must_agree(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     keys = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
     keys += ["scores"] if first["percent"].keys() != other["percent"].keys() else []
     if keys:
-        raise PredictionError(f"runs of several seeds differ in {', '.join(keys)}; evaluate all of them anew")
+        raise PredictionError(f"runs of several seeds differ in {', '.join(keys)}; evaluate all of them again")
 
 
 def _mean(values: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Which process answers what: questions grouped by what has to be decoded for them, dealt out by estimated cost."""
+"""Which process answers which questions: grouped by the clip that they are about, balanced by estimated cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS_PER_ANSWER = 1.0
 
 @dataclass(frozen=True)
 class Clip:
-    """What is decoded and encoded once, with all that is asked about it.
+    """A clip, which is decoded and encoded once, with all questions about it.
 
     Attributes:
         video, start, end, frame_rate: as of `Question`.
@@ -42,25 +42,25 @@ def clips_of(questions: Sequence[Question]) -> list[Clip]:
 def clip_cost(clip: Clip, videos_dir: Path) -> float:
     """Estimated seconds to decode and encode a clip and to answer its questions.
 
-    A file that is not there costs nothing to decode; a folder of pictures has no size that would say anything.
+    A file that is not there costs nothing to decode; the size of a folder of images says nothing.
     """
     path = videos_dir / clip.video
     megabytes = path.stat().st_size / 1e6 if path.is_file() else 0.0
     return SECONDS_PER_CLIP + SECONDS_PER_MEGABYTE * megabytes + SECONDS_PER_ANSWER * len(clip.questions)
 
 
-def deal(costs: Sequence[float], processes: int) -> list[list[int]]:
-    """Deal items out so that all processes end at about the same time: the dearest first, to whom has least so far.
+def assign(costs: Sequence[float], processes: int) -> list[list[int]]:
+    """Balance items over processes: the most expensive first, each to the process with the least work so far.
 
-    The longest process has at most 4/3 of the best possible share (Graham, 1969). Equal input gives equal shares in
-    every process, so nothing has to be sent around.
+    The slowest process takes at most 4/3 of the optimum (Graham, 1969). The same input gives the same assignment
+    in every process, so nothing has to be communicated.
 
     Args:
         costs: of each item, 0 or more.
-        processes: how many share the work, 1 or more.
+        processes: number of processes, 1 or more.
 
     Returns:
-        The indices of each process's items, the dearest first.
+        The indices of each process's items, the most expensive first.
     """
     shares: list[list[int]] = [[] for _ in range(processes)]
     loads = [0.0] * processes

@@ -1,7 +1,7 @@
-"""Finding times and intervals of time in a text; `parsing.py` makes answers of them.
+"""Finding times and intervals of time in a text; `parsing.py` turns them into answers.
 
 Times are read in one way for all tasks: `12`, `12.5`, `12s`, `12.5 seconds`, `1:09`, `00:00:18`, `2 minutes`,
-`1 min 20 s`, `the 12th second`. Other ordinals ("the 2nd step"), percentages and numbers inside words are no times.
+`1 min 20 s`, `the 12th second`. Other ordinals ("the 2nd step"), percentages and numbers inside words are not times.
 Every pattern is bounded in length, so the time taken is linear in the length of the text.
 """
 
@@ -20,7 +20,7 @@ _SECONDS_UNIT = r"(?:seconds?|secs?|s)"
 _MINUTES_UNIT = r"(?:minutes?|mins?|m)"
 _ORDINAL = r"[0-9]{1,5}(?:st|nd|rd|th)\b"
 _TIME = re.compile(
-    r"(?<!\w)(?<![^a-zA-Z.)\]]\.)(?<!\A\.)(?<![0-9]:)"  # "end.5 s" is a time, ".5" and "2.5.1" are none
+    r"(?<!\w)(?<![^a-zA-Z.)\]]\.)(?<!\A\.)(?<![0-9]:)"  # "end.5 s" has a time, ".5" and "2.5.1" do not
     r"(?:(?:(?P<hours>[0-9]{1,2}):)?(?P<minutes>[0-9]{1,3}):(?P<rest>[0-9]{2}(?:\.[0-9]{1,20})?)"
     rf"|(?P<min>{_NUMBER}) ?-?{_MINUTES_UNIT}(?:,? (?:and )?|)(?P<sec>{_NUMBER}) ?{_SECONDS_UNIT}"
     rf"|(?P<onlymin>{_NUMBER}) ?(?:minutes?|mins?)"
@@ -74,7 +74,7 @@ class Time(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """One interval in the text, `start_s` <= `end_s` in seconds; `single` when only one time was said."""
+    """One interval in the text, `start_s` <= `end_s` in seconds; `single` when only one time was given."""
 
     start_s: float
     end_s: float
@@ -183,6 +183,6 @@ def shares_unit(cleaned: str, left: Time, right: Time) -> bool:
 
 
 def counts_things(cleaned: str, mark: Mark) -> bool:
-    """Whether an interval without unit counts something else than seconds ("2 to 3 people")."""
+    """Whether an interval without a unit counts something other than seconds ("2 to 3 people")."""
     bare = not (mark.first.unit or mark.last.unit) and "." not in mark.first.text + mark.last.text
     return bare and bool(_THINGS.match(cleaned[mark.end : mark.end + CONTEXT]))

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.benchmarks.base import is_number
+from timechat.evaluation.benchmarks.annotations import is_number
 from timechat.lfs import refuse_pointer
 
 MAX_SENTENCES = 15
@@ -61,8 +61,8 @@ def add_transcripts(questions: Sequence[Question], folder: str | Path) -> Spoken
 
     Args:
         questions: as a benchmark makes them.
-        folder: holds DIR/VIDEO.json, .srt or .vtt, where VIDEO is the video's path without its suffix, or its last
-            part alone. A video without any of them is asked about without speech, and counted.
+        folder: holds DIR/VIDEO.json, .srt or .vtt, where VIDEO is the video's path without its suffix, or only its last
+            part. A video without a transcript is asked about without one, and counted.
 
     Raises:
         AnnotationError: a transcript that is malformed, naming file and line.
@@ -130,14 +130,16 @@ def read_transcript(path: str | Path) -> list[Sentence]:
     """The sentences of a transcript, in order of time; cues without text are left out.
 
     Raises:
-        AnnotationError: a file that is malformed, naming the line (of .json: the segment).
+        AnnotationError: no such file, or one that is malformed, naming the line (of .json: the segment).
     """
     path = Path(path)
+    if path.suffix not in SUFFIXES or not path.is_file():
+        raise AnnotationError(f"{path}: no such transcript; name a file that ends in {', '.join(SUFFIXES)}")
     refuse_pointer(path, AnnotationError)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: is no text in UTF-8 ({error}); convert it") from error
+        raise AnnotationError(f"{path}: is not UTF-8 text ({error}); convert it") from error
     read = {".json": _json_sentences, ".srt": _cue_sentences, ".vtt": _cue_sentences}[path.suffix]
     cleaned = (Sentence(s.start, s.end, _plain(s.text)) for s in read(path, text))
     return sorted((s for s in cleaned if s.text), key=lambda s: (s.start, s.end))
@@ -177,7 +179,7 @@ def _is_segment(segment: Any) -> bool:
 def _cue_sentences(path: Path, text: str) -> Iterator[Sentence]:
     """Cues of SubRip and WebVTT: a line with two times, and the lines of text behind it.
 
-    The number or name of a cue stands alone before its line with times; blank lines inside of a text are allowed.
+    The number or name of a cue is the only thing on the line before its times; blank lines inside a text are allowed.
     """
     lines = text.split("\n")  # splitlines would count form feeds and the like
     first = _body_start(path, lines)
@@ -203,7 +205,7 @@ def _cue_sentences(path: Path, text: str) -> Iterator[Sentence]:
 
 
 def _body_start(path: Path, lines: Sequence[str]) -> int:
-    """Index of the first line behind the header, which WebVTT alone has: it ends at the first blank line."""
+    """Index of the first line after the header, which only WebVTT has: it ends at the first blank line."""
     if path.suffix != ".vtt":
         return 0
     if not lines or lines[0].split()[:1] != ["WEBVTT"]:

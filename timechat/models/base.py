@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -79,6 +80,21 @@ class BaseModel(nn.Module):
             ConfigError: this model has no decoder that reads videos.
         """
         raise ConfigError(f"model.arch={cfg.arch}: has no decoder, so it cannot learn from or answer instructions")
+
+    # Saving ---------------------------------------------------------------------------------------------------------
+
+    def write_files(self, folder: Path) -> dict[str, Any]:
+        """Write what a saved model needs besides its weights, such as a tokenizer, into its folder.
+
+        Returns:
+            Values of keys of the section that the saved config is to have. For each key that names a file, a Path
+            relative to the folder, or "" where none is needed; also what the weights decide, such as a precision.
+        """
+        return {}
+
+    def is_in_files(self, name: str) -> bool:
+        """Whether a tensor, by its published name, is among what `write_files` writes; no by default."""
+        return False
 
     # What the dry run and the logs ask ------------------------------------------------------------------------------
 

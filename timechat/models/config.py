@@ -51,6 +51,7 @@ class VideoEncoderConfig(Section):
         "",
         'eva_vit_g.pth; eva_clip_g finds it below ckpt/; "" = random',
         heading="Frame encoder: EVA ViT-g without its last block",
+        file=True,
     )
     vit: ViTConfig = section(ViTConfig)
     image_size: int = key(224, "side of a frame, pixels", least=1)
@@ -58,12 +59,14 @@ class VideoEncoderConfig(Section):
     drop_path_rate: float = key(0.0, "stochastic depth", least=0, below=1)
     freeze_vit: bool = key(True, "also freezes ln_vision")
 
-    q_former_model: str = key("", "instruct_blip_vicuna7b_trimmed.pth", heading="Timestamp-aware frame Q-Former")
+    q_former_model: str = key(
+        "", "instruct_blip_vicuna7b_trimmed.pth", heading="Timestamp-aware frame Q-Former", file=True
+    )
     qformer: QFormerSizes = section(QFormerSizes)
     num_query_token: int = key(32, "query tokens of a frame", least=1)
     qformer_text_input: bool = key(True, "false: no timestamp sentence with each frame")
     qformer_tokenizer: str = key(
-        "bert-base-uncased", "folder, vocab.txt, or hub id; ckpt/bert-base-uncased is tried first"
+        "bert-base-uncased", "folder, vocab.txt, or hub id; ckpt/bert-base-uncased is tried first", file=True
     )
     keep_timestamp_tokens: bool = key(
         True, "the video Q-Former also gets the timestamp sentence's outputs, as in the released weights"
@@ -80,8 +83,10 @@ class VideoEncoderConfig(Section):
 
     use_grad_checkpoint: bool = key(False, "recompute activations of ViT and LLaMA in backward, to save memory")
 
-    ckpt: str = key("", "a checkpoint of all parts", heading="Whole checkpoints, loaded last; later ones win")
-    ckpt_2: str = key("", "a second one")
+    ckpt: str = key(
+        "", "a checkpoint of all parts", heading="Whole checkpoints, loaded last; later ones win", file=True
+    )
+    ckpt_2: str = key("", "a second one", file=True)
     allow_unexpected: bool = key(False, "warn about unexpected keys in a checkpoint instead of stopping")
 
     @classmethod
@@ -112,9 +117,10 @@ class TimeChatConfig(VideoEncoderConfig):
         "",
         "a checkpoint of which only the projection is used, loaded after all others",
         heading="Projection and decoder",
+        file=True,
     )
     frozen_llama_proj: bool = key(False, "freezes the projection")
-    llama_model: str = key("", "Hugging Face LLaMA folder with tokenizer.model")
+    llama_model: str = key("", "Hugging Face LLaMA folder with tokenizer.model", file=True)
     llama_precision: str = key("auto", "auto (bf16, fp16 on GPUs without it) | bf16 | fp16 | fp32", choices=PRECISIONS)
     freeze_llama: bool = key(True, "false trains the whole decoder, for tiny ones")
     low_resource: bool = key(False, "LLaMA in 8 bits, on a GPU")
@@ -128,7 +134,7 @@ class TimeChatConfig(VideoEncoderConfig):
 
     list_seconds: bool = key(True, "the prompt lists the times of all frames, as in the published code", heading="Text")
     system_prompt: str = key("", 'for generation; "" = this project\'s own sentence')
-    prompt_path: str = key("", "must stay empty: random prompts cannot be combined with timestamps")
+    prompt_path: str = key("", "must stay empty: random prompts cannot be combined with timestamps", file=True)
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:

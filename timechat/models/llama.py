@@ -57,20 +57,7 @@ def build_llama(
         CheckpointError: its weights are missing, damaged or do not fit its config.json.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        fix = advice(folder, "model.llama_model")
-        raise ConfigError(
-            f"model.llama_model={folder}: no config.json there; {fix}it must be a Hugging Face LLaMA folder"
-        )
-    refuse_pointer(folder / "config.json", ConfigError, "model.llama_model")
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model.llama_model={folder}: its config.json cannot be read ({error})") from error
-    if config.model_type != "llama":
-        raise ConfigError(
-            f"model.llama_model={folder}: its config.json says model_type {config.model_type!r}, not llama"
-        )
+    config = read_config(folder)
     if max_txt_len > TRAINED_CONTEXT:
         theta = (config.rope_parameters or {}).get("rope_theta", 10000.0)
         config.rope_parameters = {"rope_type": "linear", "factor": ROPE_FACTOR, "rope_theta": theta}
@@ -84,6 +71,26 @@ def build_llama(
     # The folder's sampling settings (the published chat model has some) would mix with those of a call.
     llama.generation_config = transformers.GenerationConfig()
     return llama
+
+
+def read_config(folder: Path) -> transformers.LlamaConfig:
+    """The `config.json` of a LLaMA folder. Raises ConfigError."""
+    if not (folder / "config.json").is_file():
+        fix = advice(folder, "model.llama_model")
+        raise ConfigError(
+            f"model.llama_model={folder}: no config.json there; {fix}it must be a Hugging Face LLaMA folder"
+        )
+    refuse_pointer(folder / "config.json", ConfigError, "model.llama_model")
+    try:
+        # Without the last argument, a folder that brings code would have the user asked whether to run it.
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.llama_model={folder}: its config.json cannot be read ({error})") from error
+    if config.model_type != "llama":
+        raise ConfigError(
+            f"model.llama_model={folder}: its config.json says model_type {config.model_type!r}, not llama"
+        )
+    return config
 
 
 def _load_streamed(folder: Path, config: transformers.LlamaConfig, dtype: torch.dtype) -> transformers.LlamaForCausalLM:

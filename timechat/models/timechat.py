@@ -7,6 +7,8 @@ LLaMA.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +17,14 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from timechat.batch import VideoBatch
+from timechat.device import precision_name
 from timechat.errors import ConfigError
 from timechat.models import llama as lm
 from timechat.models.base import StepSize
-from timechat.models.checkpoints import encoder_leaves_out
+from timechat.models.checkpoints import encoder_leaves_out, part_of
 from timechat.models.config import TimeChatConfig
 from timechat.models.flops import TimeChatFlops
+from timechat.models.llama_folder import write_llama
 from timechat.models.video_encoder import VideoEncoder
 from timechat.registry import registry
 from timechat.text.conversation import IGNORE_INDEX, encode_conversation, encode_prompt
@@ -217,6 +221,20 @@ class TimeChat(VideoEncoder):
         input_ids = torch.tensor([ids], device=video.device)
         is_video = input_ids == self.tokenizer.image_token_id
         return lm.embed_with_video(self.llama_model, input_ids, is_video, [video])[0]
+
+    # Saving -----------------------------------------------------------------------------------------------------------
+
+    def write_files(self, folder: Path) -> dict[str, Any]:
+        """As above, and the decoder without LoRA, with its tokenizer."""
+        llama, source = lm.causal_lm(self.llama_model), Path(self.cfg.llama_model)
+        # The source's own config: this one's RoPE scaling follows from max_txt_len.
+        write_llama(llama, lm.read_config(source), source, folder / "llama")
+        own = {"llama_model": Path("llama"), "llama_precision": precision_name(llama.dtype)}
+        return super().write_files(folder) | own
+
+    def is_in_files(self, name: str) -> bool:
+        """The decoder below LoRA."""
+        return part_of(name) == "llama_model"
 
     # What the dry run and the logs ask --------------------------------------------------------------------------------
 

@@ -7,13 +7,15 @@ video, D width of the Q-Formers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from timechat.batch import num_video_tokens
-from timechat.device import resolve_dtype
+from timechat.device import precision_name, resolve_dtype
 from timechat.errors import ConfigError
 from timechat.models.base import BaseModel
 from timechat.models.checkpoints import DECODER_PARTS, encoder_leaves_out, part_of
@@ -184,6 +186,17 @@ class VideoEncoder(BaseModel):
                 )
             if times is not None and len(times) != count:
                 raise ConfigError(f"a video has {count} frames but {len(times)} times in seconds")
+
+    # Saving -----------------------------------------------------------------------------------------------------------
+
+    def write_files(self, folder: Path) -> dict[str, Any]:
+        """The vocabulary of timestamp sentences; and the precision of the ViT, which `auto` leaves to a machine."""
+        tokenizer: str | Path = ""
+        if self.timestamp_tokenizer is not None:
+            tokenizer = Path("qformer_tokenizer")
+            self.timestamp_tokenizer.save(folder / tokenizer)
+        precision = precision_name(next(self.visual_encoder.parameters()).dtype)
+        return {"qformer_tokenizer": tokenizer, "vit_precision": precision}
 
     # What the dry run and the logs ask --------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ def open_weights(path: str | Path, key: str) -> dict[str, LazyTensor]:
     """The tensors of a .pth file (under "model" or at the top level) or a .safetensors file, by name, not read yet.
 
     Args:
-        path: the file.
+        path: the file, or the .index.json of shards.
         key: the setting that names it, for error messages.
 
     Raises:
@@ -87,6 +87,9 @@ def open_weights(path: str | Path, key: str) -> dict[str, LazyTensor]:
     """
     path = Path(path)
     _must_exist(path, key)
+    if path.name.endswith(".index.json"):
+        shards = _shards_of(path, key)
+        return {name: tensor for shard in shards for name, tensor in open_weights(path.parent / shard, key).items()}
     with _Refusal(path, key):
         if path.suffix == ".safetensors":
             return _open_safetensors(path, key)
@@ -107,12 +110,9 @@ def open_folder(folder: str | Path, key: str) -> dict[str, LazyTensor]:
     """
     folder = Path(folder)
     for stem, suffix in (("model", "safetensors"), ("pytorch_model", "bin")):
-        index = folder / f"{stem}.{suffix}.index.json"
-        if index.is_file():
-            shards = _shards_of(index, key)
-            return {name: tensor for shard in shards for name, tensor in open_weights(folder / shard, key).items()}
-        if (folder / f"{stem}.{suffix}").is_file():
-            return open_weights(folder / f"{stem}.{suffix}", key)
+        for file in (folder / f"{stem}.{suffix}.index.json", folder / f"{stem}.{suffix}"):
+            if file.is_file():
+                return open_weights(file, key)
     command = command_for(folder)
     fix = f"; get them with: {command}" if command else ""
     raise CheckpointError(

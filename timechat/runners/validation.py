@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from timechat import distributed
 from timechat.batch import Batch
@@ -26,6 +26,7 @@ from timechat.datasets.collate import Fetched
 from timechat.datasets.sampler import EpochStream
 from timechat.errors import ConfigError, TimeChatError, TrainingError
 from timechat.evaluation.benchmarks import get_benchmark
+from timechat.evaluation.benchmarks.options import own_options
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
 from timechat.evaluation.scores import ordered_scores
@@ -172,6 +173,7 @@ class Validation:
             prompt_file=asked.prompt_file or None,
             max_new_tokens=asked.max_new_tokens,
             limit=asked.limit,
+            benchmark_options=_benchmark_options(self.cfg.run),
             literature=False,
             overwrite=True,
         )
@@ -193,11 +195,17 @@ def _with_usable(collate: Callable[[Sequence[Fetched]], Batch], fetched: Sequenc
     return collate(fetched), [not f.skipped for f in fetched]
 
 
+def _benchmark_options(run: DictConfig) -> dict[str, Any]:
+    """The keys of `run.valid_benchmark` that are the benchmark's own."""
+    asked = run.valid_benchmark
+    return own_options(asked.name, OmegaConf.to_container(asked))  # type: ignore[arg-type]
+
+
 def _chosen_score(run: DictConfig) -> str | None:
     """The score that decides which epoch is the best; None: nothing is measured. Raises ConfigError."""
     known = [LOSS] if run.valid_splits else []
     if run.valid_benchmark.name:
-        known += get_benchmark(run.valid_benchmark.name).main_scores
+        known += get_benchmark(run.valid_benchmark.name, _benchmark_options(run)).main_scores
     if run.best_score is None:
         return known[0] if known else None
     if run.best_score not in known:

@@ -18,7 +18,7 @@ IDS = [f"{number:08x}-aaaa" for number in range(4)]  # answers 0, 3, 4 and one t
 
 def test_questions(tmp_path: Path) -> None:
     data = write_egoschema(tmp_path)
-    questions = BENCHMARK.questions(data.anno, "{query}", videos_dir=data.videos)
+    questions = BENCHMARK.questions(BENCHMARK.load_annotations(data.anno), "{query}", videos_dir=data.videos)
     assert [q.id for q in questions] == IDS
     assert questions[1].video == f"{IDS[1]}.mp4"
     assert questions[1].prompt == (
@@ -30,7 +30,7 @@ def test_questions(tmp_path: Path) -> None:
 def test_scores_and_submission(tmp_path: Path) -> None:
     data = write_egoschema(tmp_path)
     answers = {IDS[0]: "(A) C cooks.", IDS[2]: "C eats.", IDS[3]: "B"}  # right, unparsable, not public; one missing
-    result = BENCHMARK.score(answers, data.anno)
+    result = BENCHMARK.score(answers, BENCHMARK.load_annotations(data.anno))
     assert result.scores == pytest.approx({"accuracy": 100 / 3, "found": 2, "parsed": 1, "expected": 3})
     assert result.unanswered == [IDS[1]]
     assert [failure.id for failure in result.failures] == [IDS[2]]
@@ -47,10 +47,10 @@ def test_scores_and_submission(tmp_path: Path) -> None:
 
 def test_the_subset_alone(tmp_path: Path) -> None:
     data = write_egoschema(tmp_path)
-    assert [q.id for q in BENCHMARK.questions(data.anno / "subset_answers.json", "{query}")] == IDS[:3]
-    assert len(BENCHMARK.questions(data.anno / "questions.json", "{query}")) == 4
+    assert [row["id"] for row in BENCHMARK.load_annotations(data.anno / "subset_answers.json").rows] == IDS[:3]
+    assert len(BENCHMARK.load_annotations(data.anno / "questions.json").rows) == 4
     with pytest.raises(AnnotationError, match="none of the 1 questions has a public answer"):
-        BENCHMARK.score({}, data.anno, ids=[IDS[3]])
+        BENCHMARK.score({}, BENCHMARK.load_annotations(data.anno, ids=[IDS[3]]))
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

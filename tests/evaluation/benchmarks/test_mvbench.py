@@ -12,15 +12,15 @@ from helpers.benchmark_data import MVBENCH_FOLDERS, mvbench_row, write_json, wri
 from timechat.datasets.video import load_frame_folder, load_video
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks import Question, get_benchmark
-from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.benchmarks.mvbench import TASKS
+from timechat.evaluation.prompting import PROMPTS, load_prompt
 
 BENCHMARK = get_benchmark("mvbench")
 TVQA = "episodic_reasoning"
 
 
 def questions_of(anno: Path, videos: Path | None = None) -> dict[str, Question]:
-    return {q.id: q for q in BENCHMARK.questions(anno, "{query}", videos_dir=videos)}
+    return {q.id: q for q in BENCHMARK.questions(BENCHMARK.load_annotations(anno), "{query}", videos_dir=videos)}
 
 
 def test_twenty_tasks_with_the_paths_and_parts_of_the_download(tmp_path: Path) -> None:
@@ -96,7 +96,8 @@ def test_scores(tmp_path: Path) -> None:
     answers |= {"state_change/0": "I cannot tell.", "scene_transition/0": "(B)"}  # unparsable, wrong
     answers |= {"action_count/0": "(A) a ball rolls", "action_count/1": "a door opens", "action_count/2": "A or C"}
     del answers["egocentric_navigation/0"]
-    result = BENCHMARK.score(answers, data.anno)  # action_count: 2 right of 4, one unparsable and one missing
+    # action_count: 2 right of 4, one unparsable and one missing
+    result = BENCHMARK.score(answers, BENCHMARK.load_annotations(data.anno))
     scores = result.scores
     assert scores["accuracy"] == pytest.approx(100 * (16 + 2) / 23)
     assert scores["average of tasks"] == pytest.approx((16 * 100 + 50) / 20)
@@ -121,7 +122,7 @@ def test_scores(tmp_path: Path) -> None:
 
 def test_one_file_is_one_task(tmp_path: Path) -> None:
     data = write_mvbench(tmp_path)
-    result = BENCHMARK.score({"action_count/0": "(A)"}, data.anno / "action_count.json")
+    result = BENCHMARK.score({"action_count/0": "(A)"}, BENCHMARK.load_annotations(data.anno / "action_count.json"))
     assert result.scores == {
         "accuracy": 100.0,
         "Action Count": 100.0,
@@ -134,7 +135,7 @@ def test_one_file_is_one_task(tmp_path: Path) -> None:
 
 def test_the_prompt_takes_the_question_and_the_protocol_is_the_published_one(tmp_path: Path) -> None:
     data = write_mvbench(tmp_path)
-    first = BENCHMARK.questions(data.anno, load_prompt(PROMPTS / BENCHMARK.prompt_file))[0]
+    first = BENCHMARK.questions(BENCHMARK.load_annotations(data.anno), load_prompt(PROMPTS / BENCHMARK.prompt_file))[0]
     assert first.prompt.startswith("Question: What happens in action_sequence_0?\nOptions:\n(A) a ball rolls")
     assert "letter" in first.prompt
     assert BENCHMARK.model_defaults == {"lora_alpha": 20}
@@ -145,7 +146,7 @@ def test_the_prompt_takes_the_question_and_the_protocol_is_the_published_one(tmp
     ("change", "message"),
     [
         ({"answer": "a bird flies"}, r"row 0: answer is 'a bird flies': it must be the text of one of the candidates"),
-        ({"candidates": ["one"]}, r"row 0: candidates is \['one'\]: it must be a list of 2 or more texts"),
+        ({"candidates": ["one"]}, r"row 0: candidates is \['one'\]: it must be a list of 2 or more strings"),
         ({"candidates": ["a", 2]}, r"row 0: candidates is"),
         ({"question": " "}, r"row 0: question is ' '"),
         ({"video": "../x.mp4"}, r"row 0: video '../x.mp4' points outside"),

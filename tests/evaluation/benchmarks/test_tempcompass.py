@@ -11,7 +11,7 @@ from helpers.benchmark_data import TEMPCOMPASS, write_json, write_tempcompass
 
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks import get_benchmark
-from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
+from timechat.evaluation.prompting import PROMPTS, load_prompt
 
 BENCHMARK = get_benchmark("tempcompass")
 ANSWERS = {
@@ -28,7 +28,8 @@ ANSWERS = {
 
 def test_questions_are_those_of_the_files_in_each_tasks_prompt(tmp_path: Path) -> None:
     data = write_tempcompass(tmp_path)
-    questions = BENCHMARK.questions(data.anno, load_prompt(PROMPTS / BENCHMARK.prompt_file), videos_dir=data.videos)
+    prompt = load_prompt(PROMPTS / BENCHMARK.prompt_file)
+    questions = BENCHMARK.questions(BENCHMARK.load_annotations(data.anno), prompt, videos_dir=data.videos)
     assert len(questions) == 9
     assert all((data.videos / q.video).is_file() for q in questions)
     prompts = {q.id: q.prompt for q in questions}
@@ -40,7 +41,7 @@ def test_questions_are_those_of_the_files_in_each_tasks_prompt(tmp_path: Path) -
 
 def test_scores(tmp_path: Path) -> None:
     data = write_tempcompass(tmp_path)
-    result = BENCHMARK.score(ANSWERS, data.anno)
+    result = BENCHMARK.score(ANSWERS, BENCHMARK.load_annotations(data.anno))
     assert result.scores == pytest.approx(
         {
             "accuracy": 100 * 4 / 8,
@@ -70,7 +71,7 @@ def test_scores(tmp_path: Path) -> None:
 def test_answers_are_written_for_the_official_scripts(tmp_path: Path) -> None:
     """Each file is the questions' own with a prediction beside each question."""
     data = write_tempcompass(tmp_path)
-    result = BENCHMARK.score(ANSWERS, data.anno)
+    result = BENCHMARK.score(ANSWERS, BENCHMARK.load_annotations(data.anno))
     assert set(result.files) == {f"judge/{task}.json" for task in TEMPCOMPASS}
     captions = json.loads(result.files["judge/captioning.json"])
     question = TEMPCOMPASS["captioning"]["v1"]["action"][0]
@@ -83,10 +84,11 @@ def test_answers_are_written_for_the_official_scripts(tmp_path: Path) -> None:
 
 def test_one_file_is_one_task(tmp_path: Path) -> None:
     data = write_tempcompass(tmp_path)
-    result = BENCHMARK.score({"yes_no/v2/speed/0": "yes"}, data.anno / "yes_no.json")
+    result = BENCHMARK.score({"yes_no/v2/speed/0": "yes"}, BENCHMARK.load_annotations(data.anno / "yes_no.json"))
     assert (result.scores["yes_no"], result.scores["expected"]) == (pytest.approx(100 / 3), 3)
     assert result.notes == []
-    captions = BENCHMARK.score({"captioning/v1/action/0": " "}, data.anno / "captioning.json")
+    alone = BENCHMARK.load_annotations(data.anno / "captioning.json")
+    captions = BENCHMARK.score({"captioning/v1/action/0": " "}, alone)
     assert captions.scores == {"found": 1, "parsed": 0, "expected": 1}
     assert captions.failures[0].reason == "the answer is empty"
 

@@ -19,7 +19,7 @@ ANSWERS = {"short-1": "A", "short-2": "(A)", "medium-1": "A. A dog.", "medium-2"
 @pytest.mark.parametrize("form", ["rows", "lines"])
 def test_questions_and_scores(tmp_path: Path, form: str) -> None:
     data = write_video_mme(tmp_path, form)
-    questions = BENCHMARK.questions(data.anno, "{query}", videos_dir=data.videos)
+    questions = BENCHMARK.questions(BENCHMARK.load_annotations(data.anno), "{query}", videos_dir=data.videos)
     assert [(q.id, q.video) for q in questions][:3] == [
         ("short-1", "shortClip.mp4"),
         ("short-2", "shortClip.mp4"),
@@ -28,7 +28,7 @@ def test_questions_and_scores(tmp_path: Path, form: str) -> None:
     assert (
         questions[0].prompt == "Question: Who barks?\nOptions:\n(A) A dog.\n(B) A cat.\n(C) A bird.\n(D) A fish."
     )  # each letter once
-    result = BENCHMARK.score(ANSWERS, data.anno)
+    result = BENCHMARK.score(ANSWERS, BENCHMARK.load_annotations(data.anno))
     assert result.scores == pytest.approx(
         {
             "accuracy": 50.0,
@@ -49,9 +49,9 @@ def test_questions_and_scores(tmp_path: Path, form: str) -> None:
 
 def test_the_grouped_form_has_no_domains_and_no_ids(tmp_path: Path) -> None:
     data = write_video_mme(tmp_path, "grouped")
-    keys = [q.id for q in BENCHMARK.questions(data.anno, "{query}")]
+    keys = [q.id for q in BENCHMARK.questions(BENCHMARK.load_annotations(data.anno), "{query}")]
     assert keys == [f"{length}Clip/{number}" for length in ("short", "medium", "long") for number in range(2)]
-    result = BENCHMARK.score({"longClip/1": "D"}, data.anno)
+    result = BENCHMARK.score({"longClip/1": "D"}, BENCHMARK.load_annotations(data.anno))
     assert result.scores == pytest.approx(
         {"accuracy": 100 / 6, "short": 0.0, "medium": 0.0, "long": 50.0, "found": 1, "parsed": 1, "expected": 6}
     )
@@ -60,7 +60,8 @@ def test_the_grouped_form_has_no_domains_and_no_ids(tmp_path: Path) -> None:
 def test_other_containers_are_found(tmp_path: Path) -> None:
     data = write_video_mme(tmp_path)
     (data.videos / "shortClip.mp4").rename(data.videos / "shortClip.mkv")
-    assert BENCHMARK.questions(data.anno, "{query}", videos_dir=data.videos)[0].video == "shortClip.mkv"
+    annotations = BENCHMARK.load_annotations(data.anno)
+    assert BENCHMARK.questions(annotations, "{query}", videos_dir=data.videos)[0].video == "shortClip.mkv"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_letters_in_front_of_options(
     ("change", "message"),
     [
         ({"duration": "120"}, r"row 0: duration is '120': it must be one of short, medium, long"),
-        ({"options": ["A. x", "B. y"]}, r"row 0: options is .* it must be a list of 4 texts"),
+        ({"options": ["A. x", "B. y"]}, r"row 0: options is .* it must be a list of 4 strings"),
         ({"answer": "E"}, r"row 0: answer is 'E': it must be a letter"),
         ({"answer": 1}, r"row 0: answer is 1"),
         ({"question": ""}, r"row 0: question is ''"),
@@ -102,7 +103,7 @@ def test_broken_rows_name_the_field(tmp_path: Path, change: dict[str, Any], mess
 
 def test_broken_files_name_the_place(tmp_path: Path) -> None:
     rows = video_mme_rows("short")
-    with pytest.raises(AnnotationError, match="row 1: id 'short-1' stands in row 0 too"):
+    with pytest.raises(AnnotationError, match="row 1: id 'short-1' is used in row 0 too"):
         BENCHMARK.read(write_json(tmp_path / "a.json", [rows[0], rows[0]]))
     with pytest.raises(AnnotationError, match="v, question 0: expected an object"):
         BENCHMARK.read(write_json(tmp_path / "a.json", {"v": ["x"]}))

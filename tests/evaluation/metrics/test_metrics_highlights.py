@@ -100,7 +100,7 @@ def test_no_predictions_score_zero() -> None:
         ([predicted(float("nan"))], "finite"),
         ([predicted("high")], "finite"),
         ([{"qid": 1}], "pred_saliency_scores"),
-        ([{"qid": 1, "pred_saliency_scores": []}], "one number a clip"),
+        ([{"qid": 1, "pred_saliency_scores": []}], "one number per clip"),
     ],
 )
 def test_broken_predictions_are_errors(predictions: list[dict], said: str) -> None:

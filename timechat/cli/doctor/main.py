@@ -19,6 +19,7 @@ from timechat.cli.doctor.report import Report
 from timechat.cli.doctor.video import check_video
 from timechat.cli.doctor.weights import check_parameters, check_weights
 from timechat.config import load_config
+from timechat.models import must_answer
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,7 +39,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def examine(report: Report, cfg: DictConfig, args: argparse.Namespace) -> None:
-    """Write all sections and the summary into the report. Raises ConfigError if a prompt file is missing."""
+    """Write all sections and the summary into the report.
+
+    Raises:
+        ConfigError: a prompt file is missing, or the model does not answer with LLaMA.
+    """
+    must_answer(cfg.model, llama=True)
     asks = questions(args.query)
     device = check_environment(report, cfg)
     check_files(report, cfg)

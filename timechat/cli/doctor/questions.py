@@ -12,8 +12,8 @@ from torch import Tensor
 from timechat.cli.doctor.report import Report, ReportSection
 from timechat.datasets.video import Video
 from timechat.errors import ParseFailure, TimeChatError
-from timechat.evaluation.benchmarks.base import PROMPTS, load_prompt
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding
+from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.models import TimeChat
 
 LOW_RATIO, HIGH_RATIO = 0.05, 20.0

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_json
+from timechat.evaluation.benchmarks.annotations import Row, check_rows
 from timechat.evaluation.benchmarks.dense_captioning import dense_problems
 
 SUFFIXES = (".mp4", ".mkv", ".webm")
@@ -20,13 +20,16 @@ PREFIX = "v_"
 _ID_LENGTH = 11  # of YouTube: an id may itself begin with v_
 
 
-def read_events(path: str | Path) -> list[tuple[str, Row]]:
+def event_rows(path: str | Path, content: Any) -> list[tuple[str, Row]]:
     """Where each video stands in the file, and its row: image_id, segments, captions or pure_cap, duration.
+
+    Args:
+        path: of the file, for messages.
+        content: what it holds.
 
     Raises:
         AnnotationError: naming the file, the item, the field and the fix.
     """
-    content = read_annotation_json(path)
     if not isinstance(content, dict):
         raise AnnotationError(
             f'{path}: expected {{"v_ID": {{"duration", "timestamps", "sentences"}}}} or the coco form, '

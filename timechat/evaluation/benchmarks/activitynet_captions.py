@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timechat.evaluation.benchmarks.activitynet import read_events, video_files
-from timechat.evaluation.benchmarks.base import Row
+from timechat.evaluation.benchmarks.activitynet import event_rows, video_files
+from timechat.evaluation.benchmarks.annotations import Row, read_annotation_json
 from timechat.evaluation.benchmarks.dense_captioning import DenseCaptioning
 from timechat.registry import registry
 
 
 @registry.register_benchmark("activitynet_captions")
 class ActivityNetCaptions(DenseCaptioning):
-    """Dense video captioning; one question a video, whose id is v_ID.mp4 (in the coco form: image_id)."""
+    """Dense video captioning; one question per video, whose id is v_ID.mp4 (in the coco form: image_id)."""
 
     def read(self, anno_path: str | Path) -> list[Row]:
-        """One row a video."""
-        return [row for _, row in read_events(anno_path)]
+        """One row per video."""
+        return [row for _, row in event_rows(anno_path, read_annotation_json(anno_path))]
 
     def videos_of(self, row: Row) -> tuple[str, ...]:
         """All names in use."""

@@ -1,7 +1,7 @@
 """ActivityNet grounding: when does each sentence of ActivityNet Captions happen? R@1 at IoU 0.3, 0.5, 0.7.
 
-Formats: `activitynet.py`; one question a sentence, whose id is v_ID#k, k counting a video's sentences from 0. The coco
-form of grounding (`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`) is read as well.
+Formats: `activitynet.py`; one question per sentence, whose id is v_ID#k, k counting a video's sentences from 0. The
+coco form of grounding (`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`) is read as well.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from timechat.evaluation.benchmarks.activitynet import read_events, video_files
-from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_json
+from timechat.evaluation.benchmarks.activitynet import event_rows, video_files
+from timechat.evaluation.benchmarks.annotations import Row, check_rows, read_annotation_json
 from timechat.evaluation.benchmarks.dense_captioning import true_events
 from timechat.evaluation.benchmarks.grounding import TemporalGrounding, coco_problems
 from timechat.registry import registry
@@ -22,10 +22,11 @@ class ActivityNetGrounding(TemporalGrounding):
     """Temporal grounding; see the head of this file for its formats."""
 
     def read(self, anno_path: str | Path) -> list[Row]:
-        """One row a sentence, in coco form."""
-        found = _grounding_rows(read_annotation_json(anno_path))
+        """One row per sentence, in coco form."""
+        content = read_annotation_json(anno_path)
+        found = _grounding_rows(content)
         if found is None:
-            found = [pair for where, row in read_events(anno_path) for pair in _sentences(where, row)]
+            found = [pair for where, row in event_rows(anno_path, content) for pair in _sentences(where, row)]
         return check_rows(anno_path, found, coco_problems, self.row_id)
 
     def videos_of(self, row: Row) -> tuple[str, ...]:

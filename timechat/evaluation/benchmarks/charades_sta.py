@@ -1,6 +1,6 @@
 """Charades-STA: when does the described moment happen? R@1 at IoU 0.3, 0.5, 0.7.
 
-Reads the raw text file, one query a line (`AO8RW 0.0 6.9##a person is putting a book on a shelf.`, seconds; the video
+Reads the raw text file, one query per line (`AO8RW 0.0 6.9##a person is putting a book on a shelf.`, seconds; the video
 is AO8RW.mp4 and the id is the line's number from 0), and the coco form of the same
 (`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`).
 """
@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_text, read_coco
+from timechat.evaluation.benchmarks.annotations import (
+    Row,
+    check_rows,
+    coco_rows,
+    read_annotation_json,
+    read_annotation_text,
+)
 from timechat.evaluation.benchmarks.grounding import TemporalGrounding, coco_problems
 from timechat.registry import registry
 
@@ -23,7 +29,8 @@ class CharadesSTA(TemporalGrounding):
     def read(self, anno_path: str | Path) -> list[Row]:
         """Rows in coco form, whatever the file's form."""
         if Path(anno_path).suffix == ".json":
-            rows = [(f"annotations[{i}]", row) for i, row in enumerate(read_coco(anno_path))]
+            content = read_annotation_json(anno_path)
+            rows = [(f"annotations[{i}]", row) for i, row in enumerate(coco_rows(anno_path, content))]
         else:
             lines = read_annotation_text(anno_path).split("\n")
             rows = [
@@ -33,7 +40,7 @@ class CharadesSTA(TemporalGrounding):
 
 
 def _line_row(line: str, number: int) -> Row | str:
-    """A line of the raw file as a row in coco form, or the line itself if it is none."""
+    """A line of the raw file as a row in coco form, or the line itself if it is not one."""
     head, mark, sentence = line.partition("##")
     parts = head.split()
     try:

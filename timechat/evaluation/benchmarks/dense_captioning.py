@@ -9,15 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from timechat.evaluation.benchmarks.base import (
-    Benchmark,
-    Example,
-    Row,
-    interval_problems,
-    text_problems,
-    video_problems,
-)
-from timechat.evaluation.benchmarks.timeit import read_timeit
+from timechat.evaluation.benchmarks.annotations import Row, interval_problems, text_problems, video_problems
+from timechat.evaluation.benchmarks.contract import Benchmark, Example
+from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_events
 from timechat.evaluation.controls import (
     CONSTANT,
@@ -69,9 +63,9 @@ class DenseCaptioning(Benchmark):
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training."""
-        turns = read_timeit(path, parse_dense_captions)
-        if turns is None:
+        if not is_timeit(path):
             return self.read(path)
+        turns = read_timeit(path, parse_dense_captions)
         return [
             {
                 "image_id": video,
@@ -114,7 +108,7 @@ class DenseCaptioning(Benchmark):
         train: list[Row] | None,
         durations: Mapping[str, float],
     ) -> Controls:
-        """All but "query-blind": there is no query. The whole video as one event has no caption, so only F1 is told."""
+        """All but "query-blind": there is no query. The whole video as one event has no caption, so it has only F1."""
         table = ControlTable(
             lambda *given: self.in_percent(self.evaluate(*given)[0]),
             rows, parsed, answered, self.row_id, self.main_scores,
@@ -185,10 +179,10 @@ def dense_problems(row: Row) -> Iterable[str]:
         yield from text_problems(row, "pure_cap")
         captions = split_captions(str(row.get("pure_cap")), len(segments))
     elif not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        yield f"captions is {str(captions)[:60]!r}: it must be a list of texts"
+        yield f"captions is {str(captions)[:60]!r}: it must be a list of strings"
         return
     if len(captions) != len(segments):
-        yield f"{len(captions)} captions, but {len(segments)} segments; give as many"
+        yield f"{len(captions)} captions, but {len(segments)} segments; give one for each"
 
 
 def _answer(events: list[Event]) -> list[dict[str, Any]]:

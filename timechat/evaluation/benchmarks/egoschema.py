@@ -1,8 +1,8 @@
 """EgoSchema: questions with five options about three minutes of somebody's day. Accuracy on the public subset.
 
 Reads the folder of the download with `questions.json` (`[{"q_uid", "question", "option 0", ..., "option 4"}]`) and
-`subset_answers.json` (`{q_uid: 0 to 4}`; 500 of the 5,031 answers are public), or the latter's path to ask the subset
-alone. The video is Q_UID.mp4 and the id q_uid.
+`subset_answers.json` (`{q_uid: 0 to 4}`; 500 of the 5,031 answers are public), or the latter's path to ask only the
+subset. The video is Q_UID.mp4 and the id q_uid.
 
 All answers are written for submission as well: `egoschema_submission.csv` (q_uid,answer) and `.json` ({q_uid: answer}).
 Nothing is guessed there: where an answer is missing or names no option, it is -1.
@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_json, text_problems, video_problems
+from timechat.evaluation.benchmarks.annotations import (
+    Row,
+    check_rows,
+    read_annotation_json,
+    text_problems,
+    video_problems,
+)
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering
 from timechat.registry import registry
 
@@ -83,8 +89,8 @@ def _read_answers(path: Path, known: set[str]) -> dict[str, int]:
     wrong += sorted(set(answers) - known)
     if wrong:
         raise AnnotationError(
-            f"{path}: {len(wrong)} entries, such as {wrong[0]!r}: {answers[wrong[0]]!r}, are no whole number from 0 to "
-            f"{len(OPTIONS) - 1} or belong to no question of {QUESTIONS}; download both again"
+            f"{path}: {len(wrong)} entries, such as {wrong[0]!r}: {answers[wrong[0]]!r}, are not whole numbers "
+            f"from 0 to {len(OPTIONS) - 1} or belong to no question of {QUESTIONS}; download both again"
         )
     return answers
 

@@ -6,17 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from timechat.evaluation.benchmarks.base import (
-    Benchmark,
-    Example,
-    Interval,
+from timechat.evaluation.benchmarks.annotations import (
     Row,
     id_problems,
     interval_problems,
     text_problems,
     video_problems,
 )
-from timechat.evaluation.benchmarks.timeit import read_timeit
+from timechat.evaluation.benchmarks.contract import Benchmark, Example, Interval
+from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_interval
 from timechat.evaluation.controls import (
     BLIND,
@@ -62,9 +60,9 @@ class TemporalGrounding(Benchmark):
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training."""
-        turns = read_timeit(path, lambda answer: parse_grounding(answer)[0])
-        if turns is None:
+        if not is_timeit(path):
             return self.read(path)
+        turns = read_timeit(path, lambda answer: parse_grounding(answer)[0])
         return [
             {"image_id": video, "caption": question, "timestamp": list(interval), "id": number}
             for number, (video, question, interval) in enumerate(turns)
@@ -112,7 +110,7 @@ class TemporalGrounding(Benchmark):
         for group in grouped(rows, _video):
             best = central_interval([true_interval(row) for row in group])
             blind |= {self.row_id(row): [best] for row in group}
-        table.add(BLIND, blind, "one interval a video: of its true ones that which most of its queries agree with")
+        table.add(BLIND, blind, "one interval per video: the true interval that matches most of its queries")
         table.shuffle_within_groups(_video, "about the same video")
         table.split_by_size(_video, f"R@1 IoU={CONTROL_IOU}")
         return table.result()

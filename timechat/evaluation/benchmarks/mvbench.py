@@ -1,7 +1,7 @@
 """MVBench: 20 tasks of 200 multiple-choice questions. Accuracy, of each task and on average.
 
-Reads the folder of the raw files (`action_sequence.json`, ..., one a task), or one of these files for that task alone:
-`[{"video", "question", "candidates": [texts], "answer": text}]`; five tasks ask about a part of the video and have
+Reads the folder of the raw files (`action_sequence.json`, ..., one per task), or one of these files for that task only:
+`[{"video", "question", "candidates": [strings], "answer": text}]`; five tasks ask about a part of the video and have
 `"start"` and `"end"` in seconds as well (without them, the videos have to be cut already). The id is
 `action_sequence/0`: task and number of the row.
 
@@ -17,7 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.base import Row, check_rows, interval_problems, read_annotation_json, video_problems
+from timechat.evaluation.benchmarks.annotations import (
+    Row,
+    check_rows,
+    interval_problems,
+    read_annotation_json,
+    video_problems,
+)
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, choice_problems, index_of, row_id
 from timechat.registry import registry
 
@@ -25,7 +31,7 @@ FRAME_RATE = 3.0  # of tvqa/frames_fps3_hq
 _SECOND_DOWNLOAD = "data0613"  # an archive with videos that the first one lacked, in the same folders
 
 
-class Task(NamedTuple):
+class MVBenchTask(NamedTuple):
     """One of the 20 tasks.
 
     Attributes:
@@ -45,26 +51,28 @@ class Task(NamedTuple):
 
 _STAR = ("star/Charades_v1_480", "star/Charades_segment", True)
 TASKS = {
-    "action_sequence": Task("Action Sequence", *_STAR),
-    "action_prediction": Task("Action Prediction", *_STAR),
-    "action_antonym": Task("Action Antonym", "ssv2_video", "ssv2_video_mp4"),
-    "fine_grained_action": Task("Fine-grained Action", "Moments_in_Time_Raw/videos"),
-    "unexpected_action": Task("Unexpected Action", "FunQA_test/test"),
-    "object_existence": Task("Object Existence", "clevrer/video_validation"),
-    "object_interaction": Task("Object Interaction", *_STAR),
-    "object_shuffle": Task("Object Shuffle", "perception/videos"),
-    "moving_direction": Task("Moving Direction", "clevrer/video_validation"),
-    "action_localization": Task("Action Localization", "sta/sta_video", "sta/sta_video_segment", True),
-    "scene_transition": Task("Scene Transition", "scene_qa/video"),
-    "action_count": Task("Action Count", "perception/videos"),
-    "moving_count": Task("Moving Count", "clevrer/video_validation"),
-    "moving_attribute": Task("Moving Attribute", "clevrer/video_validation"),
-    "state_change": Task("State Change", "perception/videos"),
-    "fine_grained_pose": Task("Fine-grained Pose", "nturgbd", "nturgbd_convert"),
-    "character_order": Task("Character Order", "perception/videos"),
-    "egocentric_navigation": Task("Egocentric Navigation", "vlnqa"),
-    "episodic_reasoning": Task("Episodic Reasoning", "tvqa/frames_fps3_hq", "tvqa/video_fps3_hq_segment", True, True),
-    "counterfactual_inference": Task("Counterfactual Inference", "clevrer/video_validation"),
+    "action_sequence": MVBenchTask("Action Sequence", *_STAR),
+    "action_prediction": MVBenchTask("Action Prediction", *_STAR),
+    "action_antonym": MVBenchTask("Action Antonym", "ssv2_video", "ssv2_video_mp4"),
+    "fine_grained_action": MVBenchTask("Fine-grained Action", "Moments_in_Time_Raw/videos"),
+    "unexpected_action": MVBenchTask("Unexpected Action", "FunQA_test/test"),
+    "object_existence": MVBenchTask("Object Existence", "clevrer/video_validation"),
+    "object_interaction": MVBenchTask("Object Interaction", *_STAR),
+    "object_shuffle": MVBenchTask("Object Shuffle", "perception/videos"),
+    "moving_direction": MVBenchTask("Moving Direction", "clevrer/video_validation"),
+    "action_localization": MVBenchTask("Action Localization", "sta/sta_video", "sta/sta_video_segment", True),
+    "scene_transition": MVBenchTask("Scene Transition", "scene_qa/video"),
+    "action_count": MVBenchTask("Action Count", "perception/videos"),
+    "moving_count": MVBenchTask("Moving Count", "clevrer/video_validation"),
+    "moving_attribute": MVBenchTask("Moving Attribute", "clevrer/video_validation"),
+    "state_change": MVBenchTask("State Change", "perception/videos"),
+    "fine_grained_pose": MVBenchTask("Fine-grained Pose", "nturgbd", "nturgbd_convert"),
+    "character_order": MVBenchTask("Character Order", "perception/videos"),
+    "egocentric_navigation": MVBenchTask("Egocentric Navigation", "vlnqa"),
+    "episodic_reasoning": MVBenchTask(
+        "Episodic Reasoning", "tvqa/frames_fps3_hq", "tvqa/video_fps3_hq_segment", True, True
+    ),
+    "counterfactual_inference": MVBenchTask("Counterfactual Inference", "clevrer/video_validation"),
 }
 
 
@@ -87,7 +95,7 @@ class MVBench(QuestionAnswering):
         if missing:
             raise AnnotationError(
                 f"{path}: {len(missing)} of MVBench's {len(TASKS)} files are missing ({', '.join(missing)}); "
-                "download them, or name one file to evaluate its task alone"
+                "download them, or name one file to evaluate only its task"
             )
         return [row for key in TASKS for row in _read_task(path / f"{key}.json")]
 
@@ -130,7 +138,7 @@ def _row(key: str, raw: Row) -> Row:
     }
 
 
-def _names(task: Task, raw: Row) -> tuple[str, ...]:
+def _names(task: MVBenchTask, raw: Row) -> tuple[str, ...]:
     """Where the video may be: as it is, in the second download, cut or converted (then perhaps as .mp4)."""
     path = PurePosixPath(raw["video"])
     whole = [f"{task.folder}/{path}", f"{_SECOND_DOWNLOAD}/{task.folder}/{path}"]
@@ -144,7 +152,7 @@ def _is_below(video: str, folder: str) -> bool:
     return bool(folder) and PurePosixPath(folder) in PurePosixPath(video).parents
 
 
-def _problems(row: Row, task: Task) -> Iterable[str]:
+def _problems(row: Row, task: MVBenchTask) -> Iterable[str]:
     yield from video_problems(row, "video")
     yield from choice_problems(row, "question", "candidates", "answer")
     if task.clips and (row.get("start") is not None or row.get("end") is not None):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from timechat.evaluation.benchmarks.base import Benchmark, Example, Row, text_problems
+from timechat.evaluation.benchmarks.annotations import Row, text_problems
+from timechat.evaluation.benchmarks.contract import Benchmark, Example
 from timechat.evaluation.metrics.multiple_choice import LETTERS, parse_choice, score_choices
 
 
@@ -71,14 +72,14 @@ def letter_of(index: int | None) -> str | None:
 
 
 def options_problems(value: Any, key: str, count: int | None = None) -> Iterable[str]:
-    """Whether a value is a list of texts, `count` of them or from 2 to as many as there are letters."""
+    """Problems of a value that must be a list of strings, `count` of them or from 2 to as many as there are letters."""
     fits = isinstance(value, list) and (len(value) == count if count else 2 <= len(value) <= len(LETTERS))
     if not fits or not all(isinstance(option, str) and option.strip() for option in value):
-        yield f"{key} is {value!r}: it must be a list of {count or '2 or more'} texts"
+        yield f"{key} is {value!r}: it must be a list of {count or '2 or more'} strings"
 
 
 def choice_problems(row: Row, question: str, options: str, answer: str) -> Iterable[str]:
-    """Whether a row has a question, options, and an answer that is the text of one of them."""
+    """Problems of a row that must have a question, options, and an answer that is the text of one of them."""
     yield from text_problems(row, question)
     found = list(options_problems(row.get(options), options))
     yield from found

@@ -14,10 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from timechat.errors import ConfigError
-from timechat.evaluation.benchmarks.base import (
-    Benchmark,
-    Example,
+from timechat.evaluation.benchmarks.annotations import (
     Row,
     check_rows,
     id_problems,
@@ -26,7 +23,8 @@ from timechat.evaluation.benchmarks.base import (
     text_problems,
     video_problems,
 )
-from timechat.evaluation.benchmarks.timeit import read_timeit
+from timechat.evaluation.benchmarks.contract import Benchmark, Example
+from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_profile, stretch
 from timechat.evaluation.controls import (
     BLIND,
@@ -69,9 +67,6 @@ class QVHighlights(Benchmark):
     Args:
         clip_of_time: which clip a highlight at t seconds means, a key of CLIP_OF_TIME. Training data say 2 x clip, the
             published scorer reads the clip before that; its rule is the default, to be comparable.
-
-    Raises:
-        ConfigError: another rule.
     """
 
     task = "highlight detection"
@@ -80,8 +75,6 @@ class QVHighlights(Benchmark):
     main_scores = ("mAP@VeryGood", "HIT@1@VeryGood", "mAP@VeryGood/expected", "HIT@1@VeryGood/expected")
 
     def __init__(self, clip_of_time: str = "published"):
-        if clip_of_time not in CLIP_OF_TIME:
-            raise ConfigError(f"--clip-of-time {clip_of_time}: choose {' or '.join(CLIP_OF_TIME)}")
         self.clip_of_time = CLIP_OF_TIME[clip_of_time]
 
     def read(self, anno_path: str | Path) -> list[Row]:
@@ -108,9 +101,9 @@ class QVHighlights(Benchmark):
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training, which does not tell durations."""
-        turns = read_timeit(path, parse_highlights)
-        if turns is None:
+        if not is_timeit(path):
             return self.read(path)
+        turns = read_timeit(path, parse_highlights)
         return [
             {
                 "vid": video,
@@ -121,7 +114,7 @@ class QVHighlights(Benchmark):
         ]
 
     def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
-        """Score twice: as published, and with everything that says nothing as a miss.
+        """Score twice: as published, and with missing and unparsed answers as misses.
 
         The published code gives a query whose answer holds no highlights the same score in every clip, which earns
         what chance earns, and drops queries without an answer. The keys without "/expected" do the same, to be
@@ -181,7 +174,8 @@ class QVHighlights(Benchmark):
             mean = mean_saliency([true_saliency(row) for row in group])
             blind |= {self.row_id(row): _highlights(mean[: clips[self.row_id(row)]]) for row in group}
             alone += len(group) == 1
-        note = f"the mean of the true saliencies of a video's queries; {alone} of {len(rows)} queries are alone"
+        note = "the mean of the true saliencies of a video's queries"
+        note += f"; {alone} of {len(rows)} queries are the only one of their video"
         table.add(BLIND, blind, note)
         table.shuffle_within_groups(_video, "about the same video")
         return table.result()
@@ -220,7 +214,7 @@ def _video(row: Row) -> str:
 
 
 def _row(line: str) -> Any:
-    """A line as JSON, or itself if it is none: the check then says so."""
+    """A line as JSON, or the line itself if it is not JSON, to be refused by the check."""
     try:
         return json.loads(line)
     except ValueError:
@@ -243,12 +237,12 @@ def _problems(row: Row) -> Iterable[str]:
     if not clips:
         yield "relevant_clip_ids is empty: a query without highlights cannot be scored"
     if len(set(map(str, clips))) < len(clips):
-        yield f"relevant_clip_ids is {str(clips)[:60]}: a clip stands there twice"
+        yield f"relevant_clip_ids is {str(clips)[:60]}: a clip is listed twice"
     if not all(isinstance(clip, int) and not isinstance(clip, bool) and 0 <= clip <= last for clip in clips):
         yield f"relevant_clip_ids is {str(clips)[:60]}: it must hold clip numbers from 0 to {last}"
     if len(clips) != len(scores):
-        yield f"{len(scores)} saliency_scores, but {len(clips)} relevant_clip_ids; give as many"
+        yield f"{len(scores)} saliency_scores, but {len(clips)} relevant_clip_ids; give one for each"
     if not all(isinstance(ratings, list) and ratings and all(map(is_number, ratings)) for ratings in scores):
-        yield "saliency_scores must be one list of numbers, one an annotator, for each clip"
+        yield "saliency_scores must be one list of numbers for each clip, one number per annotator"
     elif len(set(map(len, scores))) > 1:
-        yield "saliency_scores must hold equally many numbers for each clip, one an annotator"
+        yield "saliency_scores must hold the same number of ratings for each clip, one per annotator"

@@ -1,10 +1,10 @@
 """TempCompass: does the model see action, direction, speed, order and change? Four tasks, three scored here by rule.
 
 Reads the folder `questions/` of the download (`multi-choice.json`, `yes_no.json`, `caption_matching.json`,
-`captioning.json`), or one of these files for that task alone: `{video: {dimension: [{"question", "answer"}]}}`. The
+`captioning.json`), or one of these files for that task only: `{video: {dimension: [{"question", "answer"}]}}`. The
 video is VIDEO.mp4, the id `yes_no/VIDEO/speed/0`: task, video, dimension, and number of the question there.
 
-Each task asks in its own words, `prompts/tempcompass_TASK.txt`; `--prompt-file` puts more around them.
+Each task has its own prompt, `prompts/tempcompass_TASK.txt`; the prompt of `--prompt-file` is wrapped around it.
 
 A task's score is its accuracy over all questions, so dimensions with more of them weigh more, as in published tables.
 Captions are scored by a language model, which is not part of this project: every task's answers are written to
@@ -20,18 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError, ParseFailure
-from timechat.evaluation.benchmarks.base import (
-    PROMPTS,
+from timechat.evaluation.benchmarks.annotations import (
     Row,
     check_rows,
-    fill_prompt,
-    load_prompt,
     read_annotation_json,
     text_problems,
     video_problems,
 )
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, row_id
 from timechat.evaluation.metrics.multiple_choice import parse_choice, parse_yes_no
+from timechat.evaluation.prompting import PROMPTS, fill_prompt, load_prompt
 from timechat.registry import registry
 
 CAPTIONING, YES_NO = "captioning", "yes_no"
@@ -60,7 +58,7 @@ class TempCompass(QuestionAnswering):
         if missing:
             raise AnnotationError(
                 f"{path}: {', '.join(f'{task}.json' for task in missing)} missing; download the folder questions/ "
-                f"again, or name one of {_files()} to evaluate its task alone"
+                f"again, or name one of {_files()} to evaluate only its task"
             )
         return [row for task in TASKS for row in _read_task(path / f"{task}.json")]
 
@@ -136,7 +134,7 @@ def _items(dimensions: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _with_place(task: str, vid: str, dimension: str, number: int, raw: Any) -> Any:
-    """A question that knows where it stands; what is no question stays as it is, to be refused."""
+    """A question with its place in the file; what is not a question stays as it is, to be refused by the check."""
     if not isinstance(raw, dict):
         return raw
     return {"id": f"{task}/{vid}/{dimension}/{number}", "task": task, "vid": vid, "dimension": dimension, "raw": raw}
@@ -182,6 +180,6 @@ def _problems(place: Row) -> Iterable[str]:
         return
     options = _options(task, raw["question"])
     if len(options) < 2:
-        yield f"question {raw['question']!r}: it must list 2 or more options, one a line ('A. walking')"
+        yield f"question {raw['question']!r}: it must list 2 or more options, one per line ('A. walking')"
     elif _symbol(task, raw["answer"]) not in options:
         yield f"answer is {raw['answer']!r}: it must be one of the question's options"

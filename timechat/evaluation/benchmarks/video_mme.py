@@ -1,11 +1,11 @@
 """Video-MME: 900 videos of three lengths, three questions with four options each. Accuracy, overall and by length.
 
-Reads rows with the columns of the download, as a JSON list or one a line (`.jsonl`): `{"videoID", "question",
+Reads rows with the columns of the download, as a JSON list or one per line (`.jsonl`): `{"videoID", "question",
 "options": ["A. text", ...], "answer": "A", "duration": "short|medium|long"}`, scored by `domain` and `task_type` too
 where they are given; and the grouped form `{video: [{"videoID", "question", "option", "answer", "duration"}]}`. The
 video is VIDEOID.mp4 (or .mkv, .webm); the id is `question_id`, else VIDEOID/0, VIDEOID/1, ....
 
-With subtitles: `evaluate.py --asr` with the folder of their .srt files.
+With subtitles: `timechat evaluate --asr` with the folder of their .srt files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.base import (
+from timechat.evaluation.benchmarks.annotations import (
     Row,
     check_rows,
     read_annotation_json,
@@ -69,7 +69,7 @@ def _raw_rows(anno_path: str | Path) -> list[tuple[str, Any]]:
 
 
 def _json_or_text(line: str) -> Any:
-    """A line's content; one that is no JSON stays a text, to be refused with its number."""
+    """A line as JSON, or the line itself if it is not JSON, to be refused by the check."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):

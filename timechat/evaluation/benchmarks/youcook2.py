@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.base import Row, check_rows, read_annotation_json, read_coco
+from timechat.evaluation.benchmarks.annotations import Row, check_rows, coco_rows, read_annotation_json
 from timechat.evaluation.benchmarks.dense_captioning import DenseCaptioning, dense_problems
+from timechat.evaluation.benchmarks.timeit import is_timeit
 from timechat.registry import registry
 
 
@@ -27,15 +28,14 @@ class YouCook2(DenseCaptioning):
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training."""
-        content = read_annotation_json(path)
-        return super().read_train(path) if isinstance(content, list) else self._read(path, "training")
+        return super().read_train(path) if is_timeit(path) else self._read(path, "training")
 
     def _read(self, path: str | Path, subset: str) -> list[Row]:
         content = read_annotation_json(path)
         if isinstance(content, dict) and "database" in content:
             rows = [(f"database[{key!r}]", row) for key, row in _raw_rows(path, content["database"], subset)]
         else:
-            rows = [(f"annotations[{i}]", row) for i, row in enumerate(read_coco(path))]
+            rows = [(f"annotations[{i}]", row) for i, row in enumerate(coco_rows(path, content))]
         return check_rows(path, rows, dense_problems, self.row_id)
 
 

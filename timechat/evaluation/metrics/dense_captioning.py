@@ -13,9 +13,9 @@ rules are those of the published scorer (checked to 1e-4):
 - The published scorer numbers a video's predictions by strings and reads METEOR back in the order "0", "1", "10", "11",
   "2", ...: from the 11th prediction on, a prediction is weighed with the caption of another. "SODA_c" keeps that, since
   the numbers of the literature have it; "SODA_c_aligned" is the same score without the mix-up. Up to ten predictions
-  a video the two are equal. Predictions are ordered by time first, so their order in the file does not matter.
+  per video the two are equal. Predictions are ordered by time first, so their order in the file does not matter.
 - "Paragraph_CIDEr" and "Paragraph_METEOR" are corpus scores over videos: all captions of a video, joined in the order
-  of time, against the true ones. Times play no other part. A video without predictions says nothing.
+  of time, against the true ones. Times play no other part. A video without predictions has an empty paragraph.
 
 Videos are scored in the order of their names, so the scores are the same bits whatever the order of the files.
 """
@@ -34,7 +34,7 @@ from timechat.evaluation.metrics.captions import NO_WORDS, UNMATCHED, CaptionPai
 from timechat.evaluation.metrics.intervals import check_known_ids, interval_iou, read_interval
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
-SHORTEST_CAPTION = 5  # characters: what is not longer is no caption, when captions are told apart by full stops
+SHORTEST_CAPTION = 5  # characters: anything this short is not a caption, where captions are split at full stops
 
 Event = tuple[float, float, str]  # start, end in seconds, caption
 
@@ -213,7 +213,7 @@ def split_captions(joined: str, count: int) -> list[str]:
     """Captions that were joined by ". ", each with a full stop.
 
     Where that does not give as many as there should be, every full stop ends a caption, and what has five characters
-    or fewer is none: so the published code reads the captions of ActivityNet.
+    or fewer is dropped: this is how the published code reads the captions of ActivityNet.
 
     Returns:
         `count` captions, or another number when neither rule gives as many.
@@ -248,7 +248,7 @@ def _read_ground_truth(ground_truth: Mapping[str, Any]) -> dict[str, list[Event]
         if "image_id" not in row or not row.get("segments"):
             raise AnnotationError(f"{where}: image_id and at least one segment are needed")
         if row["image_id"] in truth:
-            raise AnnotationError(f"{where}: this video stands twice")
+            raise AnnotationError(f"{where}: this video is listed twice")
         truth[row["image_id"]] = _events_of_row(row, where)
     return truth
 

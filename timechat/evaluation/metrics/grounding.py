@@ -27,7 +27,7 @@ def score_grounding(predictions: Mapping[str, Mapping[str, Any]], ground_truth: 
 
     Raises:
         PredictionError: an id that the ground truth does not have, or a broken interval.
-        AnnotationError: a ground truth that is empty, broken or names an id twice.
+        AnnotationError: a ground truth that is empty, broken or uses an id twice.
     """
     truth = _read_ground_truth(ground_truth)
     check_known_ids(map(str, predictions), truth)
@@ -61,6 +61,6 @@ def _read_ground_truth(ground_truth: Mapping[str, Any]) -> dict[str, tuple[float
         if missing:
             raise AnnotationError(f"{where}: {' and '.join(missing)} missing; every annotation needs id and timestamp")
         if str(row["id"]) in truth:
-            raise AnnotationError(f"{where}: id {row['id']!r} stands twice; ids must be unique")
+            raise AnnotationError(f"{where}: id {row['id']!r} is used twice; ids must be unique")
         truth[str(row["id"])] = read_interval(row["timestamp"], f'{where}["timestamp"]', AnnotationError)
     return truth

@@ -67,9 +67,9 @@ def score_highlights(
     published, and the log says how many.
 
     Args:
-        predictions: [{"qid", "pred_saliency_scores": [float, one a clip]}, ...].
+        predictions: [{"qid", "pred_saliency_scores": [float, one per clip]}, ...].
         ground_truth: rows of the QVHighlights file, with "qid", "duration" in seconds, "relevant_clip_ids" and
-            "saliency_scores" [one a relevant clip][one an annotator].
+            "saliency_scores" [one per relevant clip][one per annotator].
 
     Returns:
         "mAP@L", "HIT@1@L", "mAP@L/expected", "HIT@1@L/expected" for L in Fair, Good, VeryGood, in percent with two
@@ -77,7 +77,7 @@ def score_highlights(
 
     Raises:
         PredictionError: an unknown or repeated qid, missing scores, a score that is not finite.
-        AnnotationError: a ground truth that is empty, broken, unlabelled or names a qid twice.
+        AnnotationError: a ground truth that is empty, broken, unlabelled or uses a qid twice.
     """
     truth = _read_ground_truth(ground_truth)
     predicted = _read_predictions(predictions)
@@ -137,10 +137,10 @@ def _read_predictions(predictions: Sequence[Mapping[str, Any]]) -> dict[Any, np.
     for index, row in enumerate(predictions):
         where = f"predictions[{index}]"
         if not isinstance(row, Mapping) or "qid" not in row or not row.get("pred_saliency_scores"):
-            raise PredictionError(f'{where}: needs "qid" and "pred_saliency_scores", a list with one number a clip')
+            raise PredictionError(f'{where}: needs "qid" and "pred_saliency_scores", a list with one number per clip')
         where += f" (qid {row['qid']!r})"
         if row["qid"] in result:
-            raise PredictionError(f"{where}: this qid stands twice; keep one prediction a query")
+            raise PredictionError(f"{where}: this qid is used twice; keep one prediction per query")
         try:
             scores = np.asarray(row["pred_saliency_scores"], dtype=np.float64)
         except (TypeError, ValueError):
@@ -162,7 +162,7 @@ def _read_ground_truth(rows: Sequence[Mapping[str, Any]]) -> dict[Any, np.ndarra
         if missing:
             raise AnnotationError(f"{where}: {', '.join(missing)} missing; use a labelled split such as val")
         if row["qid"] in result:
-            raise AnnotationError(f"{where}: this qid stands twice")
+            raise AnnotationError(f"{where}: this qid is used twice")
         result[row["qid"]] = _saliency_of_row(row, where)
     return result
 

@@ -35,7 +35,7 @@ def interval_iou(first: Iterable, second: Iterable) -> np.ndarray:
     """IoU of every pair of two lists of intervals.
 
     The denominator is the hull, from the earlier start to the later end, as published; it equals the union whenever
-    two intervals overlap. Two identical instants (zero length) agree wholly: 1.
+    two intervals overlap. Two identical instants (zero length) have IoU 1.
 
     Args:
         first: N pairs (start, end) in seconds, ascending.

@@ -1,4 +1,4 @@
-"""Multiple choice: which option an answer names, and accuracy overall and by category.
+"""Multiple choice: which option an answer names, and accuracy overall and per category.
 
 Nothing is guessed: an answer that names no option, or more than one, is a `ParseFailure` and counts as wrong.
 """
@@ -14,7 +14,7 @@ from timechat.errors import AnnotationError, ParseFailure
 from timechat.evaluation.metrics.intervals import check_known_ids
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-MAX_ANSWER = 4000  # characters; who has not named an option by then never will
+MAX_ANSWER = 4000  # characters; an answer that names no option by then never will
 
 _MARKUP = re.compile(r"\*{1,3}|`{1,3}|</?\w{1,12}>")
 _BRACKETS = str.maketrans("（）【】［］", "()[][]")
@@ -113,7 +113,7 @@ def score_choices(
         categories: id -> names of the categories that the question belongs to, in any number.
 
     Returns:
-        "accuracy" and one value a category, in percent; "found" (answers), "parsed" and "expected" as counts.
+        "accuracy" and one value per category, in percent; "found" (answers), "parsed" and "expected" as counts.
 
     Raises:
         PredictionError: an id that the ground truth does not have.

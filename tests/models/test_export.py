@@ -9,20 +9,16 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-import transformers
+from helpers.exports import answers, differing, names_in, plain, scores, state_of
 from helpers.tiny import BERT, LLAMA, WEIGHTS, Golden, build_tiny, golden_batch, tiny_config
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
-from timechat.cli import export
-from timechat.cli.export import RECORD_FILE, export_llama, export_peft, export_safetensors, main
 from timechat.config import load_config
 from timechat.errors import CheckpointError, ConfigError
-from timechat.models import TimeChat, build_model
-from timechat.models.checkpoints import canonical_name, part_of
+from timechat.models import TimeChat, build_model, llama_folder
+from timechat.models.checkpoints import part_of
+from timechat.models.export import RECORD_FILE, export_llama, export_peft, export_safetensors
 
-State = dict[str, Tensor]
 Exporter = Callable[..., None]
 
 
@@ -39,43 +35,10 @@ def model() -> TimeChat:
 
 @pytest.fixture(scope="module")
 def own_base(model: TimeChat, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Config of the same model whose LLaMA folder holds its base weights; the golden checkpoint brings others."""
+    """Folder of the same model whose LLaMA folder holds its base weights; the golden checkpoint brings others."""
     folder = tmp_path_factory.mktemp("own_base") / "all"
     export_safetensors(model, folder)
-    return folder / "config.yaml"
-
-
-def state_of(model: nn.Module) -> State:
-    """A copy of all tensors by published name."""
-    return {canonical_name(name): tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def differing(one: State, other: State) -> list[str]:
-    """Names that are not in both with equal dtype and bits."""
-    same = {n for n in one.keys() & other.keys() if one[n].dtype == other[n].dtype and torch.equal(one[n], other[n])}
-    return sorted((one.keys() | other.keys()) - same)
-
-
-def scores(llama: nn.Module) -> Tensor:
-    """Scores of a fixed text."""
-    with torch.no_grad():
-        return llama(input_ids=torch.arange(1, 41).reshape(2, 20)).logits
-
-
-def plain(folder: str | Path) -> transformers.LlamaForCausalLM:
-    """What users of Hugging Face do, without peft."""
-    return transformers.LlamaForCausalLM.from_pretrained(folder, dtype="auto").eval()
-
-
-def answers(model: TimeChat, golden: Golden) -> list[str]:
-    """Greedy answers about the two golden videos."""
-    prompts = ["When does the chef cut the bread?", "Describe the video."]
-    return model.generate(golden.videos(), golden.expected["timestamps"], prompts, max_new_tokens=12)
-
-
-def names_in(folder: Path) -> list[str]:
-    """Files and folders, in order."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    return folder
 
 
 # Merged LLaMA ---------------------------------------------------------------------------------------------------------
@@ -146,7 +109,7 @@ def test_alpha_scales_what_is_merged(tmp_path: Path) -> None:
 def test_large_models_are_sharded(
     tmp_path: Path, model: TimeChat, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "MAX_SHARD_BYTES", 200_000)
+    monkeypatch.setattr(llama_folder, "MAX_SHARD_BYTES", 200_000)
     export_llama(model, tmp_path / "llama")
     shards = sorted((tmp_path / "llama").glob("*.safetensors"))
     assert len(shards) > 2
@@ -155,7 +118,7 @@ def test_large_models_are_sharded(
     assert set(index["weight_map"].values()) == {shard.name for shard in shards}
     torch.testing.assert_close(scores(plain(tmp_path / "llama")), scores(model.llama_model), rtol=0, atol=1e-5)
     export_safetensors(model, tmp_path / "all")
-    assert answers(build_model(load_config(tmp_path / "all/config.yaml").model), golden) == answers(model, golden)
+    assert answers(build_model(load_config(tmp_path / "all").model), golden) == answers(model, golden)
 
 
 def test_scaled_positions_go_with_the_merged_llama(tmp_path: Path) -> None:
@@ -166,7 +129,7 @@ def test_scaled_positions_go_with_the_merged_llama(tmp_path: Path) -> None:
     export_safetensors(model, tmp_path / "all")
     rope = plain(tmp_path / "all/llama").config.rope_parameters
     assert rope["rope_type"] == "default"
-    again = build_model(load_config(tmp_path / "all/config.yaml").model)
+    again = build_model(load_config(tmp_path / "all").model)
     assert torch.equal(scores(again.llama_model), scores(model.llama_model))
 
 
@@ -202,7 +165,7 @@ def test_the_whole_model_comes_back_bit_for_bit(tmp_path: Path, golden: Golden, 
             if p.requires_grad:
                 p.add_(torch.randn_like(p), alpha=0.01)
     export_safetensors(model, tmp_path / "all")
-    cfg = load_config(tmp_path / "all/config.yaml").model
+    cfg = load_config(tmp_path / "all").model
     inputs = [cfg[key] for key in ("llama_model", "qformer_tokenizer", "ckpt", "vit_model", "ckpt_2") if cfg[key]]
     assert all(Path(path).is_relative_to(tmp_path) for path in inputs if path != str(BERT))
     again = build_model(cfg)
@@ -215,7 +178,7 @@ def test_what_is_in_the_folder(tmp_path: Path, model: TimeChat) -> None:
     """Every tensor once, by published name."""
     export_safetensors(model, tmp_path / "all")
     folders = {path.name for path in (tmp_path / "all").iterdir()}
-    assert folders == {"config.yaml", RECORD_FILE, "llama", "model.safetensors", "qformer_tokenizer"}
+    assert folders == {"config.json", RECORD_FILE, "llama", "model.safetensors", "qformer_tokenizer"}
     rest, llama = load_file(tmp_path / "all/model.safetensors"), load_file(tmp_path / "all/llama/model.safetensors")
     published = torch.load(WEIGHTS, weights_only=True)["model"]
     own = {name: t for name, t in published.items() if part_of(name) not in ("llama_model", None)}
@@ -231,7 +194,7 @@ def test_the_config_names_what_is_in_the_folder_alone(tmp_path: Path) -> None:
     auto = ["model.llama_precision=auto", "model.vit_precision=auto"]
     files = [f"model.{key}={WEIGHTS}" for key in ("q_former_model", "llama_proj_model", "ckpt_2")]
     export_safetensors(build_tiny([*auto, *files]), tmp_path / "all")
-    cfg = load_config(tmp_path / "all/config.yaml").model
+    cfg = load_config(tmp_path / "all").model
     assert {cfg.llama_precision, cfg.vit_precision} <= {"bf16", "fp16"}
     assert [cfg[key] for key in ("vit_model", "q_former_model", "llama_proj_model", "ckpt_2")] == [""] * 4
 
@@ -241,7 +204,7 @@ def test_a_relative_output_is_relative_to_the_working_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     export_safetensors(model, "exports/all")
-    cfg = load_config("exports/all/config.yaml").model
+    cfg = load_config("exports/all").model
     assert (cfg.llama_model, cfg.ckpt) == ("exports/all/llama", "exports/all/model.safetensors")
     assert differing(state_of(build_model(cfg)), state_of(model)) == []
 
@@ -257,7 +220,7 @@ def test_the_adapter_gives_the_scores_of_the_model(tmp_path: Path, own_base: Pat
     assert (config["r"], config["lora_alpha"]) == (32, 8)
     assert sorted(config["target_modules"]) == ["k_proj", "o_proj", "q_proj", "v_proj"]
     base = config["base_model_name_or_path"]
-    assert base == str(own_base.parent / "llama")
+    assert base == str(own_base / "llama")
     adapted = peft.PeftModel.from_pretrained(plain(base), tmp_path / "adapter").eval()
     assert torch.equal(scores(adapted), scores(model.llama_model))
 
@@ -304,9 +267,9 @@ def test_a_folder_with_files_is_never_touched_unless_it_is_an_export(tmp_path: P
     export_safetensors(model, folder)  # an empty folder will do
     with pytest.raises(ConfigError, match=r"x: is not empty; .* --overwrite"):
         export_llama(model, folder)
-    assert (folder / "config.yaml").is_file()
+    assert (folder / "qformer_tokenizer/vocab.txt").is_file()
     export_llama(model, folder, overwrite=True)
-    assert not (folder / "config.yaml").exists()
+    assert not (folder / "qformer_tokenizer/vocab.txt").exists()
     assert json.loads((folder / RECORD_FILE).read_text())["format"] == "llama"
     (folder / RECORD_FILE).unlink()
     with pytest.raises(ConfigError, match=r"--overwrite replaces earlier exports"):
@@ -316,7 +279,7 @@ def test_a_folder_with_files_is_never_touched_unless_it_is_an_export(tmp_path: P
 
 def test_an_export_does_not_replace_what_it_is_read_from(tmp_path: Path, model: TimeChat) -> None:
     export_safetensors(model, tmp_path / "all")
-    again = build_model(load_config(tmp_path / "all/config.yaml").model)
+    again = build_model(load_config(tmp_path / "all").model)
     with pytest.raises(ConfigError, match=r"model\.llama_model, model\.ckpt, model\.qformer_tokenizer is read from"):
         export_llama(again, tmp_path / "all", overwrite=True)
 
@@ -330,7 +293,7 @@ def test_a_failed_export_leaves_nothing_and_keeps_the_old_one(
     def full_disk(*args: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(export.shutil, "copyfile", full_disk)
+    monkeypatch.setattr(llama_folder.shutil, "copyfile", full_disk)
     with pytest.raises(CheckpointError, match=r"x: cannot be written \(No space left on device\)"):
         export_llama(model, tmp_path / "x", overwrite=True)
     assert names_in(tmp_path) == before
@@ -342,18 +305,3 @@ def test_an_output_that_cannot_be_a_folder(tmp_path: Path, model: TimeChat) -> N
         export_llama(model, tmp_path / "file")
     with pytest.raises(CheckpointError, match=r"file/x: cannot be written"):
         export_llama(model, tmp_path / "file/x")
-
-
-# Command line ---------------------------------------------------------------------------------------------------------
-
-
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--ckpt` takes the place of model.ckpt; a mistake is one message, before weights are loaded."""
-    file = tmp_path / "config.yaml"
-    OmegaConf.save({"model": {**tiny_config().model, "ckpt": "no_such_file.pth"}}, file)
-    arguments = ["--cfg-path", str(file), "--format", "llama", "--output", str(tmp_path / "llama")]
-    assert main([*arguments, "--options", "model.lora=false"]) == 1
-    assert "there is no LoRA to export" in capsys.readouterr().err
-    assert main([*arguments, "--ckpt", str(WEIGHTS)]) == 0
-    assert json.loads((tmp_path / "llama" / RECORD_FILE).read_text())["model"]["ckpt"] == str(WEIGHTS)
-    torch.testing.assert_close(scores(plain(tmp_path / "llama")), scores(build_tiny().llama_model), rtol=0, atol=1e-5)

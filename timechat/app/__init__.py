@@ -1,0 +1,1 @@
+"""What people use: load a model, and ask it about a video."""

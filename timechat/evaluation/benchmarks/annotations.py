@@ -1,0 +1,124 @@
+"""Reading annotation files: text, JSON, the coco form, and the checks of their rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from timechat.errors import AnnotationError
+from timechat.lfs import refuse_pointer
+
+MAX_LISTED = 10
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What an annotation file holds, read once for questions and scores.
+
+    Attributes:
+        path: of the file or folder, for messages.
+        rows: checked, one per question.
+    """
+
+    path: str | Path
+    rows: list[Row]
+
+
+def read_annotation_text(path: str | Path) -> str:
+    """The text of an annotation file. Raises AnnotationError."""
+    if not Path(path).is_file():
+        raise AnnotationError(f"{path}: no such annotation file; correct --anno-path")
+    refuse_pointer(path, AnnotationError)
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark at the front
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: is not UTF-8 text ({error}); download it again") from error
+
+
+def read_annotation_json(path: str | Path) -> Any:
+    """A JSON annotation file. Raises AnnotationError."""
+    try:
+        return json.loads(read_annotation_text(path))
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path}: not valid JSON ({error}); download it again") from error
+
+
+def coco_rows(path: str | Path, content: Any) -> list[Any]:
+    """The list under "annotations" of what a file in coco form holds. Raises AnnotationError."""
+    rows = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        raise AnnotationError(f'{path}: expected the coco form, {{"annotations": [...]}}, found {str(content)[:60]!r}')
+    return rows
+
+
+def check_rows(
+    path: str | Path,
+    rows: Iterable[tuple[str, Any]],
+    check: Callable[[Row], Iterable[str]],
+    id_of: Callable[[Row], str],
+) -> list[Row]:
+    """The rows, if every one passes.
+
+    Args:
+        path: of the file, for messages.
+        rows: where each stands ("line 3"), and itself.
+        check: problems of one row that is a dict, each naming the field.
+        id_of: the row's id; ids must be unique.
+
+    Raises:
+        AnnotationError: listing every problem, or saying that the file is empty.
+    """
+    problems, good, seen = [], [], {}
+    for where, row in rows:
+        found = list(check(row)) if isinstance(row, dict) else [f"expected an object, found {str(row)[:60]!r}"]
+        if not found:
+            first = seen.setdefault(id_of(row), where)
+            found = [] if first == where else [f"id {id_of(row)!r} is used in {first} too; ids must be unique"]
+        problems += [f"{where}: {problem}" for problem in found]
+        good.append(row)
+    if problems:
+        rest = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+        listed = "\n  ".join(problems[:MAX_LISTED])
+        raise AnnotationError(f"{path}: {len(problems)} problems, correct or remove these:\n  {listed}{rest}")
+    if not good:
+        raise AnnotationError(f"{path}: holds no annotations; there is nothing to evaluate")
+    return good
+
+
+def text_problems(row: Row, key: str) -> Iterable[str]:
+    """Problems of a field that must be a string with something in it."""
+    if not isinstance(row.get(key), str) or not row[key].strip():
+        yield f"{key} is {row.get(key)!r}: it must be a non-empty string"
+
+
+def video_problems(row: Row, key: str) -> Iterable[str]:
+    """Problems of a field that must name a file inside the folder of videos."""
+    yield from text_problems(row, key)
+    if isinstance(row.get(key), str):
+        path = PurePosixPath(row[key])
+        if path.is_absolute() or ".." in path.parts or not path.name or "\0" in row[key]:
+            yield f"{key} {row[key]!r} points outside the folder of videos; write a relative path without .."
+
+
+def id_problems(row: Row, key: str) -> Iterable[str]:
+    """Problems of a field that must be a whole number or a string."""
+    if isinstance(row.get(key), bool) or not isinstance(row.get(key), int | str):
+        yield f"{key} is {row.get(key)!r}: it must be a number or a string that no other row has"
+
+
+def interval_problems(value: Any, key: str) -> Iterable[str]:
+    """Problems of a value that must be [start, end] in seconds, both finite and 0 or more."""
+    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
+    if not numbers or min(value) < 0:
+        yield f"{key} is {value!r}: it must be [start, end] in seconds, both 0 or more"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
