@@ -1,7 +1,7 @@
 # Two commands on a fresh machine:
-#   make quickstart   environment, rendered videos, a tiny TimeChat trained and scored (no download but Python packages)
+#   make quickstart   environment, rendered videos, a tiny TimeChat trained and scored (downloads only Python packages)
 #   make test         environment, ruff, pytest
-# Both can be interrupted and started again; videos and stages that are finished are not made again.
+# Both can be interrupted and started again; finished videos and stages are not repeated.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,17 +11,17 @@ PYTHON ?= python3
 VENV ?= .venv
 LMMS_VENV ?= $(VENV)/lmms-eval
 BIN := $(VENV)/bin
-# A GPU serves one process, two cores serve two.
+# One process on a GPU, two on two CPU cores.
 GPUS := $(shell nvidia-smi --list-gpus 2>/dev/null | wc -l)
 NPROC ?= $(if $(filter 1,$(GPUS)),1,2)
-# Tests, and trainings of the ablation, at a time.
+# Test processes, and trainings of the ablation, at a time.
 JOBS ?= 2
 SEED ?= 42
 
 QUICKSTART_RUN := runs/quickstart
 QUICKSTART_STAGES := $(sort $(wildcard quickstart/configs/[1-9]_*.yaml))
 
-# One thread a process: the quickstart's processes share the cores.
+# One thread per process: the quick start's processes share the cores.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
@@ -60,7 +60,7 @@ ablation: quickstart-data
 
 # Development ----------------------------------------------------------------------------------------------------------
 
-# A file of tests stays on one process: its tests share what they make.
+# A test file stays on one process, because its tests share fixtures.
 test: lint
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
@@ -69,7 +69,7 @@ test-engines: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,deepspeed]'
 	$(BIN)/python -m pytest -m engines
 
-# lmms-eval needs older packages than constraints.txt names, so it has an environment of its own.
+# lmms-eval needs older packages than those in constraints.txt, so it has a separate environment.
 test-lmms-eval: $(LMMS_VENV)/.installed
 	$(LMMS_VENV)/bin/python -m pytest tests/evaluation/test_lmms_eval_adapter.py
 

@@ -1,9 +1,9 @@
-"""Does the memory of a run grow with its length? A tiny training of some hundred updates, with checkpoints and epochs.
+"""Does the memory of a run grow with its length? A tiny training of some hundred steps, with checkpoints and epochs.
 
     python benchmarks/memory_of_a_run.py
 
 What is allocated once (optimizer states, caches, the first checkpoint) is there after the first third; what comes on
-top later would go on coming.
+top later would keep coming.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from helpers.training import build, make_videos
 
 from timechat.runners import Runner
 
-EPOCHS, UPDATES = 6, 60  # in each epoch
+EPOCHS, STEPS = 6, 60  # in each epoch
 INTERVAL = 30
 FLOOR_MB = 16.0  # growth from a third of the run to its end
 OPTIONS = (
-    f"run.max_epoch={EPOCHS}", f"run.iters_per_epoch={UPDATES}", "run.num_workers=1", "run.save_every_steps=20",
+    f"run.max_epoch={EPOCHS}", f"run.iters_per_epoch={STEPS}", "run.num_workers=1", "run.save_every_steps=20",
     "run.log_freq=10",
 )  # fmt: skip
 
@@ -37,19 +37,19 @@ def megabytes() -> tuple[float, float]:
 
 
 def measure(runner: Runner) -> list[float]:
-    """Train; memory of this process and its workers after every INTERVAL updates."""
+    """Train; memory of this process and its workers after every INTERVAL steps."""
     seen: list[float] = []
-    update = runner.update
+    step = runner.step
 
     def measured(*args: object) -> None:
-        update(*args)
+        step(*args)
         done = args[-1] + 1
         if done % INTERVAL == 0:
             own, workers = megabytes()
             seen.append(own + workers)
-            sys.stdout.write(f"update {done}: {own:.0f} MB, workers {workers:.0f} MB\n")
+            sys.stdout.write(f"step {done}: {own:.0f} MB, workers {workers:.0f} MB\n")
 
-    runner.update = measured
+    runner.step = measured
     runner.train()
     return seen
 
@@ -60,9 +60,7 @@ def main() -> int:
         entry = make_videos(Path(folder) / "videos")
         seen = measure(build(Path(folder) / "run", {"tv": entry}, *OPTIONS))
     growth = max(seen[-3:]) - seen[len(seen) // 3]
-    sys.stdout.write(
-        f"{growth:+.1f} MB in the last two thirds of {EPOCHS * UPDATES} updates (floor {FLOOR_MB:.0f} MB)\n"
-    )
+    sys.stdout.write(f"{growth:+.1f} MB in the last two thirds of {EPOCHS * STEPS} steps (floor {FLOOR_MB:.0f} MB)\n")
     return int(growth > FLOOR_MB)
 
 

@@ -1,6 +1,6 @@
-"""The quick start: a guest of TimeChat, which trains and asks a tiny one on rendered videos.
+"""The quick start: an extension of TimeChat that trains and evaluates a tiny model on rendered videos.
 
-A config takes it in with `import: [quickstart]`; this module registers its models, dataset builders and task.
+A config loads it with `import: [quickstart]`; this module registers its models, dataset builders and task.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Train and score variants of a model over several seeds, and tell what each of its parts is worth.
+"""Train and score variants of a model over several seeds, to find out what each of its parts contributes.
 
     python -m quickstart.ablation quickstart/configs/ablation.yaml --jobs 2
 
 The file names stages (see `quickstart.stages`), variants with the config keys that each changes, seeds, and the
-evaluation. What is finished, and still as the file says, is not done again, so the command can be stopped and started.
+evaluation. What is finished, and still matches the file, is not done again, so the command can be stopped and started.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, RECORD, PICTURE = "ablation.md", "ablation.json", "ablation.png"
-ARGUMENTS = "arguments.txt"  # beside an evaluation's scores: the command line that gave them, and its files
+ARGUMENTS = "arguments.txt"  # next to an evaluation's scores: the command line that produced them, and its files
 _KEYS = {"stages": list, "shared": int, "variants": dict, "seeds": list, "evaluation": dict, "scores": list}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an ablation file says.
+    """The content of an ablation file.
 
     Attributes:
         stages: YAML files of the training, in order.
-        shared: how many of them, from the first on, no variant changes: they are trained once for each seed.
+        shared: how many of them, from the first on, are the same in all variants and trained once per seed.
         variants: name -> config keys that it changes, as `key=value`.
         seeds: one whole training each.
         evaluation: arguments of `evaluate.py` besides checkpoint and output folder; `cfg_path` among them.
@@ -93,7 +93,7 @@ def read_plan(path: str | Path) -> Plan:
     folders = [_folder(name, seed) for name in plan.variants for seed in plan.seeds]
     twice = sorted({folder for folder in folders if folders.count(folder) > 1})
     if twice:
-        raise ConfigError(f"{path}: two trainings would share the folders {twice}; change a variant's name or a seed")
+        raise ConfigError(f"{path}: two trainings would use the folders {twice}; change a variant's name or a seed")
     return plan
 
 
@@ -110,12 +110,12 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
         jobs: trainings at a time, one process each.
 
     Returns:
-        variant -> score -> one value in percent for each seed.
+        variant -> score -> one value in percent per seed.
 
     Raises:
-        ConfigError: no job; a config or a variant's key that is wrong, which all are read for before the first
-            training; a score that the evaluation does not report.
-        TrainingError: a training or an evaluation stopped; those that were running have been waited for.
+        ConfigError: no job; a wrong config or key of a variant, all of which are checked before the first training; a
+            score that the evaluation does not report.
+        TrainingError: a training or an evaluation stopped; the others that were running have ended.
     """
     if jobs < 1:
         raise ConfigError(f"--jobs={jobs}: give 1 or more")
@@ -137,14 +137,14 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
 
 
 def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
-    """One variant with one seed: the record of its evaluation. Raises ConfigError: a score that it does not report."""
+    """Train and evaluate one variant with one seed. Raises ConfigError: a score that its record does not have."""
     folder = output / _folder(name, seed)
     for stage in map(stage_name, plan.stages[: plan.shared]):
         _link(folder / stage, Path("..") / f"shared_{seed}" / stage)
     changes = [f"run.seed={seed}", *plan.variants[name]]
     checkpoint = train_stages(plan.stages[plan.shared :], folder, options=changes)
     begun = load_stage(plan.stages[-1], folder, changes).model.ckpt
-    evaluated = checkpoint.parent / "eval"  # goes when the stage is trained again
+    evaluated = checkpoint.parent / "eval"  # removed when the stage is trained again
     _evaluate(plan, begun, checkpoint, evaluated, [c for c in plan.variants[name] if c.startswith("model.")])
     record = read_record(evaluated)
     unknown = sorted(set(plan.scores) - set(record["percent"]))
@@ -154,7 +154,7 @@ def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
 
 
 def _link(place: Path, target: Path) -> None:
-    """Let a variant find a shared stage, instead of one of its own that a plan which shared fewer left there."""
+    """Link a shared stage into a variant's folder, replacing one that an earlier plan with fewer shared ones left."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.is_symlink() and Path(os.readlink(place)) == target:
         return
@@ -165,9 +165,9 @@ def _link(place: Path, target: Path) -> None:
 
 
 def _evaluate(plan: Plan, begun: str, checkpoint: Path, output: Path, changes: Sequence[str]) -> None:
-    """Score a checkpoint, unless the same command has done so.
+    """Score a checkpoint, unless the same command has done so already.
 
-    What the last stage left as it was is in the checkpoint that it began with; its own comes second, and wins.
+    Parts that the last stage did not train are in the checkpoint that it began with; its own is loaded second and wins.
     """
     arguments = [f"--{key.replace('_', '-')}={value}" for key, value in plan.evaluation.items()]
     arguments += [f"--ckpt={begun or checkpoint}", f"--output-dir={output}"]
@@ -186,7 +186,7 @@ def _evaluate(plan: Plan, begun: str, checkpoint: Path, output: Path, changes: S
 
 
 def table(values: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Mean ± standard deviation over the seeds, one row a variant, as Markdown."""
+    """Mean ± standard deviation over the seeds, one row per variant, as Markdown."""
     scores = list(next(iter(values.values())))
     lines = ["| variant | " + " | ".join(scores) + " |", "|---" * (1 + len(scores)) + "|"]
     for name, row in values.items():
@@ -200,7 +200,7 @@ def _mean_and_spread(values: Sequence[float]) -> str:
 
 
 def draw_bars(values: Mapping[str, Mapping[str, Sequence[float]]], path: str | Path) -> Path:
-    """A group of bars for each score, one bar a variant, a dot for each seed."""
+    """A group of bars per score, one bar per variant, one dot per seed."""
     scores = list(next(iter(values.values())))
     figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
     width = 0.8 / len(values)
@@ -225,10 +225,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: %(default)s)")
     args = parser.parse_args(argv)
     with stopping_children():
-        return run_main(lambda: _run_and_tell(args.plan, Path(args.output), args.jobs))
+        return run_main(lambda: _run_and_report(args.plan, Path(args.output), args.jobs))
 
 
-def _run_and_tell(plan: str, output: Path, jobs: int) -> None:
+def _run_and_report(plan: str, output: Path, jobs: int) -> None:
     values = run_ablation(read_plan(plan), output, jobs)
     write_json(output / RECORD, values)
     write_text(output / TABLE, table(values))

@@ -1,4 +1,4 @@
-"""How TimeIT words its answers: seconds with one decimal."""
+"""TimeIT's answer templates: seconds with one decimal."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def grounding_answer(start: float, end: float) -> str:
 
 
 def dense_captions_answer(events: Iterable[tuple[float, float, str]]) -> str:
-    """All events as (start, end, caption), in seconds; two spaces between them."""
+    """All events, given as (start, end, caption) in seconds, with two spaces between them."""
     return "  ".join(f"{start:.1f} - {end:.1f} seconds, {caption}" for start, end, caption in events)

@@ -1,4 +1,4 @@
-"""What the first two stages learn from: frames and the words that describe them."""
+"""The batch of the first two stages: frames and the words that describe them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FrameBatch(Batch):
 
 
 def collate_frames(fetched: Sequence[Fetched[FrameWordsSample]]) -> FrameBatch:
-    """Pack frames with their words; a batch may be shorter than asked for, even empty."""
+    """Pack frames with their words; skipped samples make the batch shorter, possibly empty."""
     samples = [f.sample for f in fetched if f.sample is not None]
     return FrameBatch(
         frames=torch.cat([sample.frames for sample in samples]) if samples else torch.empty(0, 3, 0, 0),

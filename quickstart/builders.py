@@ -1,4 +1,4 @@
-"""Dense captions in coco form, as lessons about sampled frames."""
+"""Builders of lessons about sampled frames, from dense captions in COCO format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from omegaconf import DictConfig
 
-from quickstart.events import EventItem, read_events
+from quickstart.events import EventVideo, read_events
 from quickstart.lessons import (
     EventConversations,
     FrameWordsDataset,
@@ -29,12 +29,12 @@ from timechat.schema import key
 class LessonConfig(DatasetConfig):
     """A lesson about the sampled frames."""
 
-    frame_counts: list[int] = key([], "keep one of these numbers of frames; [] keeps all")
+    frame_counts: list[int] = key([], "keep so many random frames, one of these numbers; [] keeps all")
     one_frame_per_event: bool = key(False, "keep one random frame of each event")
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
-        """As above, and numbers of frames that a video has not."""
+        """As for every dataset; also numbers of frames that a video does not have."""
         yield from super().conflicts(where, section, cfg)
         counts, most = list(section.frame_counts), frames_per_video(cfg.model)
         if not all(1 <= count <= most for count in counts):
@@ -46,10 +46,10 @@ class LessonConfig(DatasetConfig):
 
 
 class LessonBuilder(DatasetBuilder):
-    """Reads the events and chooses frames; subclasses name the lesson."""
+    """Reads the events and chooses frames; subclasses make the lesson."""
 
-    def read_items(self, anno: str, videos_dir: str) -> list[EventItem]:
-        """The annotated videos; with one frame an event those of several events, the others have nothing to choose."""
+    def read_items(self, anno: str, videos_dir: str) -> list[EventVideo]:
+        """The annotated videos; for one frame per event only those with several events, where there is a choice."""
         items = read_events(anno, videos_dir)
         if not self.cfg.one_frame_per_event:
             return items
@@ -59,7 +59,7 @@ class LessonBuilder(DatasetBuilder):
         return several
 
     def reading(self) -> dict[str, Any]:
-        """As above, and which frames a lesson keeps."""
+        """As for every dataset, and which frames the lesson keeps."""
         chosen = {"frame_counts": list(self.cfg.frame_counts), "one_frame_per_event": self.cfg.one_frame_per_event}
         return super().reading() | chosen
 
@@ -76,7 +76,7 @@ class ConversationBuilder(LessonBuilder):
 
 @registry.register_builder("sampled_times", config=LessonConfig)
 class SampledTimesBuilder(ConversationBuilder):
-    """The events of the sampled frames in random order, captions before times."""
+    """The events that the sampled frames show, in random order, captions before times."""
 
     dataset_class = SampledTimesDataset
 
@@ -97,7 +97,7 @@ class SampledCaptionsBuilder(ConversationBuilder):
 
 @registry.register_builder("frame_words", config=LessonConfig)
 class FrameWordsBuilder(LessonBuilder):
-    """Frames and the words that describe them, for the task frame_classification."""
+    """Frames and the words that describe them, for the task `frame_classification`."""
 
     def build(self) -> VideoDataset:
         """Read the annotations and make the dataset. Raises ConfigError, AnnotationError."""

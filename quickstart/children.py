@@ -1,4 +1,4 @@
-"""Processes that a tool starts and waits for: none goes on when the tool is stopped, and no two train in one folder."""
+"""Child processes of a tool: none keeps running when the tool is stopped, and no two train in the same folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_child(command: Sequence[str], **options: Any) -> int:
         options: of `subprocess.Popen`.
 
     Raises:
-        KeyboardInterrupt: the tool was stopped; the command got SIGTERM and has ended, or was not started.
+        KeyboardInterrupt: the tool was stopped; the command got SIGTERM and ended, or was not started.
     """
     with _guard:
         if _stopped:
@@ -35,7 +35,7 @@ def run_child(command: Sequence[str], **options: Any) -> int:
         child = subprocess.Popen(command, **options)
         _running.add(child)
     try:
-        if _stopped:  # since it was asked, before the child stood in the list
+        if _stopped:  # since the check above, before the child was in the list
             raise KeyboardInterrupt
         return child.wait()
     except BaseException:
@@ -49,12 +49,12 @@ def run_child(command: Sequence[str], **options: Any) -> int:
 
 @contextmanager
 def stopping_children() -> Iterator[None]:
-    """Within it, SIGINT and SIGTERM reach the children of all threads, and then the tool: as KeyboardInterrupt."""
+    """Within this context SIGINT and SIGTERM stop the children of all threads, then raise KeyboardInterrupt here."""
     global _stopped
 
     def stop(number: int, frame: FrameType | None) -> None:
         global _stopped
-        _stopped = True  # without the lock, which this very thread may hold
+        _stopped = True  # without the lock, which this thread may hold
         for child in list(_running):
             child.terminate()
         raise KeyboardInterrupt
@@ -70,10 +70,10 @@ def stopping_children() -> Iterator[None]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[int]:
-    """Hold a folder; yields a file descriptor with which a child holds it on, even when this process is killed.
+    """Lock a folder; a child that inherits the yielded file descriptor keeps the lock, even if this process is killed.
 
     Raises:
-        TrainingError: another process holds it.
+        TrainingError: another process has the lock.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.parent / f".{folder.name}.lock", "w") as file:
@@ -81,6 +81,7 @@ def alone_in(folder: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise TrainingError(
-                f"{folder}: another process trains there; wait for its end, or stop it and start this command again"
+                f"{folder}: another process is training there; wait until it ends, or stop it, then start this command "
+                "again"
             ) from error
         yield file.fileno()

@@ -1,4 +1,4 @@
-"""Keys of the quick start's models besides TimeChat's."""
+"""Keys that the quick start's models have in addition to TimeChat's."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from timechat.schema import key
 
 @dataclass
 class SmallConfig(TimeChatConfig):
-    """A model that begins with random weights and is small."""
+    """A small model with random initial weights."""
 
     initialization: str = key(
         "published",
-        "how weights that no file gives begin: published (normal, deviation 0.02) | fan_in (matrices normal with a "
-        "deviation of one over the root of their inputs, queries and embeddings of 1), with which small models learn",
+        "initial weights without a file: published (normal, standard deviation 0.02) | fan_in (matrices: standard "
+        "deviation one over the root of their inputs, query tokens and embeddings: 1), for small models",
         choices=("published", "fan_in"),
     )
 
 
 @dataclass
 class WordsConfig(SmallConfig):
-    """A model that says which words describe frames; LLaMA's keys do not count."""
+    """A model that predicts which words describe frames; LLaMA's keys have no effect."""
 
-    num_words: int = key(1, "how many words the captions tell apart", least=1)
+    num_words: int = key(1, "number of words that distinguish captions", least=1)
 
 
 @dataclass
 class ClassifierConfig(WordsConfig):
-    """The frame encoder alone, which has to learn."""
+    """The frame encoder alone, which must be trained."""
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
-        """As above, and a frozen encoder."""
+        """As for the base class; also a frozen encoder."""
         yield from super().conflicts(where, section, cfg)
         if section.freeze_vit or section.vit_precision != "fp32":
             yield f"{where}.arch={section.arch} trains the ViT: set freeze_vit=false and vit_precision=fp32"

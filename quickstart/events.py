@@ -1,4 +1,4 @@
-"""Annotated events: dense captions in coco form, seconds, both ends of a segment included.
+"""Annotated events: dense captions in COCO format, in seconds, both ends of a segment included.
 
 {"annotations": [{"image_id": "train_0000.mp4", "segments": [[start, end], ...], "captions": [...]}, ...]}
 """
@@ -17,8 +17,8 @@ from timechat.errors import AnnotationError, ConfigError
 
 
 @dataclass(frozen=True)
-class Event:
-    """A caption and its time, start and end in seconds, both included."""
+class CaptionedEvent:
+    """A caption with its start and end in seconds, both included."""
 
     start: float
     end: float
@@ -26,24 +26,24 @@ class Event:
 
 
 @dataclass(frozen=True)
-class EventItem:
-    """One video, a path below `videos_dir`, and its events in order of time."""
+class EventVideo:
+    """One video, a path below `videos_dir`, and its events in chronological order."""
 
     path: str
-    events: tuple[Event, ...]
+    events: tuple[CaptionedEvent, ...]
 
     def captions_at(self, second: float) -> list[str]:
-        """The captions of the events that are going on."""
+        """The captions of the events at that time in seconds."""
         return [event.caption for event in self.events if event.start <= second <= event.end]
 
-    def seen_at(self, seconds: Sequence[float]) -> list[Event]:
+    def seen_at(self, seconds: Sequence[float]) -> list[CaptionedEvent]:
         """The events that frames at these seconds show, each from the first to the last frame that shows it."""
         times = [[second for second in seconds if event.start <= second <= event.end] for event in self.events]
-        return [Event(t[0], t[-1], event.caption) for event, t in zip(self.events, times, strict=True) if t]
+        return [CaptionedEvent(t[0], t[-1], event.caption) for event, t in zip(self.events, times, strict=True) if t]
 
 
-def read_events(path: str | Path, videos_dir: str | Path) -> list[EventItem]:
-    """Read and check a dense captioning file in coco form.
+def read_events(path: str | Path, videos_dir: str | Path) -> list[EventVideo]:
+    """Read and check a dense captioning file in COCO format.
 
     Raises:
         AnnotationError: naming the file, the item, the field and the fix.
@@ -51,7 +51,7 @@ def read_events(path: str | Path, videos_dir: str | Path) -> list[EventItem]:
     content = read_json(path)
     rows = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(rows, list):
-        raise AnnotationError(f'{path}: expected {{"annotations": [...]}}, dense captions in coco form')
+        raise AnnotationError(f'{path}: expected {{"annotations": [...]}}, dense captions in COCO format')
     items, problems = [], []
     for number, row in enumerate(rows):
         found = list(_problems(row, videos_dir))
@@ -59,7 +59,7 @@ def read_events(path: str | Path, videos_dir: str | Path) -> list[EventItem]:
         if not found:
             pairs = zip(row["segments"], row["captions"], strict=True)
             events = sorted((min(segment), max(segment), caption) for segment, caption in pairs)
-            items.append(EventItem(row["image_id"], tuple(Event(*event) for event in events)))
+            items.append(EventVideo(row["image_id"], tuple(CaptionedEvent(*event) for event in events)))
     raise_listed(path, problems)
     if not items:
         raise AnnotationError(f"{path}: annotations is empty; training needs at least one item")
@@ -81,7 +81,7 @@ def _problems(row: Any, videos_dir: str | Path) -> Iterator[str]:
     if not isinstance(captions, list) or not all(isinstance(c, str) and words_of(c) for c in captions):
         yield f"captions is {str(captions)[:60]}: it must be a list of texts"
     elif isinstance(segments, list) and len(captions) != len(segments):
-        yield f"{len(captions)} captions, but {len(segments)} segments; give as many"
+        yield f"{len(captions)} captions, but {len(segments)} segments; give one for each"
 
 
 def _is_interval(value: Any) -> bool:
@@ -94,15 +94,15 @@ def words_of(caption: str) -> list[str]:
     return re.findall(r"\w+", caption.lower())
 
 
-def vocabulary_of(items: Sequence[EventItem], source: str) -> list[str]:
-    """The words that some captions have and others do not, sorted.
+def vocabulary_of(items: Sequence[EventVideo], source: str) -> list[str]:
+    """The words that occur in some captions but not in all, sorted.
 
-    Words of every caption tell only *that* something happens; learned as well, they take a share of the features that
-    is missing for telling what.
+    Words of every caption only say *that* something happens; learning them as well would take capacity from learning
+    what happens.
 
     Args:
-        items: what `read_events` gave.
-        source: what to call them in messages.
+        items: from `read_events`.
+        source: their name in messages.
 
     Raises:
         ConfigError: there are no such words.
@@ -110,5 +110,5 @@ def vocabulary_of(items: Sequence[EventItem], source: str) -> list[str]:
     captions = [set(words_of(event.caption)) for item in items for event in item.events]
     words = sorted(set().union(*captions).difference(set.intersection(*captions))) if captions else []
     if not words:
-        raise ConfigError(f"{source}: all captions have the same words, there is nothing to tell apart")
+        raise ConfigError(f"{source}: all captions have the same words, so there is nothing to distinguish")
     return words

@@ -1,7 +1,7 @@
-"""The frame encoder with a linear layer on top that says which words describe a frame.
+"""The frame encoder with a linear layer on top that predicts which words describe a frame.
 
-It serves to train a small encoder from nothing. Its checkpoints carry the encoder under the published names
-(`visual_encoder.*`, `ln_vision.*`), so that TimeChat takes it from them through `model.ckpt`.
+It trains a small encoder from scratch. Its checkpoints contain the encoder under the published names
+(`visual_encoder.*`, `ln_vision.*`), so that TimeChat can load it through `model.ckpt`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from timechat.registry import registry
 class FrameClassifier(BaseModel):
     """Encoder, norm, mean over the frame's tokens, one output for each word.
 
-    Args, Attributes, Raises: as for BaseModel; of the `model` section the frame encoder's keys count.
+    Args, Attributes, Raises: as for BaseModel; only the frame encoder's keys of the `model` section have an effect.
     """
 
     def build(self, load_weights: bool) -> None:
-        """Make encoder, norm and linear layer."""
+        """Create encoder, norm and linear layer."""
         cfg = self.cfg
         self.visual_encoder = build_eva_vit(image_size=cfg.image_size, **cfg.vit, drop_path_rate=cfg.drop_path_rate)
         self.ln_vision = nn.LayerNorm(cfg.vit.embed_dim)
@@ -38,11 +38,11 @@ class FrameClassifier(BaseModel):
         initialize(self, cfg.initialization)
 
     def leaves_out(self, name: str) -> bool:
-        """Everything behind the frame encoder."""
+        """Everything after the frame encoder."""
         return part_of(name) not in ("visual_encoder", "ln_vision")
 
     def logits(self, frames: Tensor) -> Tensor:
-        """Frames uint8 [F, 3, H, W] -> logits [F, W]; above 0 a word is more likely than not."""
+        """Frames uint8 [F, 3, H, W] -> logits [F, W]; above 0, a word is more likely than not."""
         return self.head(self.ln_vision(encode_pixels(self.visual_encoder, frames)).mean(dim=1))
 
     def forward(self, batch: FrameBatch) -> dict[str, Tensor]:
@@ -56,11 +56,11 @@ class FrameClassifier(BaseModel):
         return {"loss": losses.mean(), "sample_losses": videos}
 
     def flop_counter(self) -> Callable[[FrameBatch], float]:
-        """Counts the matrix products of forward and backward."""
+        """A function that counts the matrix products of forward and backward."""
         per_frame = VisionFlops(self.visual_encoder).per_frame + PerToken.of([self.head], True, True)(1)
         return lambda batch: len(batch.frames) * per_frame
 
     def rehearse(self, size: StepSize) -> Tensor:
-        """The forward pass as far as the logits."""
+        """The forward pass up to the logits."""
         side = self.cfg.image_size
         return self.logits(torch.empty(size.videos * size.frames, 3, side, side, dtype=torch.uint8))

@@ -1,9 +1,9 @@
-"""Both Q-Formers with a linear layer on top that says what the frames behind each video token show, and when they are.
+"""Both Q-Formers with a linear layer on top that predicts what the frames of each video token show, and their times.
 
-It serves to train small Q-Formers from nothing before a decoder reads them, as BLIP-2's Q-Former first learns without
-its decoder. From a decoder's answers alone they learn too late what frames show: random Q-Formers pass on hardly any of
-it (less than a hundredth of the energy of the quick start's tokens), and by then the decoder has learned to do without.
-Checkpoints have the published names, so that TimeChat takes encoder and Q-Formers from them through `model.ckpt`.
+It trains small Q-Formers from scratch before a decoder uses them, as BLIP-2's Q-Former is first trained without its
+decoder. From a decoder's answers alone they learn too late what frames show: random Q-Formers pass on hardly any of it
+(less than a hundredth of the energy of the quick start's tokens), and until then the decoder learns to do without.
+Checkpoints have the published names, so that TimeChat can load encoder and Q-Formers through `model.ckpt`.
 
 Shapes: B videos, F frames of all videos, T frames of one, W words, N tokens of one video, D width of the Q-Formers.
 """
@@ -30,15 +30,16 @@ PLACES = 4  # digits of a time: hundreds, tens and ones of seconds, and tenths
 
 @registry.register_model("frame_reader", config=WordsConfig)
 class FrameReader(VideoEncoder):
-    """TimeChat as far as the video Q-Former, one output for each word and for each digit of a time.
+    """TimeChat up to the video Q-Former, with one output for each word and each digit of a time.
 
-    A window's tokens share its frames: of 4 tokens and a window of 8 frames, the first is about frames 0 and 1.
+    A window's tokens divide its frames among them: of 4 tokens and a window of 8 frames, the first is about frames 0
+    and 1.
 
     Args, Attributes, Raises: as for BaseModel.
     """
 
     def build(self, load_weights: bool) -> None:
-        """Make frame encoder, Q-Formers and the linear layer."""
+        """Create frame encoder, Q-Formers and the linear layer."""
         super().build(load_weights)
         initialize(self, self.cfg.initialization)
         self.readout = nn.Linear(self.cfg.qformer.hidden_size, self.cfg.num_words + 10 * PLACES)
@@ -49,16 +50,16 @@ class FrameReader(VideoEncoder):
         return [self.readout(video) for video in videos]
 
     def targets(self, batch: FrameBatch) -> list[Tensor]:
-        """What is to be said of each token: 1 for the words and digits of its frames, 0 for others; shaped as `logits`.
+        """The targets of each token: 1 for the words and digits of its frames, 0 for others; shaped as `logits`.
 
-        A token whose frames a short window lacks is to say nothing.
+        A token whose frames are missing in a short window has only zeros.
         """
         digits = [digits_of(times, batch.words) for times in batch.seconds]
         videos = zip(batch.words.split(batch.frame_counts), digits, strict=True)
         return [self._of_tokens(torch.cat(parts, dim=1)) for parts in videos]
 
     def _of_tokens(self, frames: Tensor) -> Tensor:
-        """What is true of each frame [T, C] -> of each token [N, C]."""
+        """Targets of each frame [T, C] -> of each token [N, C]."""
         cfg, tokens = self.cfg, self.cfg.num_video_query_token
         size = cfg.window_size if cfg.window_size > 0 else cfg.max_frame_pos
         shares = [(k * size // tokens, max((k + 1) * size // tokens, k * size // tokens + 1)) for k in range(tokens)]
@@ -80,12 +81,12 @@ class FrameReader(VideoEncoder):
         return {"loss": torch.cat(losses).mean(), "sample_losses": torch.stack([video.mean() for video in losses])}
 
     def flop_counter(self) -> Callable[[FrameBatch], float]:
-        """Counts the matrix products of forward and backward."""
+        """A function that counts the matrix products of forward and backward."""
         video = VideoFlops(self, self.readout)
         return lambda batch: video(batch.frame_counts, batch.seconds)
 
     def rehearse(self, size: StepSize) -> Tensor:
-        """The forward pass as far as the logits."""
+        """The forward pass up to the logits."""
         side, frames = self.cfg.image_size, size.videos * size.frames
         seconds = [[float(second) for second in range(size.frames)]] * size.videos
         pixels = torch.empty(frames, 3, side, side, dtype=torch.uint8)
@@ -93,7 +94,7 @@ class FrameReader(VideoEncoder):
 
 
 def digits_of(seconds: Sequence[float], like: Tensor) -> Tensor:
-    """Times as indicators [T, 10 * PLACES]: for each place one of ten is 1; thousands of seconds are left out."""
+    """Times as one-hot digits [T, 10 * PLACES]: for each place one of ten is 1; thousands of seconds are dropped."""
     rows = [[int(digit) for digit in f"{round(second * 10) % 10**PLACES:0{PLACES}d}"] for second in seconds]
     digits = torch.tensor(rows, device=like.device, dtype=torch.long).view(-1, PLACES)
     return F.one_hot(digits, 10).flatten(1).to(like.dtype)

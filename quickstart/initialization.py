@@ -1,8 +1,8 @@
-"""How weights begin that no file gives.
+"""Initial values of weights that no file contains.
 
-The published parts begin as BERT and ViT-g do, normal with a deviation of 0.02, which suits their width: 0.02 is about
-1408 ** -0.5. A network of width 96 begun like that passes almost nothing on and hardly learns; `fan_in` gives it the
-scale that 0.02 gives the wide one.
+The published parts are initialised as BERT and ViT-g are, normal with a standard deviation of 0.02, which suits their
+width: 0.02 is about 1408 ** -0.5. With that, a network of width 96 passes almost nothing on and hardly learns; `fan_in`
+gives it the scale that 0.02 gives the wide one.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import nn
 
 
 def initialize(model: nn.Module, how: str, but: Collection[str] = ()) -> None:
-    """Draw the weights of a model anew, from torch's global generator.
+    """Draw the weights of a model again, from torch's global generator.
 
     Args:
         model: with the published initial weights.
         how: `published` leaves them; `fan_in` draws all linear layers, embeddings and query tokens.
-        but: names of parts that are left alone.
+        but: names of parts that keep their weights.
     """
     if how == "published":
         return
@@ -31,9 +31,9 @@ def initialize(model: nn.Module, how: str, but: Collection[str] = ()) -> None:
 
 
 def begin_at_fan_in(module: nn.Module) -> None:
-    """Draw the matrices [out, in] of all linear layers with a deviation of in^-1/2, those of embeddings with 1.
+    """Draw the matrices [out, in] of linear layers with a standard deviation of in^-1/2, those of embeddings with 1.
 
-    Biases and norms are left alone. Draws from torch's global generator.
+    Biases and norms stay as they are. Draws from torch's global generator.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):

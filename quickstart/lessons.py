@@ -1,9 +1,9 @@
-"""Lessons about the sampled frames, made from annotated events, for a model that is trained from nothing.
+"""Lessons about the sampled frames, made from annotated events, for a model that is trained from scratch.
 
 A model learns to say *when* only after it can see *what* and read a frame's time. All lessons come from dense captions:
-the words that describe a frame, for what comes before the decoder; for the whole model captions before their times, and
-the usual questions with answers that name the times of the frames at hand. A lesson may keep few of a video's frames,
-so that a model learns with few first, and rarely sees the same twice.
+the words that describe a frame, for the modules before the decoder; for the whole model, captions before their times,
+and the usual questions with answers that name times of the sampled frames. A lesson may keep only some of a video's
+frames, so that a model learns with few frames first and rarely sees the same ones twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from quickstart.answer_templates import dense_captions_answer, grounding_answer
-from quickstart.events import Event, EventItem, vocabulary_of, words_of
+from quickstart.events import CaptionedEvent, EventVideo, vocabulary_of, words_of
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.instruction import InstructionDataset, InstructionSample
 from timechat.datasets.video import Video
@@ -32,13 +32,13 @@ NOTHING = "nothing."
 
 @dataclass
 class FrameWordsSample:
-    """What frame encoder and Q-Formers learn from without a decoder.
+    """A training sample of frame encoder and Q-Formers without a decoder.
 
     Attributes:
         frames: uint8 [T, 3, H, W].
         seconds: T times in seconds.
         words: float [T, W], 1 where a word describes a frame.
-        key: the file and where its annotation stands.
+        key: the file and the position of its annotation.
     """
 
     frames: Tensor
@@ -48,15 +48,15 @@ class FrameWordsSample:
 
 
 class EventDataset(VideoDataset):
-    """Videos with annotated events; what is made of them is for subclasses to say.
+    """Videos with annotated events; subclasses make samples of them.
 
     Args:
-        frame_counts: how many of the sampled frames a sample keeps, one number drawn for each; empty keeps all.
+        frame_counts: how many of the sampled frames a sample keeps, one of these numbers at random; empty keeps all.
         one_frame_per_event: keep one random frame of each event instead.
         others: as for VideoDataset.
     """
 
-    items: Sequence[EventItem]
+    items: Sequence[EventVideo]
 
     def __init__(
         self, *others: Any, frame_counts: Sequence[int] = (), one_frame_per_event: bool = False, **settings: Any
@@ -72,7 +72,7 @@ class EventDataset(VideoDataset):
         return replace(video, frames=video.frames[kept], seconds=[video.seconds[i] for i in kept])
 
     def _kept(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[int]:
-        """Which of the frames at these seconds; all of them where no event is on any."""
+        """Indices of the kept ones among frames at these seconds; all of them if no frame shows an event."""
         everything = list(range(len(seconds)))
         if self.one_frame_per_event:
             showing = [
@@ -86,7 +86,7 @@ class EventDataset(VideoDataset):
 
 
 class EventConversations(EventDataset, InstructionDataset):
-    """Turns about the events that the sampled frames show; a list of the frames where they show none."""
+    """Turns about the events that the sampled frames show; a list of the frames if they show none."""
 
     def sample(self, index: int, generator: torch.Generator) -> InstructionSample:
         """Read one sample. Raises as InstructionDataset."""
@@ -100,11 +100,11 @@ class EventConversations(EventDataset, InstructionDataset):
         return self.turns(events, generator) if events else [self.listing(index, seconds)]
 
     @abstractmethod
-    def turns(self, events: Sequence[Event], generator: torch.Generator) -> list[dict[str, str]]:
-        """What is said about events, each as the frames show it, in order of time."""
+    def turns(self, events: Sequence[CaptionedEvent], generator: torch.Generator) -> list[dict[str, str]]:
+        """The turns about events, each with the times at which the frames show it, in chronological order."""
 
     def listing(self, index: int, seconds: Sequence[float]) -> dict[str, str]:
-        """What each frame shows, as a turn."""
+        """A turn that says what each frame shows."""
         shown = [(time, " ".join(self.items[index].captions_at(time)) or NOTHING) for time in seconds]
         return {"q": LISTING_QUESTION, "a": " ".join(f"{time:.1f}: {captions}" for time, captions in shown)}
 
@@ -112,11 +112,11 @@ class EventConversations(EventDataset, InstructionDataset):
 class SampledTimesDataset(EventConversations):
     """Each event that the frames show, its caption before its times, in random order.
 
-    Meant to make a model listen: with the caption just said, the times can only be found by looking for the frames that
-    it describes. From grounding alone small models learn for long to answer with the times of any event.
+    It makes a model attend to the caption: right after it, the times can only be found by looking for the frames that
+    it describes. From grounding alone, small models keep answering with the times of any event for a long time.
     """
 
-    def turns(self, events: Sequence[Event], generator: torch.Generator) -> list[dict[str, str]]:
+    def turns(self, events: Sequence[CaptionedEvent], generator: torch.Generator) -> list[dict[str, str]]:
         """One turn."""
         shuffled = [events[i] for i in torch.randperm(len(events), generator=generator).tolist()]
         answer = " ".join(f"{event.caption} {event.start:.1f} - {event.end:.1f}." for event in shuffled)
@@ -126,7 +126,7 @@ class SampledTimesDataset(EventConversations):
 class SampledGroundingDataset(EventConversations):
     """Temporal grounding of each event that the frames show, in random order."""
 
-    def turns(self, events: Sequence[Event], generator: torch.Generator) -> list[dict[str, str]]:
+    def turns(self, events: Sequence[CaptionedEvent], generator: torch.Generator) -> list[dict[str, str]]:
         """A turn for each event: from the first to the last of the frames that show it."""
         turns = [
             {"q": GROUNDING_QUESTION.format(query=event.caption), "a": grounding_answer(event.start, event.end)}
@@ -138,7 +138,7 @@ class SampledGroundingDataset(EventConversations):
 class SampledCaptionsDataset(EventConversations):
     """Dense captions of the events that the frames show."""
 
-    def turns(self, events: Sequence[Event], generator: torch.Generator) -> list[dict[str, str]]:
+    def turns(self, events: Sequence[CaptionedEvent], generator: torch.Generator) -> list[dict[str, str]]:
         """One turn."""
         answer = dense_captions_answer((event.start, event.end, event.caption) for event in events)
         return [{"q": CAPTIONING_QUESTION, "a": answer}]
@@ -169,7 +169,7 @@ class FrameWordsDataset(EventDataset):
 
 
 def one_of_each(total: int, count: int, generator: torch.Generator) -> list[int]:
-    """One random index from each of `count` equal intervals of [0, total); all of them if there are no more."""
+    """Segment sampling: a random index from each of `count` equal segments of [0, total); all if there are no more."""
     count = min(count, total)
     borders = [total * i // count for i in range(count + 1)]
     return [left + _draw(right - left, generator) for left, right in itertools.pairwise(borders)]

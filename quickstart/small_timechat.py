@@ -1,4 +1,4 @@
-"""TimeChat for widths at which the published initial weights do not learn."""
+"""TimeChat for small widths, at which it does not learn from the published initial weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from timechat.registry import registry
 
 @registry.register_model("small_timechat", config=SmallConfig)
 class SmallTimeChat(TimeChat):
-    """The published architecture; only its random initial weights may differ.
+    """The published architecture, with a choice of random initial weights.
 
     Args, Attributes, Raises: as for BaseModel.
     """
 
     def build(self, load_weights: bool) -> None:
-        """As above, initial weights as `model.initialization` says; LLaMA has those of its folder."""
+        """As TimeChat, with initial weights according to `model.initialization`; LLaMA keeps those of its folder."""
         super().build(load_weights)
         initialize(self, self.cfg.initialization, but=("llama_model",))

@@ -1,16 +1,15 @@
-"""Train stage after stage with train.py, each from the checkpoints of those before it.
+"""Train stages with train.py, each from the checkpoints of earlier ones.
 
     python -m quickstart.stages quickstart/configs/[1-6]_*.yaml --nproc 2 --output runs/quickstart
 
-Each stage is an ordinary config, which `torchrun train.py --cfg-path` trains as well. A stage that is finished is not
-trained again, and one that was interrupted goes on from its newest checkpoint, unless its config, its options, its
+Each stage is an ordinary config, which `torchrun train.py --cfg-path` can train as well. A finished stage is not
+trained again, and an interrupted one resumes from its newest checkpoint, unless its config, its options, its
 annotations, its tokenizers or a stage whose checkpoint it starts from changed.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import shutil
@@ -24,7 +23,7 @@ from quickstart.children import alone_in, run_child, stopping_children
 from timechat.cli.common import run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
-from timechat.io import file_state, write_text
+from timechat.io import file_state, sha256_of, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +36,9 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
     """Train the stages that are not finished yet.
 
     Args:
-        configs: the stages' YAML files in order. The folder above a stage's `run.output_dir` stands for `output`: a
-            checkpoint below it that `model.ckpt` or `model.ckpt_2` names is looked for below `output`.
-        output: gets one folder a stage, named as the last part of its `run.output_dir`.
+        configs: the stages' YAML files in order. `output` replaces the folder above a stage's `run.output_dir`, also in
+            `model.ckpt` and `model.ckpt_2` if they name a checkpoint below that folder.
+        output: gets one folder per stage, named after the last part of its `run.output_dir`.
         nproc: processes of each training.
         options: config overrides for every stage.
 
@@ -47,16 +46,16 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
         The last stage's checkpoint.
 
     Raises:
-        ConfigError: as of the stages' configs, all of which are read first; no stage, or no process; a stage's folder
-            holds something that no such training left.
-        TrainingError: a training stopped, or another process trains there.
+        ConfigError: from the stages' configs, all of which are read first; no stage, or no process; a stage's folder
+            contains files of something else.
+        TrainingError: a training stopped, or another process is training there.
     """
     if not configs:
         raise ConfigError("no stage is given: name at least one YAML file")
     if nproc < 1:
         raise ConfigError(f"--nproc={nproc}: give 1 or more")
     for config in configs:
-        load_stage(config, output, options)  # a mistake in the last one is found before the first is trained
+        load_stage(config, output, options)  # finds a mistake in the last one before the first is trained
     for config in configs:
         written, cfg = load_config(config, options), load_stage(config, output, options)
         folder = Path(cfg.run.output_dir)
@@ -101,35 +100,35 @@ def _moved(cfg: DictConfig, output: Path) -> list[str]:
 
 
 def _fingerprint(written: DictConfig, moved: DictConfig) -> str:
-    """Changes with the config as it is written, wherever its output lies, and with the files that it begins with."""
+    """Changes with the config as written, wherever its output is, and with the files that it starts from."""
     before = [_marked(Path(moved.model[key]).parent / FINISHED) for key in _CHAINED if moved.model[key]]
     files = [moved.model.llama_model, moved.model.qformer_tokenizer]
     files += [dataset.build_info.anno_dir for dataset in moved.datasets.values()]
     known = [OmegaConf.to_container(written), before, [file_state(file) for file in files if file]]
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+    return sha256_of(json.dumps(known, sort_keys=True))
 
 
 def _marked(marker: Path) -> str:
-    """The fingerprint of the stage that was started or finished there; empty if none was."""
+    """The fingerprint of the stage that was started or finished there; empty without one."""
     return marker.read_text(encoding="utf-8").strip() if marker.is_file() else ""
 
 
 def _remove(folder: Path) -> None:
-    """Clear the place of a stage of other settings. Raises ConfigError: it is not known to be one."""
+    """Remove a stage that has other settings. Raises ConfigError: the folder is not known to be one."""
     if folder.is_symlink():
         folder.unlink()
     elif folder.is_dir() and any(folder.iterdir()):
         if not (folder / STARTED).is_file():
             raise ConfigError(
-                f"{folder}: holds files, but no {STARTED}: they are not of this command; move them away, or give "
-                "another --output"
+                f"{folder}: contains files, but no {STARTED}, so this command did not write them; move them away, or "
+                "give another --output"
             )
-        logger.warning("%s: is trained anew, its settings or data have changed", folder)
+        logger.warning("%s: training again, because settings or data have changed", folder)
         shutil.rmtree(folder)
 
 
 def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lock: int) -> None:
-    """Train a stage up to its last checkpoint, from its newest one on. Raises TrainingError."""
+    """Train a stage to its end, from its newest checkpoint on. Raises TrainingError."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={nproc}"]
     command = [*(launch if nproc > 1 else [sys.executable]), str(TRAIN), "--cfg-path", config, "--options", *options]
     logger.info("%s", " ".join(command))
@@ -137,12 +136,12 @@ def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lo
     if status:
         raise TrainingError(f"{config}: its training stopped with status {status}, see above; start the command again")
     if not checkpoint.is_file():  # it was asked to stop, and saved what it had learned
-        raise TrainingError(f"{config}: its training is not finished; start the command again to go on with it")
+        raise TrainingError(f"{config}: its training is not finished; start the command again to continue it")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Train stage after stage, each from those before it.")
+    parser = argparse.ArgumentParser(description="Train stages, each from the checkpoints of earlier ones.")
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="YAML files of the stages, in order")
     parser.add_argument("--output", required=True, metavar="DIR", help="gets one folder for each stage")
     parser.add_argument("--nproc", type=int, default=1, help="processes (default: %(default)s)")

@@ -196,7 +196,7 @@ def test_nothing_included(tmp_path: Path) -> None:
 
 
 def test_problems_name_the_file_that_wrote_them(tmp_path: Path) -> None:
-    """The last one that did; an unknown key wherever it stands."""
+    """The last one that did; an unknown key wherever it is."""
     part = tmp_path / "part.yaml"
     main = write(tmp_path, main="include: part.yaml", part="model: {lora_rank: 1}\n") / "main.yaml"
     assert config_problems(main) == [f"{part}: unknown key model.lora_rank (did you mean 'lora_r'?)"]
@@ -313,7 +313,7 @@ def test_problems_of_options_name_them(load: Load, option: str, message: str) ->
         ("run", "output_dir", "", "is empty: name the folder"),
         ("run", "precision", "fp8", "choose fp32, fp16 or bf16"),
         ("run", "strategy", "ddpp", "known: ddp, deepspeed_zero2, deepspeed_zero3, fsdp"),
-        ("run", "train_splits", ["val"], "the instruction datasets have the split train alone"),
+        ("run", "train_splits", ["val"], "the instruction datasets only have the split train"),
     ],
 )
 def test_values_that_cannot_be(load: Load, section: str, key: str, value: Any, message: str) -> None:
@@ -392,7 +392,7 @@ def test_copies_that_differ_are_errors_that_name_both(load: Load) -> None:
 
 
 def test_a_published_evaluation_file_loads(load: Load) -> None:
-    """Its datasets have processors alone, for another number of frames: nothing is built from them."""
+    """Its datasets only have processors, for another number of frames: nothing is built from them."""
     cfg = load(
         "model:\n  arch: timechat\n  model_type: pretrain_llama_v2\n  end_sym: '</s>'\n  prompt_path: ''\n"
         "datasets:\n  webvid:\n    vis_processor:\n"

@@ -1,4 +1,4 @@
-"""Every accepted key changes something or stands in NO_OP_KEYS: the keys of `model` and of an entry of `datasets`.
+"""Every accepted key changes something or is in NO_OP_KEYS: the keys of `model` and of an entry of `datasets`.
 
 For each key the tables hold another value; what a tiny model (or a dataset) does with it must differ from what it does
 without. The keys of `run` have their own table in `runners/test_run_keys.py`.
@@ -116,7 +116,7 @@ DATASET_OF_VALIDATION: dict[str, Any] = {
 
 
 def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all keys that are no sections."""
+    """Dotted names of all keys that are not sections."""
     for key, value in cfg.items():
         yield from leaves(value, f"{prefix}{key}.") if isinstance(value, DictConfig) else [f"{prefix}{key}"]
 
@@ -218,7 +218,7 @@ def test_a_key_of_model_changes_the_model(
 
 
 def test_the_same_settings_give_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is compared above holds still when nothing changes."""
+    """What is compared above stays the same if nothing changes."""
     monkeypatch.chdir(folder)
     assert observe_model([]) == observe_model([])
 
@@ -228,7 +228,7 @@ def test_the_same_settings_give_the_same(folder: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="module")
 def info(folder: Path) -> dict[str, str]:
-    """A dataset of two videos; beside it other annotations, and a folder without videos."""
+    """A dataset of two videos, other annotations, and a folder without videos."""
     info = tiny_dataset(folder / "data")
     left_dark = np.zeros((20, 48, 64, 3), np.uint8)
     left_dark[:, :, 32:] = 200  # a crop shows
@@ -267,7 +267,7 @@ def test_a_key_of_a_dataset_changes_its_samples(
 def test_a_key_of_a_dataset_changes_its_validation_data(
     key: str, info: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which there is none of by default."""
+    """By default there is none."""
     monkeypatch.chdir(folder)
     change = DATASET_OF_VALIDATION[key]
     value, shared = change if isinstance(change, tuple) else (change, [])
@@ -289,7 +289,7 @@ def test_a_key_of_model_changes_the_samples(key: str, info: dict[str, str]) -> N
 
 @pytest.mark.parametrize("key", DATASET_OF_RUNNER)
 def test_a_key_of_a_dataset_changes_the_stream(key: str, info: dict[str, str], tmp_path: Path) -> None:
-    """Which dataset stands at each of 200 positions of the first epoch."""
+    """Which dataset is at each of 200 positions of the first epoch."""
     streams = []
     for value in (1.0, DATASET_OF_RUNNER[key]):
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -28,7 +28,7 @@ from timechat.models.checkpoints import canonical_name
 from timechat.models.timechat import SYSTEM_PROMPT
 from timechat.text.timestamps import frame_sentence, video_sentence
 
-# Row of the table in docs/FAQ.md, by the words that it begins with -> the tests that hold it.
+# Row of the table in docs/FAQ.md, by its first words -> its tests.
 HERE = "tests/test_deviations.py"
 HELD = {
     "keeps the timestamp sentence's output tokens": [f"{HERE}::test_without_timestamp_tokens_it_trains"],
@@ -46,8 +46,8 @@ HELD = {
     ],
     "does not divide the loss": ["tests/runners/test_runner.py::test_accumulation_equals_the_larger_batch"],
     "carries the gradients of micro-batches": [
-        "tests/runners/test_plan.py::test_the_last_update_of_an_epoch_takes_the_micro_batches_that_are_left",
-        "tests/runners/test_runner.py::test_left_over_micro_batches_end_the_epoch_with_a_smaller_update",
+        "tests/runners/test_plan.py::test_the_last_step_of_an_epoch_takes_the_micro_batches_that_are_left",
+        "tests/runners/test_runner.py::test_left_over_micro_batches_end_the_epoch_with_a_smaller_step",
     ],
     "tokenizes timestamps with BERT": [f"{HERE}::test_training_and_answering_read_the_same_timestamp_ids"],
     "its own instruction prompts": [f"{HERE}::test_prompts_of_ones_own_and_their_hash"],
@@ -139,7 +139,7 @@ def test_without_timestamp_tokens_the_video_q_former_sees_queries_alone(
 
 
 def test_without_timestamp_tokens_it_answers(tmp_path: Path) -> None:
-    """Questions about two videos, answered as in evaluation, each as it is alone."""
+    """Questions about two videos, answered as in evaluation, each as it would be alone."""
     for name, frames in (("a.mp4", 20), ("b.mp4", 5)):
         write_video(tmp_path / name, frames=frames)
     questions = [Question("1", "a.mp4", "", "When?"), Question("2", "b.mp4", "", "What happens in it?")]

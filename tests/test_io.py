@@ -91,7 +91,7 @@ def test_synced_files_are_on_the_disk_before_they_get_their_name(
 
 
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
-    """Temporary files of the standard library are their owner's alone."""
+    """Only their owner can read temporary files of the standard library."""
     before = os.umask(0o022)
     try:
         write_text(tmp_path / "file", "x")

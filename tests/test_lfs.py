@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from helpers.tiny import BERT, LLAMA
 
-from timechat.cli.doctor.files import problem_of_file
+from timechat.cli.doctor.config_files import problem_of_file
 from timechat.datasets.annotations import read_captions, read_instructions, read_json
 from timechat.datasets.video import load_image, load_video
 from timechat.errors import AnnotationError, CheckpointError, ConfigError, TimeChatError, VideoError
@@ -123,6 +123,6 @@ def test_what_is_a_pointer(content: bytes, words: str | None, tmp_path: Path) ->
 
 
 def test_what_is_no_file_passes(tmp_path: Path) -> None:
-    """The reader has a message of its own for it."""
+    """The reader has its own message for it."""
     for path in (tmp_path, tmp_path / "nowhere", BERT / "vocab.txt"):
         refuse_pointer(path, ConfigError)

@@ -102,7 +102,7 @@ RUN = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one training file says beside the values that all share.
+    """What one training file says in addition to the values that all share.
 
     Attributes:
         ckpt: what it starts from.
@@ -110,7 +110,7 @@ class Recipe:
         videos_dir: of all of them.
         run: its numbers.
         samples: of its datasets together.
-        plan: global batch, updates of an epoch, samples of an epoch and of its last update.
+        plan: global batch, steps of an epoch, samples of an epoch and of its last step.
     """
 
     ckpt: str
@@ -237,8 +237,8 @@ def test_what_a_shipped_recipe_means_on_the_processes_that_it_is_meant_for(name:
     recipe, run = RECIPES[name], load_config(_recipe_file(name)).run
     plan = make_plan(run, run.reference_world_size, recipe.samples)
     assert (plan.micro_batch, plan.accumulation) == (run.batch_size_train, run.accum_grad_iters)
-    last = plan.samples_of(plan.updates_per_epoch - 1)
-    assert (plan.global_batch, plan.updates_per_epoch, plan.samples, last) == recipe.plan
+    last = plan.samples_of(plan.steps_per_epoch - 1)
+    assert (plan.global_batch, plan.steps_per_epoch, plan.samples, last) == recipe.plan
     assert (plan.max_epoch, plan.draws) == (3, plan.samples)
     schedule = plan.schedule
     assert (type(schedule).__name__, schedule.iters_per_epoch) == ("LinearWarmupCosineLR", run.iters_per_epoch)
@@ -277,7 +277,7 @@ def test_paths_of_shipped_configs_are_relative(path: Path) -> None:
 
 
 def test_no_file_is_forgotten() -> None:
-    """Whatever is no training config by itself is included by all stages, or is the plan of an ablation."""
+    """Every file that is not a training config is included by all stages, or is the plan of an ablation."""
     others = {path for folder in ("train_configs", "quickstart/configs") for path in (ROOT / folder).glob("**/*.yaml")}
     included = {path.parent / name for path in STAGES for name in OmegaConf.load(path).include}
     assert others - set(TRAIN_CONFIGS) == included | {PLAN, *QUICKSTART.glob("evaluate*.yaml")}
@@ -343,9 +343,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
-    """What shrinks a shipped config and points it to what there is here."""
+    """Options that make a shipped config small and point it to the data made here."""
     cfg = load_config(path)
-    updates = f"run.iters_per_epoch={cfg.run.accum_grad_iters}"
+    steps = f"run.iters_per_epoch={cfg.run.accum_grad_iters}"
     infos = []
     for name, entry in cfg.datasets.items():
         events = issubclass(registry.get_builder_class(entry.builder), LessonBuilder)
@@ -356,7 +356,7 @@ def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
         ]
     batch = f"run.batch_size_train={min(2, cfg.run.batch_size_train)}"
     words = ["model.num_words=4"] if "num_words" in cfg.model else []  # of the captions above
-    return [*SMALL, *infos, *words, updates, batch, f"run.output_dir={data['folder'] / path.stem}"]
+    return [*SMALL, *infos, *words, steps, batch, f"run.output_dir={data['folder'] / path.stem}"]
 
 
 def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
@@ -379,7 +379,7 @@ def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", TRAIN_CONFIGS, ids=lambda path: path.stem)
-def test_a_small_twin_of_every_shipped_training_config_runs_one_update(path: Path, data: dict[str, Any]) -> None:
+def test_a_small_twin_of_every_shipped_training_config_runs_one_step(path: Path, data: dict[str, Any]) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     options = _twin_options(path, data)
     cfg = load_config(path, [*options, *_weight_files(path, options, data["folder"])])

@@ -1,4 +1,4 @@
-"""VideoBatch: what collate makes and the model takes, and how many tokens a video becomes.
+"""VideoBatch: what `collate` returns and the model takes; and how many tokens a video becomes.
 
 Shapes: B videos, F = sum of all their frame counts, S text tokens of the longest conversation.
 """
@@ -23,20 +23,20 @@ def num_windows(num_frames: int, stride: int, window_size: int) -> int:
 
 
 def num_video_tokens(num_frames: int, stride: int, num_queries: int, window_size: int) -> int:
-    """How many LLaMA embeddings a video of `num_frames` frames turns into (paper, section 3.2)."""
+    """How many video tokens a video of `num_frames` frames becomes (paper, section 3.2)."""
     return num_windows(num_frames, stride, window_size) * num_queries
 
 
 @dataclass
 class Batch:
-    """What the training loop has to know of a micro-batch; its tensors move together.
+    """What the training loop must know about a micro-batch; its tensors move together.
 
     Attributes:
         frames: uint8 [F, 3, H, W], the frames of all videos one after the other.
         frame_counts: frames of each video, B numbers that add up to F.
         keys: where each sample came from, for logs.
-        skipped: samples that were replaced on the way to this batch, as JSON-ready records.
-        dummy: nothing of the epoch is left for this process, but for others; what it learns here counts for nothing.
+        skipped: samples that were replaced while this batch was read, as JSON-ready records.
+        dummy: the epoch has samples left for other processes, but not for this one; these samples do not count.
     """
 
     frames: torch.Tensor
@@ -51,12 +51,12 @@ class Batch:
 
     @property
     def num_counted(self) -> int:
-        """Number of samples that are learned from."""
+        """Number of samples that count in the loss."""
         return 0 if self.dummy else len(self)
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens a decoder reads, padding left out; 0 where there is none."""
+        """How many tokens the decoder reads, without padding; 0 without a decoder."""
         return 0
 
     def describe(self) -> str:
@@ -81,10 +81,10 @@ class VideoBatch(Batch):
     """A ragged batch of conversations about videos.
 
     Attributes:
-        frames: as in Batch; floats are taken to be normalised already.
+        frames: as in Batch; floats are taken as normalised already.
         seconds: the time in seconds of each frame of each video; None for an image.
         input_ids: [B, S], padded on the right with 0.
-        labels: [B, S], -100 where nothing is supervised.
+        labels: [B, S], -100 where a token is not supervised.
         attention_mask: bool [B, S], False on padding.
     """
 
@@ -95,16 +95,16 @@ class VideoBatch(Batch):
 
     @property
     def num_supervised(self) -> int:
-        """How many tokens the loss sees: the model predicts each one from those before it."""
+        """How many tokens the loss covers: the model predicts each one from those before it."""
         return int((self.labels[:, 1:] != IGNORE_INDEX).sum())
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens the decoder reads, padding left out."""
+        """How many tokens the decoder reads, without padding."""
         return int(self.attention_mask.sum())
 
     def describe(self) -> str:
-        """Rows, tokens of the longest, and how many the loss sees."""
+        """Number of rows, tokens of the longest, and supervised tokens."""
         rows, length = self.input_ids.shape
         return f"{rows} x {length} tokens, {self.num_supervised} of them supervised"
 

@@ -80,7 +80,7 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
         The whole config, defaults filled in and interpolations resolved.
 
     Raises:
-        ConfigError: listing everything that is wrong, with file, key and the nearest known key.
+        ConfigError: lists everything that is wrong, with file, key and the nearest known key.
     """
     path = Path(path)
     saved = read_model_folder(path) if path.is_dir() else None
@@ -133,7 +133,7 @@ def _free(schema: Group, prefix: str, inherited: bool) -> Iterator[str]:
 
 
 def is_no_op(key: str) -> bool:
-    """Whether a dotted key, or the section it stands in, is accepted without effect."""
+    """Whether a dotted key, or a section that it is in, is accepted without effect."""
     parts = key.split(".")
     for pattern in NO_OP_KEYS:
         wanted = pattern.split(".")

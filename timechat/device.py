@@ -1,4 +1,4 @@
-"""Which device a process computes on, and in what precision."""
+"""The device and the precision that a process computes with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` (a GPU where there is one), `cuda` or `cpu` -> this process's device. Raises ConfigError."""
+    """`auto` (a GPU if there is one), `cuda` or `cpu` -> this process's device. Raises ConfigError."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cuda", "cpu"):
@@ -29,7 +29,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(precision: str | None, amp: bool, device: torch.device) -> str:
-    """What training computes in: `fp32`, `bf16` or `fp16`.
+    """The precision of training: `fp32`, `bf16` or `fp16`.
 
     Without a precision, the published `amp: true` means bf16, or fp16 on GPUs without it.
 
@@ -46,7 +46,7 @@ def resolve_precision(precision: str | None, amp: bool, device: torch.device) ->
 
 
 def resolve_dtype(name: str) -> torch.dtype:
-    """What weights are kept in: `fp32`, `fp16`, `bf16`, or `auto`: bf16, but fp16 on a GPU without it.
+    """The dtype of weights: `fp32`, `fp16`, `bf16`, or `auto`: bf16, but fp16 on a GPU without it.
 
     Raises:
         ConfigError: another name.
@@ -67,5 +67,5 @@ def precision_name(dtype: torch.dtype) -> str:
 
 
 def _has_bf16() -> bool:
-    """Whether the GPU computes in bf16 itself; older ones emulate it, slowly."""
+    """Whether the GPU supports bf16 in hardware; older ones emulate it, slowly."""
     return torch.cuda.is_bf16_supported(including_emulation=False)

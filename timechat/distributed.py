@@ -1,7 +1,7 @@
-"""Which process am I, and the few collective steps that code outside the runner needs.
+"""The rank of this process, and the few collective operations that code outside the engines needs.
 
-`torchrun` tells a process its place through the environment (RANK, WORLD_SIZE, LOCAL_RANK); without it there is one
-process and every function here does the obvious thing.
+`torchrun` passes a process its rank through the environment (RANK, WORLD_SIZE, LOCAL_RANK); without it there is one
+process, and every function here does the obvious thing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def rank() -> int:
 
 
 def local_rank() -> int:
-    """This process's number on its own machine."""
+    """This process's number on its machine."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
@@ -45,8 +45,8 @@ def init_process_group(device: torch.device, timeout: timedelta | None = None, a
 
     Args:
         device: of this process.
-        timeout: how long a process waits for the others in a collective step; None is torch's default.
-        alone: make a group of one where there is one process, which otherwise has none.
+        timeout: how long a process waits for the others in a collective operation; None is torch's default.
+        alone: create a group even for a single process.
     """
     if dist.is_initialized() or (world_size() == 1 and not alone):
         return
@@ -66,7 +66,7 @@ def destroy_process_group() -> None:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process gets here."""
     if dist.is_initialized():
         dist.barrier()
 
@@ -97,9 +97,9 @@ def gather_objects(value: Any) -> list[Any] | None:
 
 
 def on_main_process(function: Callable[[], T]) -> T:
-    """Run a function on the main process alone; every process gets its (picklable) result, or raises its TimeChatError.
+    """Run a function only on the main process; every process gets its (picklable) result or raises its TimeChatError.
 
-    Collective: what one process decides or fails at, all of them know.
+    Collective: all processes learn of the main process's decision or failure.
     """
     outcome: list[Any] = [None, None]
     if is_main_process():
@@ -115,7 +115,7 @@ def on_main_process(function: Callable[[], T]) -> T:
 
 
 def setup_logging(level: int = logging.INFO) -> None:
-    """Send log lines to stderr: everything from the main process, errors alone from the others."""
+    """Send log lines to stderr: everything from the main process, only errors from the others."""
     logging.basicConfig(
         level=level if is_main_process() else logging.ERROR,
         format=f"%(asctime)s %(levelname)s {'' if world_size() == 1 else f'[rank {rank()}] '}%(name)s: %(message)s",

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 
 
 class TimeChatError(Exception):
-    """Base of all errors that a user can cause and mend; entry points print it without a traceback."""
+    """Base of all errors that a user can cause and fix; entry points print it without a traceback."""
 
 
 class ConfigError(TimeChatError):
-    """A YAML file or `--options` says something that cannot be."""
+    """A YAML file or `--options` has a setting that is not possible."""
 
 
 class RegistryError(ConfigError):
-    """A name that nobody registered."""
+    """A name that is not registered."""
 
 
 class CheckpointError(TimeChatError):
-    """A weight file that is missing, hostile or does not fit the model."""
+    """A weight file that is missing, malicious or does not fit the model."""
 
 
 class AnnotationError(TimeChatError):
@@ -34,15 +34,15 @@ class PredictionError(TimeChatError):
 
 
 class TrainingError(TimeChatError):
-    """Training cannot go on, for example because too many samples are unreadable."""
+    """Training cannot continue, for example because too many samples are unreadable."""
 
 
 class WorkerError(TrainingError):
-    """A process that reads samples hangs, or died.
+    """A process that reads samples hung or died.
 
     Args:
         message: what happened and what to do.
-        files: what a resumed run is not to open again: (name of the dataset, path in it, why).
+        files: what a resumed run must not open again: (name of the dataset, path in it, reason).
     """
 
     def __init__(self, message: str, files: Sequence[tuple[str, str, str]] = ()):
@@ -76,11 +76,11 @@ class ConversationError(TimeChatError):
 
 
 class EmptySupervisionError(SampleError):
-    """A conversation that was cut so early that no answer token is left to learn from."""
+    """A conversation that was truncated so early that no answer token is left to learn from."""
 
 
 class ParseFailure(TimeChatError):
-    """An answer of the model that holds no times; `reason` says what was looked for.
+    """An answer of the model that contains no times; `reason` says what was expected.
 
     Args:
         answer: the text that could not be parsed.

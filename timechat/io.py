@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whether a file has changed, and which code is running."""
+"""Writing files that are never half written, finding out whether a file has changed, and which code is running."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _CHUNK = 1 << 20
 
 @contextmanager
 def replacing(path: str | Path, *, synced: bool = False) -> Iterator[Path]:
-    """A temporary name beside `path`, for a `with` block that writes there; the file gets its own name afterwards.
+    """A temporary path next to `path`, for a `with` block that writes there; afterwards it is renamed to `path`.
 
-    So `path` never stands for half a file, whenever the process ends, and several processes may write the same one.
-    After an error the temporary file is removed, and what was there before stays.
+    So `path` is never half written, whenever the process ends, and several processes may write the same file. After an
+    error the temporary file is removed, and an earlier file stays.
 
     Args:
-        path: the file that is wanted; its folder is made where it is missing.
+        path: the file to write; its folder is created if it is missing.
         synced: return only when the content and the name are on the disk.
 
     Raises:
-        OSError: the folder cannot be made, or nothing was written.
+        OSError: the folder cannot be created, or nothing was written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # a killed process of the same number may have left one
+    temporary.unlink(missing_ok=True)  # a killed process with the same id may have left one
     try:
         yield temporary
         if synced:
@@ -80,14 +80,14 @@ def json_line(row: Mapping[str, Any]) -> str:
 
 
 def _json(content: Any, indent: int | None) -> str:
-    # A command line or a file's name may hold bytes that are not text, which Python keeps as halves of surrogates:
-    # UTF-8 has none, JSON spells them as Python's backslashes do.
+    # A command line or a file's name may contain bytes that are not text. Python keeps them as lone surrogates, which
+    # UTF-8 cannot encode; JSON escapes them with a backslash.
     text = json.dumps(content, indent=indent, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def sha256_of(text: str) -> str:
-    """SHA-256 of a text in UTF-8, in hexadecimal."""
+    """SHA-256 of a text's UTF-8 encoding, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -101,7 +101,7 @@ def sha256_of_file(path: str | Path) -> str:
 
 
 def file_state(name: str | Path) -> str:
-    """Size and time of change of a file, or of all files of a folder: cheap, unlike a hash of 13 GB."""
+    """Size and modification time of a file, or of all files of a folder: cheap, unlike a hash of 13 GB."""
     path = Path(name)
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     stats = [file.stat() for file in files if file.is_file()]
@@ -111,13 +111,13 @@ def file_state(name: str | Path) -> str:
 
 
 def git_state(file: str | Path = __file__) -> dict[str, Any] | None:
-    """Which commit a source file belongs to; by default the running package.
+    """The commit that a source file belongs to; by default the running package's.
 
     Returns:
-        `commit`, and whether tracked files differ from it as `dirty`; None outside of a git checkout.
+        `commit`, and `dirty`: whether tracked files differ from it; None outside of a git checkout.
     """
     path = Path(file)
-    # A package that is installed into a virtual environment may lie within somebody else's checkout.
+    # A package in a virtual environment may be inside of another project's checkout.
     if _git(path.parent, "ls-files", "--error-unmatch", path.name) is None:
         return None
     changes = _git(path.parent, "status", "--porcelain", "--untracked-files=no")
@@ -125,7 +125,7 @@ def git_state(file: str | Path = __file__) -> dict[str, Any] | None:
 
 
 def git_commit(file: str | Path = __file__) -> str | None:
-    """The same as one word: the commit, with -dirty after it where tracked files differ. None: there is none."""
+    """The same as one word: the commit, with -dirty appended if tracked files differ; None without a commit."""
     state = git_state(file)
     if state is None or state["commit"] is None:
         return None
@@ -133,7 +133,7 @@ def git_commit(file: str | Path = __file__) -> str | None:
 
 
 def _git(folder: Path, *command: str) -> str | None:
-    """What git says about a folder; None when it refuses or is not installed."""
+    """What git says about a folder; None if it refuses or is not installed."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *command], capture_output=True, text=True, timeout=60, check=False

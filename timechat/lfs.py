@@ -1,4 +1,4 @@
-"""git-lfs pointers: what a clone without git-lfs puts in the place of large files, three lines of text."""
+"""git-lfs pointers: three lines of text that a clone without git-lfs has instead of a large file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from timechat.errors import TimeChatError
 
 MARK = b"version https://git-lfs.github.com/spec/v1"
-_MOST_BYTES = 1024  # of a pointer, as the format promises
+_MOST_BYTES = 1024  # largest size of a pointer, according to the format
 
 
 def pointer_problem(path: str | Path) -> str | None:
-    """What is wrong with a file that is a git-lfs pointer, and the fix; None for every other file, and for none."""
+    """The problem with a file that is a git-lfs pointer, and the fix; None for all other files, also missing ones."""
     try:
         if not os.path.isfile(path) or os.path.getsize(path) > _MOST_BYTES:
             return None
@@ -31,9 +31,9 @@ def refuse_pointer(path: str | Path, error: type[TimeChatError], key: str = "") 
     """Raise an error of that kind if a file is a git-lfs pointer.
 
     Args:
-        path: the file; one that is not there passes.
-        error: its kind.
-        key: the setting that names the file, for the message; "" for none.
+        path: the file; a missing one passes.
+        error: the type to raise.
+        key: the setting that names the file, for the message; "" without one.
     """
     if problem := pointer_problem(path):
         raise error(f"{key}={path} {problem}" if key else f"{path} {problem}")

@@ -1,4 +1,4 @@
-"""Where the published weight files come from: what to say when one of them is not in its place."""
+"""Where the published weight files come from: advice for messages about missing ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Source:
-    """Of one file or folder.
+    """The source of one file or folder.
 
     Attributes:
-        places: where configs name it, the shipped ones' first.
-        command: fetches it; `{path}` stands for its place, `{folder}` for the folder that it lies in.
+        places: its paths in configs, those of the shipped ones first.
+        command: downloads it; `{path}` is its path, `{folder}` the folder that it is in.
     """
 
     places: tuple[str, ...]
@@ -54,7 +54,7 @@ SOURCES = {
 
 
 def command_for(path: str | Path) -> str | None:
-    """The command that puts a published file, or the folder that it belongs to, in its place; None for other files."""
+    """The command that downloads a published file, or the folder that it belongs to; None for other files."""
     for place in (Path(path), Path(path).parent):
         if source := SOURCES.get(place.name):
             return source.command.format(path=shlex.quote(str(place)), folder=shlex.quote(str(place.parent)))
@@ -62,27 +62,27 @@ def command_for(path: str | Path) -> str | None:
 
 
 def elsewhere(path: str | Path) -> Path | None:
-    """Another place of a published file, beside the given one or below `ckpt/`, if it is there."""
+    """Another place of a published file, next to the given one or below `ckpt/`, if it exists there."""
     path = Path(path)
     places = SOURCES[path.name].places if path.name in SOURCES else ()
-    beside = [path.parent.parent / Path(place).parent.name / path.name for place in places]
-    return next((other for other in (*beside, *map(Path, places)) if other != path and other.exists()), None)
+    nearby = [path.parent.parent / Path(place).parent.name / path.name for place in places]
+    return next((other for other in (*nearby, *map(Path, places)) if other != path and other.exists()), None)
 
 
 def advice(path: str | Path, key: str) -> str:
-    """What to do about a file or folder that is missing, beside correcting the path: "" or words that end in "; ".
+    """What to do about a missing file or folder besides correcting the path: "" or words that end in "; ".
 
     Args:
-        path: where it was looked for.
+        path: where it should be.
         key: the setting that names it.
     """
     if other := elsewhere(path):
-        return f"it is there as {other}: set {key}={other}; "
+        return f"it exists as {other}: set {key}={other}; "
     command = command_for(path)
     return f"get it with: {command}; " if command else ""
 
 
 def find(name: str) -> str:
-    """The place where a published file is, of those that configs name; the first one if it is in none of them."""
+    """The first of a published file's places where it exists; the first place if it exists nowhere."""
     places = SOURCES[name].places
     return next((place for place in places if Path(place).exists()), places[0])

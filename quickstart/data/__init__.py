@@ -1,1 +1,1 @@
-"""The parts of `quickstart.data.make`: scenes, their pixels, their annotations, their vocabularies."""
+"""The modules behind `quickstart.data.make`: scenes, pixels, annotations, vocabularies."""

@@ -1,4 +1,4 @@
-"""Scenes to annotation files: TimeIT JSON for training, the benchmarks' own formats for testing."""
+"""Scenes to annotation files: TimeIT JSON for training, the formats of the benchmarks for testing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from quickstart.answer_templates import dense_captions_answer, grounding_answer
-from quickstart.data.files import write_json, write_lines
-from quickstart.data.scenes import Event, Scene, generator
+from quickstart.data.scenes import Scene, ShapeEvent, generator
+from timechat.io import write_json, write_text
 
 CLIP_SECONDS = 2  # QVHighlights scores clips of two seconds
 ANNOTATORS = 3
@@ -51,12 +51,12 @@ def highlights_answer(clips: dict[int, list[int]]) -> str:
     return f"There are {len(clips)} highlight moments in the {seconds} second. Their saliency scores are {scores}."
 
 
-def saliency(event: Event, rng: np.random.Generator) -> dict[int, list[int]]:
-    """Relevant clip -> what each annotator gives it: most at the moment when the shape appears.
+def saliency(event: ShapeEvent, rng: np.random.Generator) -> dict[int, list[int]]:
+    """Relevant clip -> the annotators' scores of it, highest when the shape appears.
 
-    Clip i covers the seconds 2i to 2i + 2; relevant are the first ones that share time with the event, while the shape
-    is large. All annotators give the very first clip full marks, and a point less for each clip after it; there they
-    differ by a point now and then.
+    Clip i covers the seconds 2i to 2i + 2. The first clips that overlap the event, while the shape is large, are
+    relevant. All annotators give the first clip full marks, and a point less for each clip after it, where they
+    sometimes differ by a point.
     """
     first, end = event.start // CLIP_SECONDS, -(-event.end // CLIP_SECONDS)
     scores = {first: [MAX_SALIENCY] * ANNOTATORS}
@@ -103,12 +103,12 @@ def grounding_rows(scenes: list[Scene]) -> list[dict[str, Any]]:
 
 
 def charades_lines(scenes: list[Scene]) -> list[str]:
-    """The same ground truth as Charades-STA lines: `name start end##sentence.`, times in seconds."""
+    """The same ground truth as Charades-STA lines: `name start end##sentence`, times in seconds."""
     return [f"{s.name} {e.start:.1f} {e.end:.1f}##{e.caption}" for s in scenes for e in s.events]
 
 
 def dense_caption_rows(scenes: list[Scene]) -> list[dict[str, Any]]:
-    """Dense captioning ground truth as YouCook2 in its coco form, one row per video."""
+    """Dense captioning ground truth in the COCO format of YouCook2, one row per video."""
     rows = []
     for index, scene in enumerate(scenes):
         joined = ". ".join(event.caption for event in scene.events)
@@ -160,9 +160,9 @@ def write_annotations(output: Path, scenes: dict[str, list[Scene]], seed: int) -
         lines[f"{split}/charades_sta.txt"] = charades_lines(scenes[split])
         lines[f"{split}/highlights.jsonl"] = [json.dumps(row) for row in highlight_rows(scenes[split], split, seed)]
     for name, document in documents.items():
-        write_json(output / name, document)
+        write_json(output / name, document, indent=1)
     for name, rows in lines.items():
-        write_lines(output / name, rows)
+        write_text(output / name, "".join(f"{row}\n" for row in rows))
     return [*documents, *lines]
 
 

@@ -1,18 +1,18 @@
-"""Render the data that a newcomer trains on: short videos, annotations, tokenizers and a tiny LLaMA.
+"""Render the data of the quick start: short videos, annotations, tokenizers and a tiny LLaMA.
 
     python -m quickstart.data.make --output data/quickstart
 
 Under the output folder:
 
     videos/train/*.mp4, videos/test/*.mp4   coloured shapes that appear, move and leave at known times (H.264)
-    train/instruct_{grounding,dense_captions,highlights}.json   TimeIT form; videos_dir is videos/train
-    {train,test}/charades_sta.txt, grounding.json, dense_captions.json, highlights.jsonl   the benchmarks' forms
-    {train,test}/scenes.json                what is really in each video
+    train/instruct_{grounding,dense_captions,highlights}.json   TimeIT format; videos_dir is videos/train
+    {train,test}/charades_sta.txt, grounding.json, dense_captions.json, highlights.jsonl   the benchmarks' formats
+    {train,test}/scenes.json                what each video shows
     bert/, llama/                           the tokenizers, made from these texts, and LLaMA's random weights
     manifest.json                           seed, counts, sizes, versions; written last
 
-The same arguments give the same bytes, with any number of workers. A run that finds its work done returns at once, one
-that was interrupted goes on with the videos that are missing.
+The same arguments give the same bytes, with any number of workers. If everything is done already, a run returns at
+once; an interrupted one continues with the missing videos.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from timechat.errors import ConfigError, TimeChatError
 from quickstart.data.annotations import training_annotations, write_annotations
-from quickstart.data.files import PARTIAL_SUFFIX, write_json
 from quickstart.data.render import render_video
 from quickstart.data.scenes import MAX_EVENTS, SAMPLED_FRAMES, SHAPES, Scene, plan_scenes
+from quickstart.data.vocabularies import write_bert_vocabulary, write_llama_folder
+from timechat.errors import ConfigError, TimeChatError
+from timechat.io import write_json
 
 DEFAULT_OUTPUT = "data/quickstart"
 FORMAT_VERSION = 5  # raise it whenever the same arguments give other bytes
@@ -59,18 +60,18 @@ def make_quickstart_data(
     """Make the data, or what is missing of it.
 
     Args:
-        output: the folder; made where missing.
+        output: the folder; created if missing.
         seed: of everything random; 0 or more.
         train_videos, test_videos: how many; 1 or more.
-        max_events: of a video, 1 to 4.
-        workers: processes that render; None takes one per available CPU. They change nothing in the files.
-        force: throw away what an earlier run left and render again.
+        max_events: largest number of events of a video, 1 to 4.
+        workers: processes that render; None takes one per available CPU. The files do not depend on them.
+        force: discard what an earlier run left and render again.
 
     Returns:
         The manifest.
 
     Raises:
-        ConfigError: a bad argument, or the folder holds data that other arguments made.
+        ConfigError: a bad argument, or the folder contains data made with other arguments.
         OSError: a file cannot be written.
     """
     output = Path(output)
@@ -83,13 +84,13 @@ def make_quickstart_data(
     if manifest is not None:
         logger.info("%s is complete already (%s)", output, _describe(manifest))
         return manifest
-    write_json(output / _STARTED, request)
+    write_json(output / _STARTED, request, indent=1)
     scenes = plan_scenes(seed, train_videos, test_videos, max_events)
     _render_missing(output, scenes, workers or _available_cpus())
     names = write_annotations(output, scenes, seed)
     sizes = _write_vocabularies(output, scenes["train"], seed)
     manifest = _manifest(output, request, scenes, names, sizes)
-    write_json(output / _MANIFEST, manifest)
+    write_json(output / _MANIFEST, manifest, indent=1)
     (output / _STARTED).unlink()
     logger.info("%s is complete (%s)", output, _describe(manifest))
     return manifest
@@ -104,7 +105,7 @@ def _check_arguments(seed: int, train_videos: int, test_videos: int, max_events:
         if value < low:
             raise ConfigError(f"--{name.replace('_', '-')}={value}: give {low} or more")
     if max_events > len(SHAPES):
-        raise ConfigError(f"--max-events={max_events}: give {len(SHAPES)} or fewer, no two events may share a shape")
+        raise ConfigError(f"--max-events={max_events}: give {len(SHAPES)} or fewer; no two events may share a shape")
 
 
 def _available_cpus() -> int:
@@ -112,24 +113,30 @@ def _available_cpus() -> int:
 
 
 def _video_files(output: Path) -> list[Path]:
-    """What this program rendered there, complete or not."""
-    patterns = (f"videos/{split}/{split}_*.mp4{suffix}" for split in _SPLITS for suffix in ("", PARTIAL_SUFFIX))
-    return [path for pattern in patterns for path in output.glob(pattern)]
+    """The videos that this program rendered there."""
+    return [path for split in _SPLITS for path in output.glob(f"videos/{split}/{split}_*.mp4")]
+
+
+def _remove_unfinished(output: Path) -> None:
+    """Remove the videos that killed processes left half written."""
+    for split in _SPLITS:
+        for path in output.glob(f"videos/{split}/.{split}_*.mp4.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _remove_earlier(output: Path) -> None:
-    """Videos and bookkeeping; the remaining files are always written anew."""
+    """Remove videos and bookkeeping; all other files are rewritten anyway."""
     for path in (output / _MANIFEST, output / _STARTED, *_video_files(output)):
         path.unlink(missing_ok=True)
 
 
 def _resume(output: Path, request: dict[str, Any]) -> dict[str, Any] | None:
-    """The manifest, if all that it lists is there; None if there is work. Videos of a wrong size are removed."""
+    """The manifest, if all files that it lists exist; None if there is work. Videos of a wrong size are removed."""
     record = next((path for path in (output / _MANIFEST, output / _STARTED) if path.is_file()), None)
     if record is None:
         if _video_files(output):
             raise ConfigError(
-                f"{output}: holds videos but no {_MANIFEST}, so nobody knows what they show; "
+                f"{output}: contains videos but no {_MANIFEST}, so it is unknown what they show; "
                 "give --force to render them again, or another --output"
             )
         return None
@@ -137,8 +144,8 @@ def _resume(output: Path, request: dict[str, Any]) -> dict[str, Any] | None:
     others = [f"{key}={found.get(key)} (asked: {value})" for key, value in request.items() if found.get(key) != value]
     if others:
         raise ConfigError(
-            f"{record}: the data there were made with {', '.join(others)}; "
-            "give --force to render them again, or another --output"
+            f"{record}: the data there was made with {', '.join(others)}; "
+            "give --force to render it again, or another --output"
         )
     if record.name == _STARTED:
         return None
@@ -161,7 +168,7 @@ def _all_files_fit(output: Path, sizes: dict[str, int]) -> bool:
         path = output / name
         if path.is_file() and path.stat().st_size == size:
             continue
-        logger.warning("%s is missing or no longer has %d bytes; making it again", path, size)
+        logger.warning("%s is missing or does not have %d bytes any more; making it again", path, size)
         path.unlink(missing_ok=True)
         fit = False
     return fit
@@ -170,15 +177,16 @@ def _all_files_fit(output: Path, sizes: dict[str, int]) -> bool:
 def _render_missing(output: Path, scenes: dict[str, list[Scene]], workers: int) -> None:
     jobs = [(scene, output / "videos" / split / f"{scene.name}.mp4") for split in _SPLITS for scene in scenes[split]]
     missing = [(scene, path) for scene, path in jobs if not path.is_file()]
+    _remove_unfinished(output)
     if len(missing) < len(jobs):
-        logger.info("%d of %d videos are there already", len(jobs) - len(missing), len(jobs))
+        logger.info("%d of %d videos exist already", len(jobs) - len(missing), len(jobs))
     with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="videos", unit="video", disable=None) as bar:
         if min(workers, len(missing)) <= 1:
             for scene, path in missing:
                 render_video(scene, path)
                 bar.update()
             return
-        # Spawned, because a fork would copy the threads' locks of whatever program calls this.
+        # Spawned, because a fork would copy the locks of the calling program's threads.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(min(workers, len(missing)), mp_context=context) as pool:
             futures = [pool.submit(render_video, scene, path) for scene, path in missing]
@@ -186,14 +194,11 @@ def _render_missing(output: Path, scenes: dict[str, list[Scene]], workers: int) 
                 for future in concurrent.futures.as_completed(futures):
                     future.result()
                     bar.update()
-            finally:  # after an error: start no further videos
+            finally:  # after an error, do not start further videos
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _write_vocabularies(output: Path, scenes: list[Scene], seed: int) -> dict[str, int]:
-    # Here and not above: it loads torch and transformers, which neither the rendering processes nor --help need.
-    from quickstart.data.vocabularies import write_bert_vocabulary, write_llama_folder
-
     items = [item for rows in training_annotations(scenes, seed).values() for item in rows]
     llama = write_llama_folder(output / "llama", items, scenes, seed)
     return {
@@ -232,16 +237,16 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default=DEFAULT_OUTPUT, help="folder to fill (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
-    parser.add_argument("--train-videos", type=int, default=2400, help="how many (default: %(default)s)")
-    parser.add_argument("--test-videos", type=int, default=160, help="how many (default: %(default)s)")
-    parser.add_argument("--max-events", type=int, default=MAX_EVENTS, help="of a video (default: %(default)s)")
+    parser.add_argument("--train-videos", type=int, default=2400, help="training videos (default: %(default)s)")
+    parser.add_argument("--test-videos", type=int, default=160, help="test videos (default: %(default)s)")
+    parser.add_argument("--max-events", type=int, default=MAX_EVENTS, help="most events of a video (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes that render (default: one per available CPU)")
-    parser.add_argument("--force", action="store_true", help="throw away what is there and render again")
+    parser.add_argument("--force", action="store_true", help="discard what is there and render again")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status: 0, or 1 after an error, told in one line."""
+    """Command line; returns the exit status: 0, or 1 after an error, which is printed on one line."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         make_quickstart_data(**vars(_parse_arguments(argv)))

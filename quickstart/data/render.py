@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from quickstart.data.files import PARTIAL_SUFFIX
-from quickstart.data.scenes import COLOURS, Event, Scene
+from quickstart.data.scenes import COLOURS, Scene, ShapeEvent
+from timechat.io import replacing
 
 # No B-frames: decoding order is display order, and times start at 0 without an edit list. No mbtree: at such small
 # sizes its result depends on what the process encoded before.
@@ -18,16 +17,14 @@ _ENCODER = {"crf": "30", "preset": "veryfast", "bf": "0", "g": "96", "threads": 
 
 
 def render_video(scene: Scene, path: Path) -> None:
-    """Write the scene as an mp4 of H.264, yuv420p, at a constant frame rate; complete or not at all.
+    """Write the scene as an mp4 of H.264, yuv420p, at a constant frame rate; never half a file.
 
     Raises:
         OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
     background = _background(scene)
     still = to_yuv420p(background)
-    with av.open(str(partial), "w", format="mp4") as container:
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=scene.fps, options=_ENCODER)
         stream.width, stream.height, stream.pix_fmt = scene.width, scene.height, "yuv420p"
         stream.codec_context.thread_count = 1
@@ -36,13 +33,12 @@ def render_video(scene: Scene, path: Path) -> None:
             planes = still if pixels is background else to_yuv420p(pixels)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode())
-    os.replace(partial, path)
 
 
 def to_yuv420p(pixels: np.ndarray) -> np.ndarray:
-    """RGB uint8 [H,W,3], H and W even -> planes uint8 [H*3/2,W] (BT.601, video range), in whole numbers.
+    """RGB uint8 [H,W,3], H and W even -> planes uint8 [H*3/2,W] (BT.601, video range), in integer arithmetic.
 
-    FFmpeg's converter rounds one way or another with the alignment of its buffers, which no two processes share.
+    The rounding of FFmpeg's converter depends on the alignment of its buffers, which differs between processes.
     """
     height, width, _ = pixels.shape
     r, g, b = np.moveaxis(pixels.astype(np.int32), 2, 0)
@@ -66,13 +62,13 @@ def draw_frame(scene: Scene, second: Fraction, background: np.ndarray) -> np.nda
 
 
 def _background(scene: Scene) -> np.ndarray:
-    """Grey with a still grain: uint8 [H,W,3]. A grain that flickers would cost most of the file's size."""
+    """Grey with a still grain: uint8 [H,W,3]. A grain that flickers would take up most of the file."""
     grain = np.random.default_rng(scene.texture_seed).normal(0, scene.noise, size=(scene.height, scene.width, 1))
     grey = np.clip(scene.background + grain, 0, 255).round().astype(np.uint8)
     return np.repeat(grey, 3, axis=2)
 
 
-def _cover(event: Event, second: float, width: int, height: int) -> np.ndarray:
+def _cover(event: ShapeEvent, second: float, width: int, height: int) -> np.ndarray:
     """How much of each pixel the shape covers, 0 to 1 with soft edges: float32 [H,W]."""
     progress = (second - event.start) / (event.end - event.start)
     (x0, y0), (x1, y1) = event.path
@@ -83,7 +79,7 @@ def _cover(event: Event, second: float, width: int, height: int) -> np.ndarray:
 
 
 def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
-    """About the signed distance in pixels to the outline, negative inside; dx, dy: offsets from the centre."""
+    """Approximate signed distance in pixels to the outline, negative inside; dx, dy: offsets from the centre."""
     if shape == "circle":
         return np.hypot(dx, dy) - radius
     if shape == "square":

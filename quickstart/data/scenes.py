@@ -1,12 +1,11 @@
 """What happens when: a scene is a short script of coloured shapes that appear, move and leave.
 
-Everything is a function of (seed, split, index), so scenes need no files and any of them can be rendered alone.
+Everything is a function of (seed, split, index), so scenes need no files and each can be rendered separately.
 
-Made to be learnable by a tiny model: no two events of a video have a colour or a shape in common; a shape fills about
-half of a frame; and an event starts and ends at the very time of one of the frames that uniform sampling takes
-(`SAMPLED_FRAMES` of them). A shape is on screen from its start to its end, both included: the first sampled frame that
-shows it has the start as its time, the last one has the end. Duration and frame rate are drawn so that all sampled
-frames stand at whole seconds.
+Designed for a tiny model: no two events of a video share a colour or a shape; a shape fills about half of a frame; and
+an event starts and ends exactly at the time of a uniformly sampled frame (of `SAMPLED_FRAMES`). A shape is on screen
+from its start to its end, both included: the first sampled frame that shows it has the start as its time, the last one
+the end. Duration and frame rate are drawn so that all sampled frames have times in whole seconds.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 SHAPES = ("circle", "square", "triangle", "cross")
 SIZES = ((64, 64), (72, 64), (80, 64), (64, 72), (64, 80), (80, 80))  # width, height
 FRAME_RATES = (Fraction(1), Fraction(5, 4), Fraction(3, 2))  # few frames: rendering and decoding are fast
-DURATIONS = (20, 24, 32, 32, 40, 48, 48, 64, 64, 80, 80, 96, 96)  # seconds; drawn evenly, so repeated ones come often
+DURATIONS = (20, 24, 32, 32, 40, 48, 48, 64, 64, 80, 80, 96, 96)  # seconds; repeated ones are drawn more often
 MAX_EVENTS = 3
-MAX_EVENT_SHARE = 0.4  # of the duration; longer events would let "the whole video" pass for an answer
+MAX_EVENT_SHARE = 0.4  # of the duration; with longer events "the whole video" would be a good answer
 
 _SPLIT_NUMBERS = {"train": 0, "test": 1}
 _SCENE_STREAM, _TEXT_STREAM = 0, 1
-_REFERENCE_SIDE = 56  # the quick-start model squashes a frame to this many pixels a side
-_REFERENCE_RADII = (13.0, 20.0)  # smallest and largest radius there; smaller shapes are hardly ever learned
+_REFERENCE_SIDE = 56  # pixels per side to which the quick start's model squashes a frame
+_REFERENCE_RADII = (13.0, 20.0)  # smallest and largest radius at that size; smaller shapes are hardly ever learned
 
 
 @dataclass(frozen=True)
-class Event:
+class ShapeEvent:
     """One shape's time on screen.
 
-    `start` and `end` are whole seconds. The centre goes in a straight line from `path[0]` to `path[1]`; the radius
-    shrinks from `radii[0]` to `radii[1]`, which is what saliency scores follow. Pixels.
+    `start` and `end` are whole seconds. The centre moves in a straight line from `path[0]` to `path[1]`; the radius
+    shrinks from `radii[0]` to `radii[1]`, and saliency scores follow it. Pixels.
     """
 
     start: int
@@ -55,7 +54,7 @@ class Event:
 
     @property
     def caption(self) -> str:
-        """What names the event, and nothing besides: a tiny model looks for every word of it."""
+        """Only what identifies the event, because a tiny model looks for every word of it."""
         return f"{self.colour} {self.shape}"
 
     def visible_at(self, second: Fraction | float) -> bool:
@@ -75,7 +74,7 @@ class Scene:
     background: int
     noise: float
     texture_seed: int
-    events: tuple[Event, ...]
+    events: tuple[ShapeEvent, ...]
 
     @property
     def num_frames(self) -> int:
@@ -84,7 +83,7 @@ class Scene:
 
     @property
     def signature(self) -> tuple:
-        """What a model could learn by heart: which event is when."""
+        """What a model could memorise: which event happens when."""
         return tuple((event.start, event.end, event.caption) for event in self.events)
 
 
@@ -95,7 +94,7 @@ def sampled_seconds(duration: int, fps: Fraction) -> list[Fraction]:
 
 
 def generator(seed: int, split: str, index: int, stream: int = _TEXT_STREAM, attempt: int = 0) -> np.random.Generator:
-    """Randomness for one video, the same on every machine; by default that of its annotations, not of its scene."""
+    """The random generator of one video, the same on every machine; by default for its annotations, not its scene."""
     return np.random.default_rng([seed, _SPLIT_NUMBERS[split], index, stream, attempt])
 
 
@@ -104,9 +103,9 @@ def plan_scenes(seed: int, train_videos: int, test_videos: int, max_events: int 
 
     Args:
         seed: 0 or more.
-        max_events: events of a video, not more than there are shapes; as many videos have one, two, ... of them.
-        train_videos, test_videos: how many; a scene does not depend on them, save for a test scene that had to be
-            drawn again because a training video is like it.
+        max_events: most events of a video, not more than there are shapes; equally many videos have one, two, ...
+        train_videos, test_videos: how many; a scene does not depend on them, except for test scenes that are drawn
+            again because they equal a training scene.
     """
     train = [_draw_scene(seed, "train", i, 0, max_events) for i in range(train_videos)]
     taken = {scene.signature for scene in train}
@@ -159,11 +158,11 @@ def _draw_times(rng: np.random.Generator, num_events: int) -> tuple[int, Fractio
 
 def _draw_event(
     rng: np.random.Generator, start: int, end: int, kind: tuple[str, str], width: int, height: int
-) -> Event:
+) -> ShapeEvent:
     smallest = _REFERENCE_RADII[0] * max(width, height) / _REFERENCE_SIDE
     largest = _REFERENCE_RADII[1] * min(width, height) / _REFERENCE_SIDE
     shares = rng.uniform(0.8, 1.0), rng.uniform(0.1, 0.4)
     radii = tuple(float(smallest + share * (largest - smallest)) for share in shares)
     points = rng.uniform([largest, largest], [width - largest, height - largest], size=(2, 2))
     path = tuple((float(x), float(y)) for x, y in points)
-    return Event(start, end, *kind, path=path, radii=radii)
+    return ShapeEvent(start, end, *kind, path=path, radii=radii)

@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import save
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from quickstart.data.scenes import COLOURS, SHAPES, Scene, sampled_seconds
+from timechat.io import write_bytes, write_json, write_text
 from timechat.text.conversation import TRAINING_SYSTEM, first_turn, visual_text
 from timechat.text.timestamps import frame_sentence
 from timechat.text.tokenizers import IMAGE_TOKEN
-from quickstart.data.files import write_bytes, write_json, write_lines
-from quickstart.data.scenes import COLOURS, SHAPES, Scene, sampled_seconds
 
 LLAMA_PIECES = 500
 CAPTION_REPEATS = 3000
@@ -56,7 +56,7 @@ def write_bert_vocabulary(folder: Path) -> int:
     words = sorted(set(re.findall(r"[a-z]+", frame_sentence(0.0).lower())))
     digits = list(string.digits)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *digits, *(f"##{d}" for d in digits), *".,"]
-    write_lines(folder / "vocab.txt", vocabulary)
+    write_text(folder / "vocab.txt", "".join(f"{word}\n" for word in vocabulary))
     return len(vocabulary)
 
 
@@ -75,17 +75,18 @@ def write_llama_folder(folder: Path, items: Iterable[dict[str, Any]], scenes: li
     config = _LLAMA_CONFIG | {"vocab_size": sentencepiece.SentencePieceProcessor(model_proto=tokenizer).vocab_size()}
     weights = _random_weights(config, seed)
     write_bytes(folder / "tokenizer.model", tokenizer)
-    write_json(folder / "config.json", config)
-    write_json(folder / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})
-    write_json(folder / "tokenizer_config.json", _tokenizer_config())
+    generation_config = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    write_json(folder / "config.json", config, indent=1)
+    write_json(folder / "generation_config.json", generation_config, indent=1)
+    write_json(folder / "tokenizer_config.json", _tokenizer_config(), indent=1)
     write_bytes(folder / "model.safetensors", save(weights, metadata={"format": "pt"}))
     return {"vocab_size": config["vocab_size"], "parameters": sum(w.numel() for w in weights.values())}
 
 
 def _tokenizer_lines(items: Iterable[dict[str, Any]], scenes: list[Scene]) -> Iterable[str]:
-    """The lines of all conversations as the template writes them, cut where a video token stands, and captions.
+    """The lines of all conversations in the prompt template, split at video tokens, and captions.
 
-    Captions are repeated so that the words that tell events apart get a piece of their own before rarer words do.
+    Captions are repeated so that the words that distinguish events get their own token before rarer words do.
     """
     yield from (f"{colour} {shape}" for colour in COLOURS for shape in SHAPES for _ in range(CAPTION_REPEATS))
     seconds = {f"{s.name}.mp4": [float(t) for t in sampled_seconds(s.duration, s.fps)] for s in scenes}
@@ -125,9 +126,9 @@ def _train_tokenizer(lines: Iterable[str]) -> bytes:
 
 
 def _random_weights(config: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
-    """Norms 1, matrices [out, in] normal with a deviation of in^-1/2, with which so small a model learns well.
+    """Norms 1, matrices [out, in] normal with a standard deviation of in^-1/2, from which so small a model learns well.
 
-    NumPy draws them, because torch's numbers may differ between processors.
+    NumPy draws them, because torch's random numbers may differ between processors.
     """
     with torch.device("meta"):
         shapes = {n: tuple(p.shape) for n, p in LlamaForCausalLM(LlamaConfig(**config)).named_parameters()}

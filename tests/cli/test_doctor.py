@@ -1,4 +1,4 @@
-"""The doctor names each planted fault in words, and finds nothing wrong with a healthy set-up."""
+"""The doctor names each planted fault, and finds nothing wrong with a healthy set-up."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from helpers.videos import write_video
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from timechat.cli.doctor.config_files import check_files, problem_of_file, problem_of_weights
 from timechat.cli.doctor.environment import check_environment
-from timechat.cli.doctor.files import check_files, problem_of_file, problem_of_weights
 from timechat.cli.doctor.main import main
 from timechat.cli.doctor.prompt import abbreviated_prompt, check_prompt
 from timechat.cli.doctor.questions import check_answers, questions, repeats_endlessly
@@ -104,8 +104,8 @@ def test_a_healthy_set_up_passes_through_all_sections(
     warnings = {line.split("] ")[1] for line in summary.splitlines() if "WARNING:" in line}
     assert all(warning in sections for warning in warnings)
     # Its weights are random: words that make no sense are right here, and nothing else is odd.
-    assert [w for w in warnings if not w.startswith(("dense captioning:", "grounding:", "There is no GPU"))] == []
-    assert f"0 errors, {len(warnings)} warnings: nothing that stops" in summary
+    assert [w for w in warnings if not w.startswith(("dense captioning:", "grounding:", "No GPU is used"))] == []
+    assert f"0 errors, {len(warnings)} warnings: nothing was found that keeps" in summary
 
 
 def test_a_missing_checkpoint_stops_nothing_but_what_needs_the_model(
@@ -164,7 +164,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 54
         (POINTER, "is a git-lfs pointer, not the file of 5.4 GB itself; run `git lfs install && git lfs pull`"),
         (b"\n<!DOCTYPE html><html>Sign in</html>", "is a web page (HTML)"),
         (b"", "is empty"),
-        (b"Entry not found", "is no file of weights: it starts with b'Entry no'"),
+        (b"Entry not found", "is not a weight file: it starts with b'Entry no'"),
     ],
 )
 def test_what_is_no_file_of_weights(found: Findings, tmp_path: Path, content: bytes, words: str) -> None:
@@ -184,7 +184,7 @@ def test_files_that_were_cut_short(tmp_path: Path, suffix: str) -> None:
     whole = path.read_bytes()
     for length in (len(whole) - 1, len(whole) // 2, 20, 6):
         path.write_bytes(whole[:length])
-        assert "is cut short" in str(problem_of_weights(path)), length
+        assert "is truncated" in str(problem_of_weights(path)), length
 
 
 def test_a_damaged_header(tmp_path: Path) -> None:
@@ -212,13 +212,13 @@ def test_shards_are_looked_for_one_by_one(found: Findings, tmp_path: Path) -> No
 def test_shards_that_hold_less_than_the_index_says(found: Findings, tmp_path: Path) -> None:
     folder = sharded(tmp_path / "llama", ["1.safetensors"], 2_000_000)
     check_files(found.report, tiny_config([f"model.llama_model={folder}"]))
-    assert "hold 689.5 kB, less than the 2.0 MB" in found.of(ERROR)
+    assert "have 689.5 kB, less than the 2.0 MB" in found.of(ERROR)
 
 
 def test_a_llama_folder_that_lacks_files(found: Findings, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(POINTER)
     check_files(found.report, tiny_config([f"model.llama_model={tmp_path}"]))
-    for words in ("/config.json is missing", "/tokenizer.model is a git-lfs pointer", " holds no weights"):
+    for words in ("/config.json is missing", "/tokenizer.model is a git-lfs pointer", " contains no weights"):
         assert f"{tmp_path}{words}" in found.of(ERROR)
 
 
@@ -236,7 +236,7 @@ def test_annotations_and_their_videos(found: Findings, tmp_path: Path) -> None:
     info = tiny_dataset(tmp_path, names=("a.mp4", "b.mp4"))
     (tmp_path / "videos" / "b.mp4").unlink()
     check_files(found.report, tiny_config(data_options(info)))
-    assert "2 items; 1 of 2 looked for are there" in found.text
+    assert "2 items; 1 of 2 checked files exist" in found.text
     assert "lacks 1 of 2 files: b.mp4" in found.of(WARNING)
     assert found.of(ERROR) == ""
 
@@ -244,7 +244,7 @@ def test_annotations_and_their_videos(found: Findings, tmp_path: Path) -> None:
 def test_videos_that_are_elsewhere_and_broken_annotations(found: Findings, tmp_path: Path) -> None:
     info = tiny_dataset(tmp_path, names=("a.mp4",))
     check_files(found.report, tiny_config(data_options(info | {"videos_dir": str(tmp_path)})))
-    assert "holds none of 1 files looked for, such as a.mp4" in found.of(ERROR)
+    assert "contains none of the 1 files checked, such as a.mp4" in found.of(ERROR)
     Path(info["anno_dir"]).write_text("[{]")
     check_files(found.report, tiny_config(data_options(info)))
     assert "train.json: not valid JSON" in found.of(ERROR)
@@ -256,7 +256,7 @@ def test_videos_that_are_elsewhere_and_broken_annotations(found: Findings, tmp_p
 def test_a_part_without_a_source(found: Findings, state: State, tmp_path: Path) -> None:
     without = {name: tensor for name, tensor in state.items() if not name.startswith("llama_proj.")}
     assert check_weights(found.report, tiny_config([save(tmp_path / "c.pth", without)])) is not None
-    assert "llama_proj stays at its random initial values" in found.of(WARNING)
+    assert "llama_proj keeps its random initial values" in found.of(WARNING)
     assert "llama_proj: no file, random initial values" in found.text
     assert found.of(OK) == ""
     assert found.report.exit_status == 0
@@ -267,14 +267,14 @@ def test_interpolated_and_foreign_and_unexpected_keys_are_told(found: Findings, 
     options = [save(tmp_path / "c.pth", state | more), "model.max_frame_pos=20", "model.allow_unexpected=true"]
     check_weights(found.report, tiny_config(options))
     assert "video_frame_position_embedding.weight had to be interpolated" in found.of(WARNING)
-    assert "1 keys of our own parts fit nothing" in found.of(WARNING)
+    assert "1 keys of our parts fit nothing" in found.of(WARNING)
     assert "1 belong to other models and are ignored: t5_proj.weight" in found.text
 
 
 def test_zero_lora(found: Findings, tiny_model: TimeChat) -> None:
     model = with_change(tiny_model, lambda name, p: p.zero_() if "lora_B" in name else None)
     check_parameters(found.report, model, CPU)
-    assert "The LoRA is untrained: all of its B matrices are zero" in found.of(WARNING)
+    assert "LoRA is untrained: all of its B matrices are zero" in found.of(WARNING)
     assert found.report.exit_status == 0
 
 
@@ -286,8 +286,8 @@ def test_nan_and_empty_weights(found: Findings, tiny_model: TimeChat) -> None:
             p.zero_()
 
     check_parameters(found.report, with_change(tiny_model, spoil), CPU)
-    assert "1 tensors hold NaN or infinite numbers: llama_proj.weight" in found.of(ERROR)
-    assert "1 tensors are all zero, which no training leaves behind: ln_vision.weight" in found.of(WARNING)
+    assert "1 tensors contain NaN or infinite numbers: llama_proj.weight" in found.of(ERROR)
+    assert "1 tensors are all zero, which training never leaves: ln_vision.weight" in found.of(WARNING)
 
 
 def with_change(model: TimeChat, change: Callable[[str, Tensor], object]) -> TimeChat:
@@ -307,7 +307,7 @@ def test_the_table_adds_up(found: Findings, tiny_model: TimeChat) -> None:
     total = [str(len(params)), f"{sum(p.numel() for p in params) / 1e6:.3f}", f"{trainable / 1e6:.3f}", "float32"]
     assert rows["total"][:4] == total
     assert sum(int(rows[name][0]) for name in list(rows)[1 : list(rows).index("total")]) == len(params)
-    assert found.of(OK) == "Every tensor holds finite numbers, and none is empty."
+    assert found.of(OK) == "Every tensor has finite values, and none is all zero."
 
 
 # Video ----------------------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_pixels_and_times_of_a_good_video(found: Findings, video: Path) -> None:
     expected = [red.mean().item(), red.std().item(), red.min().item(), red.max().item()]
     assert list(map(float, numbers)) == pytest.approx(expected, abs=2e-3)
     assert "12 frames sampled, the first at 0.00 s, the last at 2.70 s" in found.text
-    assert "windows: 3 (window 4, stride 4), with 6 queries each: 18 video tokens" in found.text
+    assert "windows: 3 (window 4, stride 4), with 6 query tokens each: 18 video tokens" in found.text
     assert "its ids: [2, 13, 8, 9, 10, 7, 15, 6, 15, 11, 6, 3]" in found.text
     assert found.of(WARNING) + found.of(ERROR) == ""
 
@@ -372,14 +372,14 @@ def test_a_wrong_vocabulary(found: Findings, tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(kept))
     cfg = tiny_config([f"model.qformer_tokenizer={tmp_path}"])
     check_files(found.report, cfg)
-    assert "probably another vocabulary" in found.of(WARNING)
+    assert "probably not the vocabulary" in found.of(WARNING)
     check_video(found.report, cfg.model, None)
     assert "does not know ['frame', 'sampled'] ([UNK], id 1): it is the wrong vocabulary" in found.of(ERROR)
 
 
 def test_a_vocabulary_in_another_order(found: Findings) -> None:
     check_video(found.report, tiny_config(["model.qformer.vocab_size=30523"]).model, None)
-    assert "numbers its words differently from bert-base-uncased" in found.of(ERROR)
+    assert "has other ids than bert-base-uncased" in found.of(ERROR)
 
 
 # Prompt ---------------------------------------------------------------------------------------------------------------
@@ -397,7 +397,7 @@ def test_the_prompt_shown_is_the_prompt_encoded() -> None:
 @pytest.mark.parametrize(
     ("length", "level", "words"),
     [
-        (60, ERROR, "model.max_txt_len=60 cuts inside the 18 video tokens"),
+        (60, ERROR, "model.max_txt_len=60 truncates the prompt inside the 18 video tokens"),
         (200, WARNING, "The prompt leaves 41 of model.max_txt_len=200 tokens"),
         (2048, OK, "The prompt leaves 1889 tokens for an answer"),
     ],
@@ -448,9 +448,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("answer", "level", "words"),
     [
         ("", WARNING, "grounding: the answer is empty"),
-        ("the the the " * 20, WARNING, "grounding: the answer repeats itself to its end"),
+        ("the the the " * 20, WARNING, "grounding: the answer repeats itself endlessly"),
         ("I do not know.", WARNING, "grounding: the answer cannot be parsed (no interval"),
-        ("It happens in 1.0 - 90.0 seconds.", WARNING, "names 90.0 s, behind the end of the video at 3.0 s"),
+        ("It happens in 1.0 - 90.0 seconds.", WARNING, "names 90.0 s, after the end of the video at 3.0 s"),
         ("1.0 - 2.0 seconds, a dog barks.", OK, "dense captioning: the answer can be parsed, 1 interval."),
         ("1.0 - 2.0 seconds, a dog barks.", OK, "what happens: an answer of 7 words."),
     ],
@@ -473,7 +473,7 @@ def test_a_projection_of_another_size(found: Findings, tiny_model: TimeChat, vid
 def test_embeddings_without_numbers(found: Findings, tiny_model: TimeChat, video: Path) -> None:
     model = with_change(tiny_model, lambda name, p: p.fill_(float("nan")) if name == "query_tokens" else None)
     ask(found, model, video)
-    assert "The video's embeddings hold NaN or infinite numbers" in found.of(ERROR)
+    assert "The video's embeddings contain NaN or infinite numbers" in found.of(ERROR)
 
 
 def test_a_model_that_cannot_answer(found: Findings, tiny_model: TimeChat, video: Path) -> None:

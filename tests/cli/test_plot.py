@@ -19,12 +19,12 @@ def write_log(folder: Path, records: list[dict]) -> Path:
     return folder
 
 
-def train(epoch: int, update: int, loss: float) -> dict:
-    return {"event": "train", "epoch": epoch, "update": update, "loss": loss, "lr": 1e-4, "videos_per_s": 2.0}
+def train(epoch: int, step: int, loss: float) -> dict:
+    return {"event": "train", "epoch": epoch, "step": step, "loss": loss, "lr": 1e-4, "videos_per_s": 2.0}
 
 
 def test_draws_a_picture(tmp_path: Path) -> None:
-    run = write_log(tmp_path, [{"event": "start", "epoch": 0, "update": 0}, train(0, 1, 2.0), train(0, 2, 1.0)])
+    run = write_log(tmp_path, [{"event": "start", "epoch": 0, "step": 0}, train(0, 1, 2.0), train(0, 2, 1.0)])
     with Image.open(plot_run(run)) as picture:
         assert picture.width > 800
         assert len(set(picture.convert("RGB").resize((64, 16)).getdata())) > 10
@@ -36,7 +36,7 @@ def test_stages_have_a_row_of_curves_each(tmp_path: Path, monkeypatch: pytest.Mo
     close = plot.plt.close
     monkeypatch.setattr(plot.plt, "close", figures.append)
     for name, loss in (("2_reading", 0.5), ("1_frames", 2.0)):
-        write_log(tmp_path / name, [{"event": "start", "epoch": 0, "update": 0}, train(0, 1, loss)])
+        write_log(tmp_path / name, [{"event": "start", "epoch": 0, "step": 0}, train(0, 1, loss)])
     assert plot_run(tmp_path) == tmp_path / "curves.png"
     (figure,) = figures
     titles = [axis.get_title() for axis in figure.axes]
@@ -47,10 +47,10 @@ def test_stages_have_a_row_of_curves_each(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_resumed_run_replaces_the_records_of_its_first_attempt(tmp_path: Path) -> None:
     records = [
-        {"event": "start", "epoch": 0, "update": 0},
+        {"event": "start", "epoch": 0, "step": 0},
         train(0, 1, 2.0),
         train(1, 2, 1.5),
-        {"event": "start", "epoch": 1, "update": 1},
+        {"event": "start", "epoch": 1, "step": 1},
     ]
     run = write_log(tmp_path, [*records, train(1, 2, 1.0), {"event": "checkpoint", "epoch": 1, "path": "x"}])
     assert [record["loss"] for record in read_training_records(run)] == [2.0, 1.0]

@@ -17,7 +17,7 @@ from timechat.cli import train
 
 @pytest.fixture(autouse=True)
 def _clean_process() -> Iterator[None]:
-    """train.py has a process of its own; here it must leave logging as it was, and find accelerate unused."""
+    """train.py runs in a separate process; here it must restore logging, and find accelerate unused."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -28,7 +28,7 @@ def _clean_process() -> Iterator[None]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A config that trains one update."""
+    """A config that trains one step."""
     make_videos(tmp_path / "videos")
     datasets = {"tv": video_entry(tmp_path / "videos", ["b.mp4", "c.mp4"])}
     cfg = training_config(tmp_path / "run", datasets, "run.iters_per_epoch=1")
@@ -52,7 +52,7 @@ def test_training(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = config.parent / "run"
     assert {"checkpoint_0.pth", "checkpoint_1.pth", "log.jsonl"} <= {path.name for path in output.iterdir()}
     err = capsys.readouterr().err
-    for part in ("2 epochs of 1 updates", "epoch 0 update 1: loss", "epoch 1 update 2: loss", "checkpoint_1.pth"):
+    for part in ("2 epochs of 1 optimizer steps", "epoch 0 step 1: loss", "epoch 1 step 2: loss", "checkpoint_1.pth"):
         assert part in err
     assert "Traceback" not in err
 

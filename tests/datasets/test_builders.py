@@ -114,14 +114,14 @@ def test_entries_that_cannot_be_built(tmp_path: Path, change: dict[str, Any], er
 
 
 def test_an_entry_without_annotations(tmp_path: Path) -> None:
-    """Such an entry may stand in a config for evaluation; only training needs them."""
+    """A config for evaluation may have such an entry; only training needs them."""
     cfg = dataset_config({"webvid": {}}, folder=tmp_path)
     with pytest.raises(ConfigError, match=r"datasets\.webvid\.build_info\.anno_dir is empty"):
         build_datasets(cfg)
 
 
 def test_no_datasets() -> None:
-    with pytest.raises(ConfigError, match="datasets: is empty"):
+    with pytest.raises(ConfigError, match="datasets is empty"):
         build_datasets(tiny_config())
 
 

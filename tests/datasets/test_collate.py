@@ -87,7 +87,7 @@ def test_replacements_cross_datasets() -> None:
 
 @pytest.mark.parametrize(("size", "tried"), [(3, 3), (50, MAX_REPLACEMENTS + 1)])
 def test_when_nothing_near_can_be_read_there_is_no_sample(size: int, tried: int) -> None:
-    """Each is tried once, and not for ever."""
+    """Each is tried once, not forever."""
     fetched = stream_of([Numbers("n", size, bad=range(size))])[0]
     assert fetched.sample is None
     assert len(fetched.skipped) == tried
@@ -95,10 +95,10 @@ def test_when_nothing_near_can_be_read_there_is_no_sample(size: int, tried: int)
 
 
 def test_errors_of_the_config_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    """max_txt_len cuts inside the video: every sample would be skipped."""
+    """max_txt_len truncates the video tokens: every sample would be skipped."""
 
     def refuse(self: Numbers, index: int, generator: torch.Generator) -> InstructionSample:
-        raise ConversationError("max_txt_len=3 cuts")
+        raise ConversationError("max_txt_len=3 truncates")
 
     monkeypatch.setattr(Numbers, "sample", refuse)
     with pytest.raises(ConversationError, match="max_txt_len=3"):

@@ -101,7 +101,7 @@ def test_an_image_is_one_frame_without_times(tmp_path: Path) -> None:
 def test_nothing_to_learn_is_an_error_of_the_sample(tmp_path: Path) -> None:
     labels = dataset(tmp_path).sample(0, generator()).labels
     answer = next(i for i, label in enumerate(labels) if label != -100)
-    message = rf"cook\[0\] a\.mp4: max_txt_len={answer} cuts the conversation before its first answer"
+    message = rf"cook\[0\] a\.mp4: max_txt_len={answer} truncates the conversation before its first answer"
     with pytest.raises(EmptySupervisionError, match=message):
         dataset(tmp_path, max_txt_len=answer).sample(0, generator())
     assert dataset(tmp_path, max_txt_len=answer + 1).sample(0, generator()).labels[-1] != -100

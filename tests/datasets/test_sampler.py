@@ -1,4 +1,4 @@
-"""The sample stream: mixture, permutations, purity, and its cut among ranks."""
+"""The sample stream: mixture, permutations, purity, and its division among ranks."""
 
 from __future__ import annotations
 
@@ -129,19 +129,19 @@ def test_epochs_that_cannot_be(epoch, length):
 
 
 @pytest.mark.parametrize(("world_size", "batch_size"), [(1, 8), (2, 4), (4, 2), (8, 1), (2, 2), (1, 1)])
-def test_the_union_of_an_update_does_not_depend_on_the_world_size(world_size, batch_size):
-    """Global batch 8: an update is 8 consecutive positions, however they fall on ranks and micro-batches."""
+def test_the_union_of_a_step_does_not_depend_on_the_world_size(world_size, batch_size):
+    """Global batch 8: a step is 8 consecutive positions, however they fall on ranks and micro-batches."""
     accumulate = 8 // (world_size * batch_size)
     ranks = [positions_of_rank(40, rank, world_size, batch_size) for rank in range(world_size)]
-    for update in range(5):
-        micro_batches = range(update * accumulate, (update + 1) * accumulate)
+    for step in range(5):
+        micro_batches = range(step * accumulate, (step + 1) * accumulate)
         taken = [position for number in micro_batches for rank in ranks for position in rank[number]]
-        assert taken == list(range(update * 8, update * 8 + 8))
+        assert taken == list(range(step * 8, step * 8 + 8))
 
 
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 5))
 def test_every_position_is_taken_once_and_ranks_stay_in_step(length, world_size, batch_size):
-    """A rank for which nothing is left takes a stand-in: the first of what the others take then, plus the length."""
+    """A rank for which nothing is left gets a dummy sample: the first position of the micro-batch, plus the length."""
     ranks = [list(positions_of_rank(length, rank, world_size, batch_size)) for rank in range(world_size)]
     assert len({len(rank) for rank in ranks}) == 1
     taken = []
@@ -161,7 +161,7 @@ def test_rank_batches_begin_where_a_run_stopped():
     assert len(whole) == len(RankBatches(50, 1, 2, 4)) == 7
     assert list(rest) == whole[3:]
     assert len(rest) == 4
-    assert list(rest) == whole[3:]  # a second iteration is no continuation
+    assert list(rest) == whole[3:]  # a second iteration starts again
     assert list(RankBatches(50, 1, 2, 4, start=7)) == []
 
 

@@ -74,7 +74,7 @@ def test_random_indices_take_every_frame_of_an_interval_but_its_last():
 
 
 def test_random_indices_fall_back_when_an_interval_is_empty():
-    """10 of 15 frames: some intervals hold one frame only, so any frame may come."""
+    """10 of 15 frames: some segments have only one frame, so any frame may come."""
     generator = torch.Generator().manual_seed(0)
     drawn = [random_indices(15, 10, generator) for _ in range(100)]
     assert {index for indices in drawn for index in indices} == set(range(15))
@@ -451,9 +451,9 @@ def _break_folder(folder: Path, kind: str) -> None:
         ("gap", "clip: frame 2 of 4 is missing"),
         ("no first", "clip: frame 1 of 4 is missing"),
         ("twice", r"'00001.jpg' and '1.jpg' are the same frame"),
-        ("named", "'poster.png' is no numbered frame"),
+        ("named", "'poster.png' is not a numbered frame"),
         ("damaged", r"00003\.jpg: cannot be read as an image"),
-        ("empty", "holds no frames"),
+        ("empty", "contains no frames"),
     ],
 )
 def test_a_broken_folder_of_frames_is_a_typed_error(tmp_path, kind, message):

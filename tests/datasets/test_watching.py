@@ -56,7 +56,7 @@ def test_time_begins_anew_when_data_came(board: ReadingBoard) -> None:
 
 
 def test_workers_note_what_they_read(board: ReadingBoard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when it fails; a process that is no worker notes nothing."""
+    """Also when it fails; a process that is not a worker notes nothing."""
     with board.note(SampleRef(0, 5)):
         assert board.readings() == []
     worker = type("Worker", (), {"id": 1})

@@ -40,7 +40,7 @@ def collectives() -> dict[str, Any]:
 
 
 def exchange() -> dict[str, Any]:
-    """The gradient of one weight, after a micro-batch that is not the last of an update, and after the last."""
+    """The gradient of one weight, after a micro-batch that is not the last of a step, and after the last."""
     engine, model = DDPEngine(CPU, "fp32"), nn.Linear(1, 1, bias=False)
     engine.prepare(model, torch.optim.SGD(model.parameters(), lr=1.0))
     result: dict[str, Any] = {"engine": engine.name}
@@ -52,7 +52,7 @@ def exchange() -> dict[str, Any]:
 
 
 def mixed(output: Path, datasets: dict[str, Any]) -> dict[str, Any]:
-    """Three updates of gradient descent: gradients of the first, weights after the last, losses, exchanges."""
+    """Three steps of gradient descent: gradients of the first, weights after the last, losses, exchanges."""
     runner = build(output, datasets, *MIXED)
     use_sgd(runner)
     gradients: list[dict[str, torch.Tensor]] = []

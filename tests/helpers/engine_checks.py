@@ -29,7 +29,7 @@ CLIP = 0.05  # far below the norm of the gradients
 OFFLOAD = "+offload"  # behind a strategy of DeepSpeed: its optimizer works in main memory, as a user's file may say
 
 # Frames (one is an image, which has no sentence of time) and answers. Of two processes, each has an image beside the
-# other's video, once in the first and once in the last micro-batch of an update.
+# other's video, once in the first and once in the last micro-batch of a step.
 SAMPLES = [(5, "0.5 - 1.0 seconds."), (1, "Bread."), (1, "The chef cuts the bread and stirs."), (9, "Yes, at 3.0.")]
 
 
@@ -39,7 +39,7 @@ def tiny_model(*options: str) -> TimeChat:
 
 
 def batches(model: TimeChat) -> list[VideoBatch]:
-    """One update: four micro-batches of one sample."""
+    """One step: four micro-batches of one sample."""
     generator = torch.Generator().manual_seed(0)
     found = []
     for count, answer in SAMPLES:
@@ -55,8 +55,8 @@ def batches(model: TimeChat) -> list[VideoBatch]:
 
 
 @dataclass
-class Updates:
-    """What some updates gave; one entry each, the weights after the last."""
+class Steps:
+    """What some steps gave; one entry each, the weights after the last."""
 
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
@@ -64,9 +64,9 @@ class Updates:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-def plain_updates(model: TimeChat, optimizer: torch.optim.Optimizer, number: int, clip: float | None = None) -> Updates:
+def plain_steps(model: TimeChat, optimizer: torch.optim.Optimizer, number: int, clip: float | None = None) -> Steps:
     """Gradient descent as torch alone does it, on the whole batch."""
-    found = Updates()
+    found = Steps()
     for _ in range(number):
         loss = torch.stack([model(batch)["sample_losses"].mean() for batch in batches(model)]).mean()
         loss.backward()
@@ -81,9 +81,9 @@ def plain_updates(model: TimeChat, optimizer: torch.optim.Optimizer, number: int
     return found
 
 
-def engine_updates(engine: Engine, number: int, clip: float | None = None, gradients: bool = False) -> Updates:
+def engine_steps(engine: Engine, number: int, clip: float | None = None, gradients: bool = False) -> Steps:
     """The same through an engine, on this process's share of the batch."""
-    found, rank, world = Updates(), distributed.rank(), distributed.world_size()
+    found, rank, world = Steps(), distributed.rank(), distributed.world_size()
     for _ in range(number):
         share = batches(engine.unwrap())[rank::world]
         total = accumulate(engine, share)
@@ -99,7 +99,7 @@ def engine_updates(engine: Engine, number: int, clip: float | None = None, gradi
 
 
 def accumulate(engine: Engine, share: list[VideoBatch]) -> Tensor:
-    """Forward and backward of an update; this process's loss."""
+    """Forward and backward of a step; this process's loss."""
     total = torch.zeros(())
     for i, batch in enumerate(share):
         with engine.accumulate(last=i + 1 == len(share)):
@@ -147,12 +147,12 @@ def prepared(strategy: str, model: TimeChat, precision: str = "fp32", adam: bool
 
 
 def sgd_of(model: nn.Module) -> torch.optim.Optimizer:
-    """Its updates are as close as the gradients are."""
+    """Its steps are as close as the gradients are."""
     return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
 
 
 def adam_of(model: nn.Module) -> torch.optim.Optimizer:
-    """In the groups of real runs. A large epsilon: a small one makes updates of rounding noise."""
+    """In the groups of real runs. A large epsilon: a small one makes steps of rounding noise."""
     return torch.optim.AdamW(parameter_groups(model, 0.05)[0], lr=1e-3, eps=1e-3)
 
 
@@ -167,17 +167,17 @@ def resumed(strategy: str, model: TimeChat, saved: dict[str, Any], folder: Path)
 
 
 def check_resume(strategy: str, model: TimeChat, folder: Path) -> dict[str, Any]:
-    """An update, saved, one more; and one more from what was saved."""
+    """A step, saved, one more; and one more from what was saved."""
     engine = prepared(strategy, model, adam=True)
-    engine_updates(engine, 1, clip=CLIP)
+    engine_steps(engine, 1, clip=CLIP)
     saved = {"model": engine.model_state(), **engine.state_dict()}
     engine.save(folder)
     if distributed.is_main_process():
         torch.save(saved, folder / "saved.pth")
     distributed.barrier()
-    straight = engine_updates(engine, 1, clip=CLIP)
+    straight = engine_steps(engine, 1, clip=CLIP)
     saved = torch.load(folder / "saved.pth", weights_only=True)
-    again = engine_updates(resumed(strategy, model, saved, folder), 1, clip=CLIP)
+    again = engine_steps(resumed(strategy, model, saved, folder), 1, clip=CLIP)
     return {"straight": vars(straight), "again": vars(again)}
 
 
@@ -196,7 +196,7 @@ def check_skip(strategy: str, model: TimeChat) -> dict[str, Any]:
     answers.append(engine.all_finite(torch.tensor(1.0)))
     engine.skip()
     after = parameters_of(engine)
-    return {"finite": answers, "before": before, "after": after, "then": vars(engine_updates(engine, 1, clip=CLIP))}
+    return {"finite": answers, "before": before, "after": after, "then": vars(engine_steps(engine, 1, clip=CLIP))}
 
 
 def check_half(strategy: str) -> dict[str, Any]:
@@ -204,20 +204,20 @@ def check_half(strategy: str) -> dict[str, Any]:
     model = tiny_model("model.llama_precision=bf16", "model.vit_precision=bf16")
     model.ln_vision.half()
     engine = prepared(strategy, model, "bf16", adam=True)
-    found = engine_updates(engine, 1, clip=CLIP)
+    found = engine_steps(engine, 1, clip=CLIP)
     dtypes = {canonical_name(name): str(p.dtype) for name, p in engine.unwrap().named_parameters()}
     return {"losses": found.losses, "dtypes": dtypes}
 
 
 def check_whole(strategy: str, model: TimeChat) -> dict[str, Any]:
-    """Three updates by gradient descent; what is a shard, and what the optimizer holds."""
+    """Three steps by gradient descent; what is a shard, and what the optimizer holds."""
     engine = prepared(strategy, model)
-    found = engine_updates(engine, 3, gradients=True)
+    found = engine_steps(engine, 3, gradients=True)
     named = engine.unwrap().named_parameters()
     return {
         "name": engine.name,
         "offloads": engine.name.startswith("deepspeed") and engine.model.zero_cpu_offload(),
-        "updates": vars(found),
+        "steps": vars(found),
         "sharded": [canonical_name(name) for name, p in named if isinstance(p, DTensor) or hasattr(p, "ds_id")],
     }
 
@@ -228,7 +228,7 @@ def check(strategy: str, folder: Path) -> dict[str, Any]:
     model = tiny_model()
     return {
         **check_whole(strategy, model),
-        "clipped": vars(engine_updates(prepared(strategy, model), 1, clip=CLIP)),
+        "clipped": vars(engine_steps(prepared(strategy, model), 1, clip=CLIP)),
         "resume": check_resume(strategy, model, folder),
         "skip": check_skip(strategy, model),
         "half": check_half(strategy),

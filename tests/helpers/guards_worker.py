@@ -27,12 +27,12 @@ VALIDATED = (*WATCHED, "run.iters_per_epoch=1", "run.valid_splits=[val]")
 HANGS = "hangs.mp4"
 
 
-def plant(runner: Runner, updates: set[int]) -> None:
+def plant(runner: Runner, steps: set[int]) -> None:
     """A loss that is no number, on the second process alone."""
     step, done = runner.task.train_step, iter(range(100))
 
     def planted(model: Any, batch: Any) -> torch.Tensor:
-        bad = next(done) in updates and distributed.rank() == 1
+        bad = next(done) in steps and distributed.rank() == 1
         return step(model, batch) * (math.nan if bad else 1.0)
 
     runner.task.train_step = planted

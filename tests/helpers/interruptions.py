@@ -138,7 +138,7 @@ class Case:
         """Losses, rates and counts of the log, and the weights at the end."""
         records = [record for record in read_lines(self.output / "log.jsonl") if record["event"] == "train"]
         return {
-            "log": [{key: record[key] for key in ("epoch", "update", "lr", "loss", "skipped")} for record in records],
+            "log": [{key: record[key] for key in ("epoch", "step", "lr", "loss", "skipped")} for record in records],
             "weights": json.loads((self.output / "weights.json").read_text()),
         }
 
@@ -190,15 +190,15 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at_update(number: int, action: Callable[[], None]) -> Callable[[Runner], None]:
-    """Do something behind an update's optimizer step, counted from 1."""
+def at_step(number: int, action: Callable[[], None]) -> Callable[[Runner], None]:
+    """Do something behind an optimizer step, counted from 1."""
 
     def change(runner: Runner) -> None:
         step = runner.engine.step
 
         def stepped() -> None:
             step()
-            if runner.updates + 1 == number:
+            if runner.steps + 1 == number:
                 action()
 
         runner.engine.step = stepped

@@ -39,7 +39,7 @@ SIZES = (
     "run.num_workers=0",
     "run.reference_world_size=1",
 )
-# Stage, updates, samples of an update, and what else is smaller than in the quick start.
+# Stage, steps, samples of a step, and what else is smaller than in the quick start.
 STAGES = (
     ("1_frames", 60, 16, ("datasets.words.frame_counts=[4]",)),
     ("2_reading", 300, 16, ("datasets.words.frame_counts=[1,2,4,8]",)),
@@ -50,7 +50,7 @@ FRAME_COUNTS = "[4,8]"
 
 def stage_options(data: Path, output: Path, number: int, options: Sequence[str]) -> list[str]:
     """What makes a stage of the quick start small."""
-    name, updates, batch, settings = STAGES[number]
+    name, steps, batch, settings = STAGES[number]
     cfg = load_config(CONFIGS / f"{name}.yaml")
     info = (f"anno_dir={data}/train/dense_captions.json", f"videos_dir={data}/videos/train")
     own = [f"datasets.{entry}.build_info.{key}" for entry in cfg.datasets for key in info]
@@ -67,7 +67,7 @@ def stage_options(data: Path, output: Path, number: int, options: Sequence[str])
     if name in ("1_frames", "2_reading"):
         words = vocabulary_of(read_events(data / "train" / "dense_captions.json", data / "videos" / "train"), str(data))
         own += [f"model.num_words={len(words)}"]
-    sizes = [*SIZES, f"run.iters_per_epoch={updates}", f"run.batch_size_train={batch}"]
+    sizes = [*SIZES, f"run.iters_per_epoch={steps}", f"run.batch_size_train={batch}"]
     return [*sizes, *own, *folders, *chained, *settings, *options]
 
 

@@ -148,7 +148,7 @@ def gradients_of(runner: Runner) -> dict[str, Tensor]:
 
 
 def use_sgd(runner: Runner) -> None:
-    """Plain gradient descent in place of AdamW, whose first steps turn rounding noise into updates."""
+    """Plain gradient descent in place of AdamW, whose first steps turn rounding noise into full-sized changes."""
     groups = runner.engine.optimizer.param_groups
     runner.engine.optimizer.optimizer = torch.optim.SGD([p for group in groups for p in group["params"]], lr=1.0)
 

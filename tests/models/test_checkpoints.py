@@ -120,7 +120,7 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path, suffix: str, legacy: b
 
 def test_not_a_dict(tmp_path: Path) -> None:
     torch.save([torch.ones(1)], tmp_path / "list.pth")
-    with pytest.raises(CheckpointError, match="holds a list, not a dict of tensors"):
+    with pytest.raises(CheckpointError, match="contains a list, not a dict of tensors"):
         read_file(tmp_path / "list.pth", "model.ckpt")
 
 
@@ -214,7 +214,7 @@ def test_allow_unexpected_warns_and_allows_nothing_else(
 
 
 def test_lora_in_the_file_but_not_in_the_model(golden_state: State) -> None:
-    """Weights that would be lost in silence are an error."""
+    """Weights that would be lost silently are an error."""
     model = build_model(tiny_config(["model.lora=false"]).model, load_weights=False)
     with pytest.raises(CheckpointError, match=r"unexpected: llama_model.*lora_A"):
         load_weights(model, of_parts(golden_state, "LoRA"), "x.pth")
@@ -352,8 +352,8 @@ def test_parts_that_no_file_gave_are_named(
 ) -> None:
     build_tiny([f"model.ckpt={write(tmp_path / 'c.pth', of_parts(golden_state, 'query_tokens', 'LoRA', 'Qformer'))}"])
     assert (
-        "no weight file gave llama_proj, ln_vision, video_Qformer, video_frame_position_embedding, video_query_tokens, "
-        "visual_encoder: they stay at their random initial values"
+        "no weight file contains llama_proj, ln_vision, video_Qformer, video_frame_position_embedding, "
+        "video_query_tokens, visual_encoder: they keep their random initial values"
     ) in caplog.text
 
 
@@ -386,7 +386,7 @@ def test_the_frame_encoder_is_looked_for_in_both_published_places(
     there.touch()
     with pytest.raises(CheckpointError) as moved:
         build_tiny([f"model.vit_model={path}"])
-    assert f"no such file; it is there as {there}: set model.vit_model={there}; " in str(moved.value)
+    assert f"no such file; it exists as {there}: set model.vit_model={there}; " in str(moved.value)
     assert "curl" not in str(moved.value)
     if not absolute:  # the short name means the one that is there
         assert weight_path("eva_clip_g") == str(there)

@@ -1,4 +1,4 @@
-"""The frame encoder: what is cut off, how pixels come in."""
+"""The frame encoder: what is dropped, how pixels are normalised."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_no_norm_and_no_head_are_left() -> None:
 
 @pytest.mark.parametrize(
     ("sizes", "field"),
-    [({"image_size": 30}, "model.image_size=30"), ({"num_heads": 3}, "embed_dim=32 is no multiple of num_heads=3")],
+    [({"image_size": 30}, "model.image_size=30"), ({"num_heads": 3}, "embed_dim=32 is not a multiple of num_heads=3")],
 )
 def test_sizes_that_do_not_divide(sizes: dict[str, int], field: str) -> None:
     with pytest.raises(ConfigError, match=field):

@@ -193,7 +193,7 @@ def test_a_folder_with_damaged_weights(tmp_path: Path, damage: str) -> None:
         weights.unlink()
     else:
         weights.write_bytes(weights.read_bytes()[:5000] if damage == "cut" else b"hello")
-    with pytest.raises(CheckpointError, match=r"model\.llama_model=.*(holds no weights|not a readable checkpoint)"):
+    with pytest.raises(CheckpointError, match=r"model\.llama_model=.*(contains no weights|not a readable checkpoint)"):
         lm.build_llama(folder, precision="fp32")
 
 
@@ -203,7 +203,7 @@ def test_weights_of_another_size_are_an_error(tmp_path: Path) -> None:
 
 
 def test_weights_of_fewer_layers_are_an_error(tmp_path: Path) -> None:
-    """Layers that no file gives would stay random in silence."""
+    """Layers that no file contains would silently stay random."""
     with pytest.raises(CheckpointError, match=r"lack 9.*layers\.2"):
         lm.build_llama(llama_folder(tmp_path / "llama", num_hidden_layers=3), precision="fp32")
 

@@ -130,7 +130,7 @@ def cross_attention_in_odd_layers(model: TimeChat, patch: Patch) -> None:
 
 
 def cross_attention_of_the_video_in_every_second_layer(model: TimeChat, patch: Patch) -> None:
-    """The video Q-Former looks at the frames in layer 0 alone."""
+    """The video Q-Former cross-attends to the frames only in layer 0."""
     del model.video_Qformer.bert.encoder.layer[1].crossattention
 
 
@@ -182,7 +182,7 @@ def model(tiny_model: TimeChat) -> TimeChat:
 
 
 def failing(golden: Golden, model: TimeChat) -> set[str]:
-    """Names of the checks that find a wrong number; a crash is no finding."""
+    """Names of the checks that find a wrong number; a crash does not count."""
     found = set()
     for check in CHECKS:
         try:

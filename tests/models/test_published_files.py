@@ -57,7 +57,7 @@ def of_parts(state: State, *parts: str) -> State:
 
 
 def write_eva(path: Path, state: State) -> None:
-    """Bare names; one block more than is used, with the norm and head behind it."""
+    """Names without prefix; one block more than is used, followed by norm and head."""
     prefix = "visual_encoder."
     vit = {name.removeprefix(prefix): tensor for name, tensor in of_parts(state, "visual_encoder").items()}
     last = {
@@ -87,7 +87,7 @@ def write_llama(folder: Path, state: State) -> None:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory, golden_state: State) -> Path:
-    """The five published files, made of the golden weights. Earlier files hold noise where a later one has a say."""
+    """The five published files, made of the golden weights. Earlier files have noise where a later one wins."""
     root = tmp_path_factory.mktemp("published")
     ckpt = root / "ckpt"
     for name in ("eva-vit-g", "instruct-blip", "Video-LLaMA-2-7B-Finetuned", "timechat", "bert-base-uncased"):
@@ -139,7 +139,7 @@ def accounted(report: Any) -> list[str]:
 
 
 def keys_of(path: Path, prefix: str = "") -> list[str]:
-    """Every key that a file holds, as reports name it."""
+    """Every key of a file, as reports name it."""
     content = torch.load(path, weights_only=True)
     return sorted(prefix + name for name in content.get("model", content))
 
@@ -179,7 +179,7 @@ def test_the_published_training_config_starts_from_video_llama(
     assert set(report.foreign) == {name for name in FOREIGN if name.startswith("audio")}
     path = at_root / "ckpt" / "Video-LLaMA-2-7B-Finetuned" / "VL_LLaMA_2_7B_Finetuned.pth"
     assert accounted(report) == keys_of(path)
-    assert "no weight file gave LoRA: they stay at their random initial values" in caplog.text
+    assert "no weight file contains LoRA: they keep their random initial values" in caplog.text
     lora_b = [p for name, p in model.named_parameters() if ".lora_B." in name]
     assert len(lora_b) == 8
     assert not any(p.any() for p in lora_b)
@@ -196,7 +196,7 @@ def test_foreign_prefixes_are_listed_in_the_log(at_root: Path, caplog: pytest.Lo
 
 
 def test_the_last_word_has_the_projection_of_its_own(tmp_path: Path, golden_state: State) -> None:
-    """`ckpt`, then `ckpt_2`, then `llama_proj_model`, which gives the projection alone."""
+    """`ckpt`, then `ckpt_2`, then `llama_proj_model`, of which only the projection is read."""
     options = []
     for value, key in enumerate(("q_former_model", "ckpt", "ckpt_2", "llama_proj_model"), start=1):
         state = {n: torch.full_like(t, value) for n, t in of_parts(golden_state, "llama_proj", "query_tokens").items()}
@@ -311,7 +311,7 @@ def test_a_checkpoint_with_code_is_refused(tmp_path: Path, key: str, legacy: boo
     path, trace = tmp_path / "bad.pth", tmp_path / "executed"
     content = {"model": {"query_tokens": torch.ones(1, 8, 48)}, "args": Hostile(trace)}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(CheckpointError, match=rf"model\.{key}=.*bad\.pth: refused, .* holds code"):
+    with pytest.raises(CheckpointError, match=rf"model\.{key}=.*bad\.pth: refused, .* contains code"):
         build_tiny([f"model.{key}={path}"])
     assert not trace.exists()
 
@@ -320,7 +320,7 @@ def test_a_llama_shard_with_code_is_refused(tmp_path: Path, golden_state: State)
     folder, trace = tmp_path / "llama", tmp_path / "executed"
     write_llama(folder, golden_state)
     torch.save({"model.norm.weight": Hostile(trace)}, folder / "pytorch_model-00002-of-00003.bin")
-    with pytest.raises(CheckpointError, match=r"model\.llama_model=.*00002-of-00003\.bin: refused, .* holds code"):
+    with pytest.raises(CheckpointError, match=r"model\.llama_model=.*00002-of-00003\.bin: refused, .* contains code"):
         build_tiny([f"model.llama_model={folder}"])
     assert not trace.exists()
 

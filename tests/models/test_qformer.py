@@ -49,7 +49,7 @@ def attend_one_by_one(block: AttentionHeads, hidden: Tensor, keys: Tensor) -> Te
 
 
 def plain_qformer(model: QFormer, queries: Tensor, encoder: Tensor, ids: list[int]) -> Tensor:
-    """One item, no padding: post-norm BERT layers, cross-attention in layers 0 and 2, for queries alone."""
+    """One item, no padding: post-norm BERT layers, cross-attention in layers 0 and 2, only for queries."""
     emb = model.bert.embeddings
     text = emb.word_embeddings.weight[ids] + emb.position_embeddings.weight[: len(ids)]
     hidden = emb.LayerNorm(torch.cat([queries, text]))
@@ -95,7 +95,7 @@ def test_padding_of_text_and_encoder_is_not_seen(qformer: QFormer) -> None:
 
 @torch.no_grad()
 def test_no_text_equals_text_that_is_masked_whole(qformer: QFormer) -> None:
-    """An image beside videos in a batch reads a sentence of nothing but padding."""
+    """An image in a batch with videos reads a sentence of padding only."""
     queries, encoder = torch.randn(1, 4, 12), torch.randn(1, 5, 10)
     masked = qformer(queries, encoder, None, torch.tensor([[5, 6]]), torch.zeros(1, 2, dtype=torch.bool))
     assert_close(masked[:, :4], qformer(queries, encoder), **CLOSE)

@@ -261,7 +261,7 @@ def test_prompts_and_videos_must_agree(tiny_model: TimeChat) -> None:
         (["model.freeze_vit=false", "model.vit_precision=fp16"], r"set model\.vit_precision=fp32, not fp16"),
         (["model.qformer.vocab_size=80"], r"model\.qformer\.vocab_size=80 is too small.*needs 88"),
         (["model.qformer.max_position_embeddings=31"], r"max_position_embeddings=31 is too small"),
-        (["model.qformer.num_attention_heads=5"], r"hidden_size=48 is no multiple of num_attention_heads=5"),
+        (["model.qformer.num_attention_heads=5"], r"hidden_size=48 is not a multiple of num_attention_heads=5"),
         (["model.arch=timechatt"], r"unknown model 'timechatt' \(did you mean 'timechat'\?\)"),
     ],
 )

@@ -20,7 +20,7 @@ STAGES = ("frames", "events")
 
 @pytest.fixture
 def content(tmp_path: Path) -> dict[str, Any]:
-    """A plan of two stages, of which one is shared, two variants and two seeds. Folders have names of their own."""
+    """A plan of two stages, of which one is shared, two variants and two seeds. Folders have other names."""
     for stage in STAGES:
         start = "" if stage == STAGES[0] else "ckpt: runs/q/1_frames/checkpoint_0.pth"
         number = STAGES.index(stage) + 1
@@ -111,8 +111,8 @@ def test_a_plan(tmp_path: Path, content: dict[str, Any]) -> None:
         ({"shared": 2}, "shared=2 must be 0 or more, and below the 2 stages"),
         ({"shared": -1}, "shared=-1 must be 0 or more"),
         ({"evaluation": {"benchmark": "x"}}, "evaluation.cfg_path is missing"),
-        ({"seeds": [0, 0]}, r"two trainings would share the folders \['full_0', 'w_o_window_0'\]"),
-        ({"variants": {"a b": [], "a-b": []}}, r"two trainings would share the folders \['a_b_0', 'a_b_1'\]"),
+        ({"seeds": [0, 0]}, r"two trainings would use the folders \['full_0', 'w_o_window_0'\]"),
+        ({"variants": {"a b": [], "a-b": []}}, r"two trainings would use the folders \['a_b_0', 'a_b_1'\]"),
     ],
 )
 def test_plans_that_cannot_be(tmp_path: Path, content: dict[str, Any], change: dict[str, Any], message: str) -> None:

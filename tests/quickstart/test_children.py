@@ -69,7 +69,7 @@ def test_handlers_are_put_back() -> None:
 
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     with alone_in(tmp_path / "run"):
-        with pytest.raises(TrainingError, match=r"run: another process trains there"), alone_in(tmp_path / "run"):
+        with pytest.raises(TrainingError, match=r"run: another process is training there"), alone_in(tmp_path / "run"):
             pass
         with alone_in(tmp_path / "other"):
             pass

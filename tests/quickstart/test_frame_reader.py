@@ -61,7 +61,7 @@ def test_digits_of_a_time() -> None:
     ],
 )
 def test_the_frames_of_each_token(size: int, tokens: int, frames_of_tokens: list[set[int]]) -> None:
-    """Each frame has a word of its own, so that the targets name the frames; no frame, no digit."""
+    """Each frame has a different word, so that the targets identify the frames; no frame, no digit."""
     model = reader(*windows(size, tokens), "model.max_frame_pos=8")
     data = FrameBatch(torch.zeros(3, 3, 56, 56, dtype=torch.uint8), [3], [[0.0, 1.0, 2.0]], torch.eye(3))
     (targets,) = model.targets(data)

@@ -22,7 +22,7 @@ LEARNED, GUESSED = 0.6, 0.25
 
 
 def start(data: Path, output: Path, *options: str) -> subprocess.Popen:
-    """Begin to learn in a process of its own, on one core."""
+    """Begin to learn in a separate process, on one core."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
     command = [sys.executable, "-m", "helpers.learning", str(data), str(output), *options]
     return subprocess.Popen(

@@ -10,7 +10,7 @@ import torch
 from helpers.tiny import LLAMA, dataset_config, tiny_dataset, write_json
 
 from quickstart.batch import collate_frames
-from quickstart.events import Event, EventItem, read_events, words_of
+from quickstart.events import CaptionedEvent, EventVideo, read_events, words_of
 from quickstart.lessons import (
     CAPTIONING_QUESTION,
     GROUNDING_QUESTION,
@@ -51,7 +51,7 @@ def build(info: dict[str, str], builder: str, *options: str, **settings: Any) ->
 
 
 def random(seed: int = 0) -> torch.Generator:
-    """A generator of its own."""
+    """A new generator."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -61,8 +61,8 @@ def random(seed: int = 0) -> torch.Generator:
 def test_events_come_in_order_of_time(info: dict[str, str]) -> None:
     """Also an event whose times are the wrong way round."""
     first, second = read_events(info["anno_dir"], info["videos_dir"])
-    assert first == EventItem("a.mp4", (Event(0.3, 0.8, RED), Event(1.5, 1.9, BLUE)))
-    assert second == EventItem("b.mp4", ())
+    assert first == EventVideo("a.mp4", (CaptionedEvent(0.3, 0.8, RED), CaptionedEvent(1.5, 1.9, BLUE)))
+    assert second == EventVideo("b.mp4", ())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_events_come_in_order_of_time(info: dict[str, str]) -> None:
         ({"captions": [RED, 3]}, "captions is .* it must be a list of texts"),
         ({"captions": [RED, " .,"]}, "captions is "),
         ({"captions": RED}, "captions is "),
-        ({"captions": [RED]}, "1 captions, but 2 segments; give as many"),
+        ({"captions": [RED]}, "1 captions, but 2 segments; give one for each"),
     ],
 )
 def test_broken_rows_are_named(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
@@ -99,7 +99,7 @@ def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (ROWS, r"expected {\"annotations\": \[\.\.\.\]}"),
-        ({"annotations": {}}, "dense captions in coco form"),
+        ({"annotations": {}}, "dense captions in COCO format"),
         ({"annotations": []}, "annotations is empty"),
     ],
 )
@@ -115,7 +115,7 @@ def test_what_frames_show(info: dict[str, str]) -> None:
     """Both ends of an event belong to it; events that no frame shows are left out."""
     item, _ = read_events(info["anno_dir"], info["videos_dir"])
     assert [item.captions_at(second) for second in (0.29, 0.3, 0.8, 0.81)] == [[], [RED], [RED], []]
-    assert item.seen_at(SECONDS) == [Event(0.3, 0.6, RED), Event(1.6, 1.6, BLUE)]
+    assert item.seen_at(SECONDS) == [CaptionedEvent(0.3, 0.6, RED), CaptionedEvent(1.6, 1.6, BLUE)]
     assert item.seen_at([0.0, 1.0]) == []
 
 

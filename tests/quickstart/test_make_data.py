@@ -123,7 +123,7 @@ def test_shapes_keep_a_learnable_size_and_stay_inside_the_frame(planned: dict):
 
 
 def test_no_test_video_has_the_event_list_of_a_training_video():
-    """So many one-event videos that chance alone would give some twice."""
+    """So many one-event videos that some would be drawn twice."""
     scenes = plan_scenes(seed=1, train_videos=3000, test_videos=600)
     train, test = ({scene.signature for scene in scenes[split]} for split in ("train", "test"))
     assert not train & test
@@ -250,7 +250,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(made: Path, tmp_path: Path,
 
     def render_two_then_stop(scene, path):
         if len(rendered) == 2:
-            path.with_name(path.name + ".partial").write_bytes(b"half a video")
+            path.with_name(f".{path.name}.123.tmp").write_bytes(b"half a video")
             raise KeyboardInterrupt
         rendered.append(path)
         render(scene, path)
@@ -346,7 +346,7 @@ def test_llama_folder_loads_and_fits_its_tokenizer(made: Path):
 
 
 def test_llama_tokenizer_reads_every_conversation_back(made: Path):
-    """No <unk>, single digits, one piece for each word that tells events apart, answers alone are supervised."""
+    """No <unk>, single digits, one piece for each word that distinguishes events, only answers are supervised."""
     tokenizer = load_tokenizer(made / "llama")
     for path in sorted((made / "train").glob("instruct_*.json")):
         for item in read(path):

@@ -1,4 +1,4 @@
-"""Stage after stage: each starts from those before it, and what is finished and unchanged is left alone."""
+"""Stages: each starts from earlier ones, and a finished, unchanged one is not repeated."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_two_stages_are_really_trained(tmp_path: Path) -> None:
 def test_a_training_that_stops_is_an_error_that_names_the_stage(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(TrainingError, match=r"config\.yaml: its training stopped with status 1"):
         train_stages([str(TINY / "config.yaml")], tmp_path)
-    assert "datasets: is empty" in capfd.readouterr().err
+    assert "datasets is empty" in capfd.readouterr().err
 
 
 def test_finished_stages_are_skipped(tmp_path: Path, trained: list[str]) -> None:
@@ -133,7 +133,7 @@ def test_files_that_are_not_of_a_stage_stay(tmp_path: Path, trained: list[str]) 
     left = tmp_path / "out/a/checkpoint_7.pth"
     left.parent.mkdir(parents=True)
     left.write_text("of another run")
-    with pytest.raises(ConfigError, match=r"out/a: holds files, but no started\.txt"):
+    with pytest.raises(ConfigError, match=r"out/a: contains files, but no started\.txt"):
         train_stages(chain(tmp_path)[:1], tmp_path / "out")
     assert left.exists()
     assert trained == []
@@ -186,7 +186,7 @@ def test_an_interrupted_training_goes_on_unless_its_settings_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A training that was asked to stop ends with status 0 as well."""
-    configs, newest = chain(tmp_path)[:1], tmp_path / "out/a/checkpoints/update_00000003"
+    configs, newest = chain(tmp_path)[:1], tmp_path / "out/a/checkpoints/step_00000003"
     last = tmp_path / "out/a/checkpoint_0.pth"
     _is_ended(monkeypatch, last, finished=False)
     with pytest.raises(TrainingError, match=r"a\.yaml: its training is not finished; start the command again"):

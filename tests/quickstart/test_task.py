@@ -67,7 +67,7 @@ def test_datasets_with_other_words_are_refused(tmp_path: Path) -> None:
 def test_another_number_of_words_is_refused(tmp_path: Path) -> None:
     cfg = config(tmp_path, {"one": entry(tmp_path)}, "model.num_words=5")
     with pytest.raises(
-        ConfigError, match=r"model\.num_words=5: the captions tell 4 words apart; set model\.num_words=4"
+        ConfigError, match=r"model\.num_words=5: 4 words distinguish the captions; set model\.num_words=4"
     ):
         build_task(cfg).build_datasets(cfg)
 
@@ -84,7 +84,7 @@ def test_captions_that_are_all_alike_are_refused(tmp_path: Path) -> None:
         (
             "frame_words",
             "run.task=video_text_pretrain",
-            r"one\.builder=frame_words: does not go with run\.task",
+            r"one\.builder=frame_words does not fit run\.task",
         ),
         ("sampled_times", TASK, r"model\.arch=frame_classifier: has no decoder"),
         ("sampled_times", "model.arch=frame_reader", r"model\.arch=frame_reader: has no decoder"),

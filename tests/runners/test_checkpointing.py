@@ -14,10 +14,10 @@ from timechat.runners import checkpointing
 from timechat.runners.checkpointing import FILE, MANIFEST, Checkpoints, verify
 
 
-def write(checkpoints: Checkpoints, update: int, number: int) -> None:
+def write(checkpoints: Checkpoints, step: int, number: int) -> None:
     """A checkpoint that holds a number."""
-    checkpoints.begin(update, {"number": number})
-    checkpoints.finish(update)
+    checkpoints.begin(step, {"number": number})
+    checkpoints.finish(step)
 
 
 def content(folder: Path) -> int:
@@ -27,7 +27,7 @@ def content(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2])
-def test_a_checkpoint_that_replaces_one_of_the_same_update_is_never_missing(
+def test_a_checkpoint_that_replaces_one_of_the_same_step_is_never_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
 ) -> None:
     """Killed before the first, the second or no rename: the old one, or the new one, and never both or none."""
@@ -48,13 +48,13 @@ def test_a_checkpoint_that_replaces_one_of_the_same_update_is_never_missing(
         assert renames < 2
     monkeypatch.setattr(checkpointing.os, "replace", replace)
     assert content(Checkpoints(tmp_path, keep=1).newest()) == (2 if renames == 2 else 1)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update_00000004"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000004"]
 
 
 @pytest.mark.parametrize("files", [{}, {"other.pth": {"bytes": 0, "sha256": ""}}])
 def test_a_manifest_that_does_not_name_the_checkpoint_is_damaged(tmp_path: Path, files: dict) -> None:
     write(Checkpoints(tmp_path, keep=1), 4, 1)
-    folder = tmp_path / "checkpoints" / "update_00000004"
+    folder = tmp_path / "checkpoints" / "step_00000004"
     (folder / MANIFEST).write_text(json.dumps({"files": files}))
-    with pytest.raises(CheckpointError, match=r"manifest\.json: does not name checkpoint\.pth"):
+    with pytest.raises(CheckpointError, match=r"manifest\.json: does not list checkpoint\.pth"):
         verify(folder)

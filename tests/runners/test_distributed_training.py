@@ -101,7 +101,7 @@ def _losses(output: Path) -> list[float]:
 
 
 def test_that_mixture_is_a_hard_one() -> None:
-    """An update whose last micro-batch has images alone, on both processes, after a video in its first."""
+    """A step whose last micro-batch has images alone, on both processes, after a video in its first."""
     stream = SampleStream([len(NAMES), 2], None, 3).epoch(0, 12)
     images = [stream[position].dataset == 1 for position in range(12)]
     assert any(not all(images[u : u + 2]) and all(images[u + 2 : u + 4]) for u in range(0, 12, 4))
@@ -171,6 +171,7 @@ def test_train_py_in_two_processes(folder: Path, ranks: list[dict[str, Any]]) ->
     """One line of each kind, from the main process."""
     assert [rank["status"] for rank in ranks] == [0, 0]
     output = ranks[0]["output"]
-    assert output.count("1 epochs of 2 updates, 2 samples each (2 processes x 1 micro-batches x 1 samples)") == 1
-    assert [output.count(f"epoch 0 update {update}: loss") for update in (1, 2)] == [1, 1]
+    planned = "1 epochs of 2 optimizer steps, 2 samples each (2 processes x 1 micro-batches x 1 samples)"
+    assert output.count(planned) == 1
+    assert [output.count(f"epoch 0 step {step}: loss") for step in (1, 2)] == [1, 1]
     assert (folder / "cli" / "checkpoint_0.pth").is_file()

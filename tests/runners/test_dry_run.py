@@ -46,10 +46,10 @@ def test_the_published_recipe(tmp_path: Path) -> None:
     assert _numbers(report, "video")[0] == "96"
     assert int(_numbers(report, "left for words")[0]) == 2048 - 96 - int(_numbers(report, "prompt around it")[0])
     assert "Schedule on 8 processes" in report
-    assert _numbers(report, "updates")[:4] == ["5,500", "an", "epoch,", "16,500"]
-    assert _numbers(report, "samples of an update")[0] == "32"
+    assert _numbers(report, "optimizer steps")[:4] == ["5,500", "per", "epoch,", "16,500"]
+    assert _numbers(report, "samples of a step")[0] == "32"
     assert _numbers(report, "warm-up")[0] == "3,300"
-    rates = [float(rate) for rate in re.findall(r"learning rate of update \S+ +(\S+)", report)]
+    rates = [float(rate) for rate in re.findall(r"learning rate of step \S+ +(\S+)", report)]
     assert rates == pytest.approx([1.01e-6, 3e-5, 2e-5, 1e-5], rel=0.01)
     assert report.count("missing: datasets.") == 2
     table = [row.split() for row in report.partition("== Memory")[2].splitlines()]
@@ -74,7 +74,7 @@ def test_a_tiny_config_with_its_data(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "datasets.tv: 4 samples" in report
     assert report.count("\nread tv[") == 2
     assert re.search(r"first micro-batch: 2 x \d+ tokens, \d+ of them supervised", report)
-    assert _numbers(report, "updates")[:4] == ["2", "an", "epoch,", "2"]
+    assert _numbers(report, "optimizer steps")[:4] == ["2", "per", "epoch,", "2"]
     assert "missing.pth  (missing)" in report
 
 
@@ -110,7 +110,7 @@ def test_conversations_without_room_are_told(tmp_path: Path) -> None:
     cfg = training_config(tmp_path, {"tv": make_videos(tmp_path / "videos")}, "model.max_txt_len=60")
     cfg.datasets.tv.build_info.anno_dir = str(tmp_path / "none.json")
     report = dry_run(cfg)
-    assert "too long: nothing is left for question and answer" in report
+    assert "too long: no room is left for question and answer" in report
     assert "not estimated" in report
 
 

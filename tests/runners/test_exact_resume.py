@@ -19,7 +19,7 @@ from helpers.interruptions import (
     RANDOM,
     Case,
     at_call,
-    at_update,
+    at_step,
     die,
     half_written,
     make_gradients,
@@ -29,7 +29,7 @@ from helpers.training import read_lines
 
 from timechat.runners import Runner
 
-# Two epochs of three updates of two micro-batches on each process; log lines span checkpoints.
+# Two epochs of three steps of two micro-batches on each process; log lines span checkpoints.
 LONG = (
     "run.max_epoch=2",
     "run.iters_per_epoch=6",
@@ -39,11 +39,11 @@ LONG = (
 )
 DROPOUT, NO_DROPOUT = ("model.lora_dropout=0.5",), ("model.lora_dropout=0.0",)
 
-FOLDER = "update_0000000"
-# The update after which the run goes on, and how it was interrupted.
+FOLDER = "step_0000000"
+# The step after which the run goes on, and how it was interrupted.
 KILLS: dict[str, tuple[int, Callable[[Runner], None]]] = {
-    "between steps": (1, at_update(2, die)),
-    "between steps of epoch 2": (4, at_update(5, die)),
+    "between steps": (1, at_step(2, die)),
+    "between steps of epoch 2": (4, at_step(5, die)),
     "inside the write": (1, half_written(2)),
     "inside the write of the first": (0, half_written(1)),
     "while it is brought to the disk": (3, at_call(os, "open", f".{FOLDER}4.tmp/manifest.json", before=True)),
@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(base: Path, whole: Call
     assert case.result() == {key: expected[key] for key in ("log", "weights")}
     # What was drawn after the checkpoint was drawn for nothing.
     assert first[: 2 * after] + case.drawn()[0] == expected["drawn"][0]
-    assert (f"going on after update {after}\n" in case.said()) == (after > 0)
+    assert (f"resuming after step {after}\n" in case.said()) == (after > 0)
     names = {path.name for path in case.output.rglob("*")}
     assert {"checkpoint_0.pth", "checkpoint_1.pth"} <= names
     assert not [name for name in names if name.endswith(".tmp")]
@@ -104,7 +104,7 @@ def test_with_workers_and_on_two_processes(base: Path, whole: Callable, workers:
     case = Case(
         base / "videos", base / f"workers{workers}_{world}", (*LONG, *options, f"run.num_workers={workers}"), world
     )
-    first, *others = case.run(at_update(5, lambda: int(os.environ.get("RANK", 0)) or die()))
+    first, *others = case.run(at_step(5, lambda: int(os.environ.get("RANK", 0)) or die()))
     assert first == -signal.SIGKILL
     assert all(status > 0 for status in others)
     before = case.drawn()
@@ -115,24 +115,22 @@ def test_with_workers_and_on_two_processes(base: Path, whole: Callable, workers:
     assert [b[:done] + a for b, a in zip(before, case.drawn(), strict=True)] == expected["drawn"]
 
 
-# Five micro-batches an epoch in updates of two: the third update has one, on two processes one sample and a stand-in.
+# Five micro-batches per epoch in steps of two: the third step has one; on two processes, one sample and a dummy sample.
 LEFT_OVER = ("run.iters_per_epoch=5", "run.log_freq=1", "run.reference_world_size=1")
 
 
 @pytest.mark.parametrize(("world", "kill"), [(1, 3), (1, 4), (2, 3), (2, 6)])
-def test_killed_in_or_behind_an_update_of_fewer_micro_batches(
-    base: Path, whole: Callable, world: int, kill: int
-) -> None:
+def test_killed_in_or_behind_a_step_of_fewer_micro_batches(base: Path, whole: Callable, world: int, kill: int) -> None:
     case = Case(base / "videos", base / f"left{world}_{kill}", (*LONG, *DROPOUT, *LEFT_OVER), world)
-    first, *_ = case.run(at_update(kill, lambda: int(os.environ.get("RANK", 0)) or die()))
+    first, *_ = case.run(at_step(kill, lambda: int(os.environ.get("RANK", 0)) or die()))
     assert first == -signal.SIGKILL
     before = case.drawn()
     assert case.run() == [0] * world, case.said()
-    assert f"going on after update {kill - 1}\n" in case.said()
+    assert f"resuming after step {kill - 1}\n" in case.said()
     expected = whole(*DROPOUT, *LEFT_OVER, world=world)
     assert case.result() == {key: expected[key] for key in ("log", "weights")}
-    epochs, update = divmod(kill - 1, 3)
-    done = epochs * 5 + update * 2 if world == 1 else kill - 1  # micro-batches of each process
+    epochs, step = divmod(kill - 1, 3)
+    done = epochs * 5 + step * 2 if world == 1 else kill - 1  # micro-batches of each process
     assert [b[:done] + a for b, a in zip(before, case.drawn(), strict=True)] == expected["drawn"]
 
 
@@ -173,15 +171,15 @@ def test_everything_random_was_on(whole: Callable) -> None:
     ("number", "world", "rank", "workers"),
     [(signal.SIGTERM, 1, None, 2), (signal.SIGUSR1, 2, 1, 0), (signal.SIGTERM, 2, None, 2)],
 )
-def test_a_signal_ends_a_run_between_two_updates(
+def test_a_signal_ends_a_run_between_two_steps(
     base: Path, whole: Callable, number: int, world: int, rank: int | None, workers: int
 ) -> None:
     """Sent to all processes and their workers, or to one process alone: all stop at the same place."""
     options = (*DROPOUT, "run.reference_world_size=1", "run.save_every_steps=null", f"run.num_workers={workers}")
     case = Case(base / "videos", base / f"signal{number}_{world}", (*LONG, *options), world)
-    assert case.run(at_update(2, signals(number, workers, rank))) == [0] * world, case.said()
-    folder = case.output / "checkpoints" / "update_00000002"
-    assert f"stopped by SIGTERM or SIGUSR1 after update 2; saved {folder}; resume with the same command" in case.said()
+    assert case.run(at_step(2, signals(number, workers, rank))) == [0] * world, case.said()
+    folder = case.output / "checkpoints" / "step_00000002"
+    assert f"stopped by SIGTERM or SIGUSR1 after step 2; saved {folder}; resume with the same command" in case.said()
     assert case.run() == [0] * world, case.said()
     expected = whole(*DROPOUT, "run.reference_world_size=1", world=world)
     assert case.result() == {key: expected[key] for key in ("log", "weights")}
@@ -194,7 +192,7 @@ ONE_PASS = ("run.max_epoch=2", "run.accum_grad_iters=2", "run.reference_world_si
 
 @pytest.mark.parametrize(("world", "other"), [(1, 2), (2, 1)])
 def test_on_another_number_of_processes_the_stream_goes_on(base: Path, world: int, other: int) -> None:
-    """Two passes of 7 samples in updates of 4: each is drawn once a pass, and the smaller last update is a mean too."""
+    """Two passes of 7 samples in steps of 4: each is drawn once a pass, and the smaller last step is a mean too."""
     alone = Case(base / "videos", base / f"alone{world}", ONE_PASS, 1, PLAIN)
     assert alone.run() == [0], alone.said()
     passes = [key for record in alone.drawn()[0] for key in record["keys"]]
@@ -202,11 +200,11 @@ def test_on_another_number_of_processes_the_stream_goes_on(base: Path, world: in
     assert sorted(passes[:7]) == sorted(passes[7:]) == [f"tv[{number}] {name}" for number, name in enumerate(NAMES)]
 
     case = Case(base / "videos", base / f"elastic{world}", (*ONE_PASS, "run.save_every_steps=1"), world, PLAIN)
-    case.run(at_update(4, lambda: int(os.environ.get("RANK", 0)) or die()))
+    case.run(at_step(4, lambda: int(os.environ.get("RANK", 0)) or die()))
     before = [[key for record in drawn[: 11 if world == 1 else 6] for key in record["keys"]] for drawn in case.drawn()]
     case.world = other
     assert case.run() == [0] * other, case.said()
-    assert "going on after update 3\n" in case.said()
+    assert "resuming after step 3\n" in case.said()
     after = [key for drawn in case.drawn() for record in drawn for key in record["keys"]]
     assert sorted(after) == sorted(passes[11:])
     assert sorted(key for keys in before for key in keys) == sorted(passes[:11])
@@ -224,7 +222,7 @@ def test_processes_that_cannot_share_the_checkpoints_batch_are_told_which_can(ba
     assert case.run() == [0, 0]
     case.world = 3
     assert case.run() == [1, 1, 1]
-    assert "3 processes cannot share the checkpoint's 4 samples of an update" in case.said()
+    assert "3 processes cannot share the checkpoint's 4 samples of a step" in case.said()
     assert "start 1, 2 processes" in case.said()
 
 
@@ -244,9 +242,9 @@ def _flip(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def saved(base: Path) -> Path:
-    """A run of three updates with a checkpoint after each."""
+    """A run of three steps with a checkpoint after each."""
     case = Case(base / "videos", base / "saved", (*LONG, *DROPOUT))
-    case.run(at_update(4, die))
+    case.run(at_step(4, die))
     return case.output
 
 
@@ -264,10 +262,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     base: Path, saved: Path, whole: Callable, damage: Callable, said: str, tmp_path: Path
 ) -> None:
     shutil.copytree(saved, tmp_path / "run")
-    damage(tmp_path / "run" / "checkpoints" / "update_00000003")
+    damage(tmp_path / "run" / "checkpoints" / "step_00000003")
     case = Case(base / "videos", tmp_path / "run", (*LONG, *DROPOUT))
     assert case.run() == [0], case.said()
-    for part in ("update_00000003", said, "the checkpoint before it is used", "going on after update 2\n"):
+    for part in ("step_00000003", said, "using the checkpoint before it", "resuming after step 2\n"):
         assert part in case.said()
     assert case.result() == {key: whole(*DROPOUT)[key] for key in ("log", "weights")}
 
@@ -277,13 +275,13 @@ def test_what_stays_of_the_checkpoints(saved: Path, base: Path, tmp_path: Path) 
     case = Case(base / "videos", tmp_path / "run", (*LONG, *DROPOUT, "run.keep_checkpoints=2"))
     assert case.run() == [0]
     folders = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert folders == ["update_00000005", "update_00000006"]
+    assert folders == ["step_00000005", "step_00000006"]
     last = tmp_path / "run" / "checkpoints" / folders[-1] / "checkpoint.pth"
     assert last.samefile(tmp_path / "run" / "checkpoint_1.pth")
     events = [record for record in read_lines(tmp_path / "run" / "log.jsonl") if record["event"] == "checkpoint"]
-    assert [(record["update"], record["path"]) for record in events if record["update"] > 3] == [
-        (4, "checkpoints/update_00000004"),
-        (5, "checkpoints/update_00000005"),
+    assert [(record["step"], record["path"]) for record in events if record["step"] > 3] == [
+        (4, "checkpoints/step_00000004"),
+        (5, "checkpoints/step_00000005"),
         (6, "checkpoint_1.pth"),
     ]
     assert all(record["seconds"] > 0 for record in events)
@@ -299,9 +297,9 @@ def test_what_stays_of_the_checkpoints(saved: Path, base: Path, tmp_path: Path) 
         (("model.lora_dropout=0.25",), 1, "model.lora_dropout: 0.5 then, 0.25 now"),
         (("datasets.tv.sample_type=uniform",), 1, "datasets.tv.sample_type: rand then, uniform now"),
         (("run.resume=never",), 1, "of an earlier run: give another folder"),
-        (("run.resume=checkpoints/update_00000002",), 1, "later than the checkpoint to resume from (after update 2)"),
-        (("run.resume=checkpoints/update_00000003", "run.seed=7"), 0, "run.seed: 42 then, 7 now"),
-        (("run.log_freq=1", "run.num_workers=1", "run.keep_checkpoints=1"), 0, "going on after update 3"),
+        (("run.resume=checkpoints/step_00000002",), 1, "later than the checkpoint to resume from (after step 2)"),
+        (("run.resume=checkpoints/step_00000003", "run.seed=7"), 0, "run.seed: 42 then, 7 now"),
+        (("run.log_freq=1", "run.num_workers=1", "run.keep_checkpoints=1"), 0, "resuming after step 3"),
     ],
 )
 def test_resuming_with_other_settings(

@@ -1,4 +1,4 @@
-"""When unreadable samples, and updates that are no numbers, stop a run."""
+"""When unreadable samples, and steps that are not finite, stop a run."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_the_skip_guard_goes_on_from_its_state() -> None:
         after.update(drawn=2, skipped=2, irreplaceable=0)
 
 
-def test_so_many_nonfinite_updates_in_a_row_stop() -> None:
+def test_so_many_nonfinite_steps_in_a_row_stop() -> None:
     guard = NonFiniteGuard(3)
     for number, finite in enumerate((False, False, True, False, False)):
         guard.update(finite, number + 1, ["tv[0] a.mp4"])
     assert guard.total == 4
-    with pytest.raises(TrainingError, match=r"in 3 updates in a row \(run\.max_nonfinite\), up to update 6.*tv\[1\] b"):
+    with pytest.raises(TrainingError, match=r"in 3 steps in a row \(run\.max_nonfinite\), up to step 6.*tv\[1\] b"):
         guard.update(False, 6, ["tv[1] b.mp4"])
 
 
@@ -87,12 +87,12 @@ def test_the_nonfinite_guard_goes_on_from_its_state() -> None:
     before, after = NonFiniteGuard(2), NonFiniteGuard(2)
     before.update(False, 1, [])
     after.load_state_dict(json.loads(json.dumps(before.state_dict())))
-    with pytest.raises(TrainingError, match="up to update 2"):
+    with pytest.raises(TrainingError, match="up to step 2"):
         after.update(False, 2, [])
     assert after.total == 2
 
 
-def test_without_a_number_nonfinite_updates_never_stop() -> None:
+def test_without_a_number_nonfinite_steps_never_stop() -> None:
     guard = NonFiniteGuard(None)
     for number in range(100):
         guard.update(False, number, [])

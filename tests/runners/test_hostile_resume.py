@@ -31,6 +31,6 @@ def test_a_checkpoint_with_code_is_not_resumed(tmp_path: Path, place: str) -> No
     content = {"model": {"query_tokens": torch.ones(1, 8, 48)}, "epoch": 0} | {place: Hostile(trace)}
     torch.save(content, path)
     entry = {"builder": "video_instruct", "build_info": tiny_dataset(tmp_path / "data", frames=4)}
-    with pytest.raises(CheckpointError, match=r"run\.resume_ckpt_path=.*checkpoint_0\.pth: refused, .* holds code"):
+    with pytest.raises(CheckpointError, match=r"run\.resume_ckpt_path=.*checkpoint_0\.pth: refused, .* contains code"):
         build(tmp_path / "out", {"mine": entry}, f"run.resume_ckpt_path={path}")
     assert not trace.exists()

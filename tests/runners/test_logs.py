@@ -17,7 +17,7 @@ from timechat.runners.logs import Meter, RunLog
 CPU = torch.device("cpu")
 RECORD = {
     "epoch": 1,
-    "update": 30,
+    "step": 30,
     "lr": 2.5e-5,
     "skipped": 3,
     "loss": 1.23456,
@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_meter_averages_and_rates(clock: list[float]) -> None:
     meter = Meter()
     meter.reset()
-    meter.loss, meter.updates, meter.videos, meter.tokens, meter.waiting = 6.0, 4, 20, 1000, 0.5
+    meter.loss, meter.steps, meter.videos, meter.tokens, meter.waiting = 6.0, 4, 20, 1000, 0.5
     meter.grad_norm, meter.flops = 8.0, 3e12
     clock[0] += 2.0
     averages = meter.reduce(torch.device("cpu"))
@@ -64,7 +64,7 @@ def test_meter_over_two_processes(monkeypatch: pytest.MonkeyPatch, clock: list[f
     monkeypatch.setattr(logs.distributed, "all_reduce_sum", lambda values, device: [2 * value for value in values])
     monkeypatch.setattr(logs, "peak_flops", lambda device: 10e12)
     monkeypatch.setattr(logs.distributed, "all_reduce_max", lambda value, device: 3 * 2**30)
-    meter = Meter(loss=6.0, updates=4, videos=20, tokens=1000, waiting=0.5, started=100.0, flops=5e12, grad_norm=4.0)
+    meter = Meter(loss=6.0, steps=4, videos=20, tokens=1000, waiting=0.5, started=100.0, flops=5e12, grad_norm=4.0)
     clock[0] += 2.0
     assert meter.reduce(torch.device("cpu")) == {
         "loss": 1.5,
@@ -86,7 +86,7 @@ def test_a_step_goes_into_the_file_the_line_and_tensorboard(tmp_path: Path, capl
     assert read_lines(tmp_path / "log.jsonl") == [{"event": "train", **RECORD}]
     line = caplog.messages[-1]
     for part in (
-        "epoch 1 update 30",
+        "epoch 1 step 30",
         "loss 1.2346",
         "lr 2.50e-05",
         "7.50 videos/s",
@@ -97,7 +97,7 @@ def test_a_step_goes_into_the_file_the_line_and_tensorboard(tmp_path: Path, capl
     ):
         assert part in line
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    keys = RECORD.keys() - {"epoch", "update"}
+    keys = RECORD.keys() - {"epoch", "step"}
     assert set(events.Tags()["scalars"]) == {f"train/{key}" for key in keys}
     for key in keys:
         (scalar,) = events.Scalars(f"train/{key}")
@@ -106,7 +106,7 @@ def test_a_step_goes_into_the_file_the_line_and_tensorboard(tmp_path: Path, capl
 
 def test_scores_go_everywhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    record = {"epoch": 1, "update": 30, "valid_loss": 2.5, "mIoU": 31.25}
+    record = {"epoch": 1, "step": 30, "valid_loss": 2.5, "mIoU": 31.25}
     log = RunLog(tmp_path)
     log.start("ab12cd34", {}, CPU)
     log.scores(record)
@@ -163,7 +163,7 @@ def test_other_processes_write_nothing(
     log = RunLog(tmp_path / "run")
     log.event(event="start")
     log.step(RECORD)
-    log.scores({"epoch": 1, "update": 30, "valid_loss": 2.5})
+    log.scores({"epoch": 1, "step": 30, "valid_loss": 2.5})
     log.skipped([{"sample": "x", "error": "y"}])
     log.close()
     assert not (tmp_path / "run").exists()
@@ -199,7 +199,7 @@ def test_the_progress_bar_is_the_main_processs(
 def test_broken_lines_go_when_a_run_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A machine that loses power may leave anything in the last blocks of a file."""
     file = tmp_path / "log.jsonl"
-    file.write_text('{"event": "start"}\n{"event": "tra\n\0\0\n{"update": 2}\n{"update": 3}\n{"upd')
-    RunLog(tmp_path, update=2).close()
-    assert [json.loads(line) for line in file.read_text().splitlines()] == [{"event": "start"}, {"update": 2}]
+    file.write_text('{"event": "start"}\n{"event": "tra\n\0\0\n{"step": 2}\n{"step": 3}\n{"ste')
+    RunLog(tmp_path, step=2).close()
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [{"event": "start"}, {"step": 2}]
     assert caplog.text.count("a broken line of the log is removed") == 2

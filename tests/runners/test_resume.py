@@ -30,16 +30,16 @@ def used(folder: Path, *, epochs: int = 0) -> Checkpoints:
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_a_used_folder_is_refused_and_its_newest_checkpoint_advised(tmp_path: Path, epochs: int) -> None:
     checkpoints = used(tmp_path, epochs=epochs)
-    with pytest.raises(ConfigError, match=r"holds update_00000004 of an earlier run: .* go on with run\.resume=auto$"):
+    with pytest.raises(ConfigError, match=r"holds step_00000004 of an earlier run: .* resume with run\.resume=auto$"):
         find_resume_point(config("never"), checkpoints)
 
 
 def test_where_everything_is_damaged_no_start_begins_anew_unasked(tmp_path: Path) -> None:
     checkpoints = used(tmp_path)
     (checkpoints.folder_of(4) / FILE).write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no checkpoint is whole"):
+    with pytest.raises(CheckpointError, match="no checkpoint is intact"):
         find_resume_point(config("auto"), checkpoints)
-    with pytest.raises(ConfigError, match=r"holds update_00000004\.damaged of an earlier run: .* remove .*checkpoints"):
+    with pytest.raises(ConfigError, match=r"holds step_00000004\.damaged of an earlier run: .* remove .*checkpoints"):
         find_resume_point(config("auto"), checkpoints)
 
 

@@ -18,13 +18,13 @@ from timechat.runners.run_info import record_start, versions
 
 def test_each_start_is_added(tmp_path: Path) -> None:
     """A resumed run keeps its id and what was known about its earlier starts."""
-    first = record_start(tmp_path, tiny_config(["run.seed=7"]), engine="ddp", update=0)
-    second = record_start(tmp_path, tiny_config(["run.seed=8"]), engine="ddp", update=30)
+    first = record_start(tmp_path, tiny_config(["run.seed=7"]), engine="ddp", step=0)
+    second = record_start(tmp_path, tiny_config(["run.seed=8"]), engine="ddp", step=30)
     assert first == second
     assert [path.name for path in tmp_path.iterdir()] == ["run_info.json"]
     info = json.loads((tmp_path / "run_info.json").read_text())
     assert info["id"] == first
-    assert [(s["config"]["run"]["seed"], s["update"], s["engine"]) for s in info["starts"]] == [
+    assert [(s["config"]["run"]["seed"], s["step"], s["engine"]) for s in info["starts"]] == [
         (7, 0, "ddp"),
         (8, 30, "ddp"),
     ]

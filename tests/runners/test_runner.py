@@ -91,7 +91,7 @@ def test_what_is_frozen_stays_and_all_that_learns_changes(full: Run, start: dict
 
 
 def test_learning_rates_and_numbers_of_the_log(full: Run) -> None:
-    assert [(r["epoch"], r["update"]) for r in full.steps] == [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6)]
+    assert [(r["epoch"], r["step"]) for r in full.steps] == [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6)]
     assert [r["lr"] for r in full.steps] == pytest.approx([1e-3] * 6)
     assert [r["skipped"] for r in full.steps] == [0] * 6
     for record in full.steps:
@@ -99,8 +99,8 @@ def test_learning_rates_and_numbers_of_the_log(full: Run) -> None:
         assert record["tokens_per_s"] > record["videos_per_s"] > 0.0
 
 
-def test_each_update_has_the_rate_of_the_plan(base: Path, videos: Path) -> None:
-    """The published warm-up and cosine, two micro-batches an update."""
+def test_each_step_has_the_rate_of_the_plan(base: Path, videos: Path) -> None:
+    """The published warm-up and cosine, two micro-batches a step."""
     options = ("run.iters_per_epoch=4", "run.accum_grad_iters=2", "run.warmup_steps=3", "run.max_epoch=2")
     runner = build(base / "rates", {"tv": video_entry(videos, ["b.mp4"], **PLAIN)}, *options)
     used = []
@@ -126,7 +126,7 @@ def test_files_of_a_run(full: Run) -> None:
     assert events == [("start", 0), *[("train", 0)] * 3, ("checkpoint", 0), *[("train", 1)] * 3, ("checkpoint", 1)]
     assert full.log[0]["config"] == OmegaConf.to_container(full.runner.cfg)
     scalars = EventAccumulator(str(full.output / "tensorboard")).Reload().Scalars("train/loss")
-    assert [(s.step, s.value) for s in scalars] == [(r["update"], pytest.approx(r["loss"])) for r in full.steps]
+    assert [(s.step, s.value) for s in scalars] == [(r["step"], pytest.approx(r["loss"])) for r in full.steps]
 
 
 def test_checkpoints_have_the_published_format(full: Run) -> None:
@@ -179,7 +179,7 @@ def test_a_resumed_run_is_bit_identical(base: Path, full: Run, datasets: dict[st
         f"run.resume_ckpt_path={full.output / 'checkpoint_0.pth'}",
         "run.num_workers=1",
     )
-    assert [(r["epoch"], r["update"]) for r in resumed.steps] == [(1, 4), (1, 5), (1, 6)]
+    assert [(r["epoch"], r["step"]) for r in resumed.steps] == [(1, 4), (1, 5), (1, 6)]
     assert resumed.losses == full.losses[3:]
     assert _same(weights_of(resumed.runner), weights_of(full.runner))
     assert not (resumed.output / "checkpoint_0.pth").exists()
@@ -192,7 +192,7 @@ def test_another_seed_gives_another_run(base: Path, full: Run, datasets: dict[st
     assert other.losses[0] != full.losses[0]
 
 
-def test_dropout_follows_the_seed_and_the_update(base: Path, videos: Path) -> None:
+def test_dropout_follows_the_seed_and_the_step(base: Path, videos: Path) -> None:
     """One sample again and again, at rate 0: nothing but dropout makes losses differ."""
     datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
     options = ("run.iters_per_epoch=3", "run.init_lr=0.0", "run.min_lr=0.0", "run.weight_decay=0.0")
@@ -235,8 +235,8 @@ def test_a_published_checkpoint_starts_the_optimizer_anew(
     torch.save(content, path)
     runner = build(base / "published", datasets, *LONG, f"run.resume_ckpt_path={path}")
     assert any(r.levelno == logging.WARNING and "the optimizer starts anew" in r.getMessage() for r in caplog.records)
-    assert "holds no position within an epoch" in caplog.text
-    assert runner.updates == 3
+    assert "has no position within an epoch" in caplog.text
+    assert runner.steps == 3
     assert not runner.engine.optimizer.state
     weights = weights_of(runner)
     assert all(torch.equal(weights[name], content["model"][name]) for name in trainable_names(runner))
@@ -254,7 +254,7 @@ def test_a_resumed_run_has_the_optimizer_settings_of_its_own_config(
 
 def test_the_end_of_an_epoch_is_logged_whatever_log_freq(base: Path, datasets: dict[str, Any]) -> None:
     run = train(base / "log_freq", datasets, "run.max_epoch=2", "run.iters_per_epoch=3", "run.log_freq=2")
-    assert [record["update"] for record in run.steps] == [2, 3, 5, 6]
+    assert [record["step"] for record in run.steps] == [2, 3, 5, 6]
 
 
 def test_a_checkpoint_of_other_trainable_parameters_starts_the_optimizer_anew(
@@ -314,7 +314,7 @@ def test_accumulation_equals_the_larger_batch(base: Path, videos: Path, start: d
             assert_close(weight, results[0][1][name], rtol=0.0, atol=1e-7 + 1e-4 * float(moved), msg=name)
 
 
-def test_clipping_bounds_the_update(base: Path, videos: Path, start: dict[str, Tensor]) -> None:
+def test_clipping_bounds_the_step(base: Path, videos: Path, start: dict[str, Tensor]) -> None:
     datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
 
     def moved(clip: str) -> float:
@@ -342,29 +342,29 @@ def test_images_and_videos_train_together(base: Path, videos: Path) -> None:
 
 
 def test_one_pass_draws_every_sample_once(base: Path, videos: Path) -> None:
-    """Five samples in updates of 4: the second update has one, and its loss is the mean over that one."""
+    """Five samples in steps of 4: the second step has one, and its loss is the mean over that one."""
     datasets = {"tv": video_entry(videos, ["a.mp4", "b.mp4", "c.mp4"]), "pictures": image_entry(base / "images")}
     options = ("run.accum_grad_iters=2", "run.batch_size_train=2", "run.init_lr=0.0", "run.min_lr=0.0", *NO_DROPOUT)
     runner = build(base / "pass", datasets, *options)
-    groups = [[key for batch in group for key in batch.keys] for group in runner._updates(0)]
+    groups = [[key for batch in group for key in batch.keys] for group in runner._step_batches(0)]
     assert [len(group) for group in groups] == [4, 1]
     assert len({*groups[0], *groups[1]}) == 5
     runner.train()
     alone = build(base / "alone", datasets, *options, "run.accum_grad_iters=1", "run.batch_size_train=1")
-    (batch,) = list(alone._updates(0))[4]
+    (batch,) = list(alone._step_batches(0))[4]
     assert batch.keys == groups[1]
     alone.engine.model.train()
     expected = alone.task.train_step(alone.engine.model, batch).item()
     assert Run(runner, base / "pass").losses[1] == pytest.approx(expected, rel=1e-5)
 
 
-def test_left_over_micro_batches_end_the_epoch_with_a_smaller_update(base: Path, videos: Path) -> None:
+def test_left_over_micro_batches_end_the_epoch_with_a_smaller_step(base: Path, videos: Path) -> None:
     """Its loss is the mean over the samples that it has; its rate is the schedule's at its last micro-batch."""
     datasets = {"tv": video_entry(videos, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"])}
     still = ("run.iters_per_epoch=5", "run.max_epoch=2", "run.init_lr=0.0", "run.min_lr=0.0", *NO_DROPOUT)
     single = train(base / "single", datasets, *still, "run.accum_grad_iters=1").losses
     left = train(base / "left", datasets, *still, "run.accum_grad_iters=2")
-    assert [(record["epoch"], record["update"]) for record in left.steps] == [
+    assert [(record["epoch"], record["step"]) for record in left.steps] == [
         *((0, number) for number in (1, 2, 3)),
         *((1, number) for number in (4, 5, 6)),
     ]
@@ -437,14 +437,14 @@ def test_what_is_counted(base: Path, videos: Path) -> None:
     runner = build(
         base / "counted", datasets, "run.batch_size_train=2", "run.accum_grad_iters=2", "run.iters_per_epoch=2"
     )
-    (batches,) = [list(group) for group in runner._updates(0)]
+    (batches,) = [list(group) for group in runner._step_batches(0)]
     runner.meter.reset()
-    runner.update(batches, 0.0, 0)
+    runner.step(batches, 0.0, 0)
     lengths = [int((row != 0).sum()) for batch in batches for row in batch.input_ids]
     assert len(set(lengths)) == 2
-    assert (runner.meter.updates, runner.meter.videos, runner.meter.tokens) == (1, 4, sum(lengths))
+    assert (runner.meter.steps, runner.meter.videos, runner.meter.tokens) == (1, 4, sum(lengths))
     runner.report(0, 0, 0.0)
-    assert (runner.meter.updates, runner.meter.videos, runner.meter.tokens, runner.meter.loss) == (0, 0, 0, 0.0)
+    assert (runner.meter.steps, runner.meter.videos, runner.meter.tokens, runner.meter.loss) == (0, 0, 0, 0.0)
 
 
 def test_datasets_are_mixed_by_their_ratio(base: Path, videos: Path) -> None:
@@ -457,15 +457,13 @@ def test_datasets_are_mixed_by_their_ratio(base: Path, videos: Path) -> None:
 # Stops ----------------------------------------------------------------------------------------------------------------
 
 
-def test_updates_that_are_no_numbers_are_skipped_and_stop_the_run(base: Path, videos: Path) -> None:
+def test_steps_that_are_no_numbers_are_skipped_and_stop_the_run(base: Path, videos: Path) -> None:
     """Nothing is saved of it, and nothing reported: there is no loss to report."""
     datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
     runner = build(base / "nan", datasets, "run.iters_per_epoch=4", "run.max_nonfinite=2")
     with torch.no_grad():
         runner.engine.unwrap().llama_proj.weight.fill_(math.nan)
-    with pytest.raises(
-        TrainingError, match=r"in 2 updates in a row .*up to update 2 \(.*tv\[0\] a\.mp4\).*run\.init_lr"
-    ):
+    with pytest.raises(TrainingError, match=r"in 2 steps in a row .*up to step 2 \(.*tv\[0\] a\.mp4\).*run\.init_lr"):
         runner.train()
     assert not list((base / "nan").rglob("*.pth"))
     assert [r["event"] for r in read_lines(base / "nan" / "log.jsonl")] == ["start", "nonfinite", "nonfinite"]
@@ -474,7 +472,7 @@ def test_updates_that_are_no_numbers_are_skipped_and_stop_the_run(base: Path, vi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("run.evaluate=true",), r"run\.evaluate=true: train\.py trains.*evaluate\.py"),
+        (("run.evaluate=true",), r"run\.evaluate=true: train\.py only trains.*evaluate\.py"),
         (("run.precision=fp16",), r"run\.precision=fp16 needs a GPU"),
         (("run.runner=runner_iter",), "unknown runner 'runner_iter'.*runner_base"),
         (("run.task=captioning",), "unknown task 'captioning'.*video_text_pretrain"),
@@ -501,8 +499,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     runner = train(tmp_path, datasets, "run.iters_per_epoch=1").runner
     before = _files(tmp_path)
     monkeypatch.setattr(torch, "save", half_written)
-    runner.updates += 1
-    with pytest.raises(TrainingError, match=r"update_00000002: cannot be written \(.*\); is the disk full") as stop:
+    runner.steps += 1
+    with pytest.raises(TrainingError, match=r"step_00000002: cannot be written \(.*\); is the disk full") as stop:
         runner.save()
     assert _files(tmp_path) == before
     assert "\n" not in str(stop.value)

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 pytestmark = [pytest.mark.engines, pytest.mark.distributed]
 
-UPDATES, PATIENCE_S = 40, 300
+STEPS, PATIENCE_S = 40, 300
 
 
 def _start(config: Path, said: Path) -> subprocess.Popen:
@@ -26,28 +26,28 @@ def _start(config: Path, said: Path) -> subprocess.Popen:
         return subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.STDOUT)
 
 
-def _updates(output: Path) -> list[int]:
-    return [record["update"] for record in read_lines(output / "log.jsonl") if record["event"] == "train"]
+def _steps(output: Path) -> list[int]:
+    return [record["step"] for record in read_lines(output / "log.jsonl") if record["event"] == "train"]
 
 
 def test_sigterm_to_torchrun_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     output, said = tmp_path / "run", tmp_path / "said.txt"
-    options = (f"run.iters_per_epoch={UPDATES}", "run.max_epoch=1", "run.num_workers=1")
+    options = (f"run.iters_per_epoch={STEPS}", "run.max_epoch=1", "run.num_workers=1")
     OmegaConf.save(training_config(output, {"tv": make_videos(tmp_path / "videos")}, *options), tmp_path / "x.yaml")
     with _start(tmp_path / "x.yaml", said) as process:
         give_up = time.monotonic() + PATIENCE_S
-        while not _updates(output) and process.poll() is None and time.monotonic() < give_up:
+        while not _steps(output) and process.poll() is None and time.monotonic() < give_up:
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE_S)
     (folder,) = (output / "checkpoints").iterdir()
-    done = int(folder.name.removeprefix("update_"))
-    assert 1 <= done < UPDATES
+    done = int(folder.name.removeprefix("step_"))
+    assert 1 <= done < STEPS
     text = said.read_text()
-    assert text.count(f"after update {done}; saved {folder}; resume with the same command: torchrun") == 1
+    assert text.count(f"after step {done}; saved {folder}; resume with the same command: torchrun") == 1
     assert "exitcode  : 1" not in text
     with _start(tmp_path / "x.yaml", said) as process:
         assert process.wait(PATIENCE_S) == 0, said.read_text()[-3000:]
-    assert f"going on after update {done}\n" in said.read_text()
-    assert _updates(output) == list(range(1, UPDATES + 1))
+    assert f"resuming after step {done}\n" in said.read_text()
+    assert _steps(output) == list(range(1, STEPS + 1))
     assert (output / "checkpoint_0.pth").is_file()

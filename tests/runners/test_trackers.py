@@ -18,7 +18,7 @@ from timechat.runners.trackers import Trackers
 
 CPU = torch.device("cpu")
 CONFIG = {"run": {"seed": 1, "loggers": ["wandb"], "precision": None}, "model": {"arch": "timechat"}}
-RECORD = {"epoch": 1, "update": 30, "lr": 2.5e-5, "loss": 1.25, "skipped": 3}
+RECORD = {"epoch": 1, "step": 30, "lr": 2.5e-5, "loss": 1.25, "skipped": 3}
 RECORD |= {
     "mfu": None,
     "grad_norm": 0.75,
@@ -68,16 +68,16 @@ def test_wandb(tmp_path: Path, wandb: _Wandb) -> None:
     assert not wandb.started, "a run that cannot begin is not shown"
     log.start("ab12cd34", {"run": {"seed": 1}}, CPU)
     log.step(RECORD)
-    log.scores({"epoch": 1, "update": 30, "valid_loss": 2.5})
+    log.scores({"epoch": 1, "step": 30, "valid_loss": 2.5})
     log.close()
     (started,) = wandb.started
     assert (started["id"], started["resume"], started["project"]) == ("ab12cd34", "allow", "timechat")
     assert (started["dir"], started["config"]) == (str(tmp_path), {"run": {"seed": 1}})
     assert started["name"] == tmp_path.name
-    assert wandb.axes == {"update": None, "*": "update"}
-    known = {k: v for k, v in RECORD.items() if k not in ("epoch", "update") and v is not None}
-    assert wandb.logged[0] == {f"train/{k}": v for k, v in known.items()} | {"update": 30}
-    assert wandb.logged[1] == {"valid/valid_loss": 2.5, "update": 30}
+    assert wandb.axes == {"step": None, "*": "step"}
+    known = {k: v for k, v in RECORD.items() if k not in ("epoch", "step") and v is not None}
+    assert wandb.logged[0] == {f"train/{k}": v for k, v in known.items()} | {"step": 30}
+    assert wandb.logged[1] == {"valid/valid_loss": 2.5, "step": 30}
     assert wandb.finished == 1
     assert not (tmp_path / "tensorboard").exists()
 
@@ -108,12 +108,12 @@ def test_a_tracker_that_accelerate_does_not_know(tmp_path: Path) -> None:
 
 
 def test_tensorboard_goes_on_in_the_same_folder(tmp_path: Path) -> None:
-    """A run that goes on after update 2 draws update 3 anew; what it drew before the kill is gone."""
+    """A run that goes on after step 2 draws step 3 anew; what it drew before the kill is gone."""
     for finished, value in ((0, 1.0), (2, 9.0)):
         trackers = Trackers(["tensorboard"])
         trackers.start(tmp_path, finished, "ab12cd34", CONFIG, CPU)
-        for update in range(finished + 1, 4):
-            trackers.log({"train/loss": value}, update)
+        for step in range(finished + 1, 4):
+            trackers.log({"train/loss": value}, step)
         trackers.close()
     assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"]
     scalars = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")

@@ -79,7 +79,7 @@ def by_hand(runner: Runner) -> float:
 
 def test_the_loss_of_every_sample_once_without_chance(run: Run) -> None:
     first, last = valid_records(run.output)
-    assert (first["epoch"], first["update"], last["epoch"], last["update"]) == (0, 1, 1, 2)
+    assert (first["epoch"], first["step"], last["epoch"], last["step"]) == (0, 1, 1, 2)
     assert first[LOSS] != last[LOSS]
     assert last["valid_skipped"] == 0
     assert last[LOSS] == pytest.approx(by_hand(run.runner), rel=1e-6)
@@ -141,7 +141,7 @@ def test_a_resumed_run_knows_the_best_and_measures_what_was_not_kept(run: Run, t
     measured = resumed.validation.run(resumed.engine, 1, lambda: False)
     assert measured[LOSS] == second[LOSS]
     info = json.loads((run.output / "run_info.json").read_text())
-    assert [(start["update"], start["engine"]) for start in info["starts"]] == [(0, "single")]
+    assert [(start["step"], start["engine"]) for start in info["starts"]] == [(0, "single")]
 
 
 def test_validation_data_that_cannot_be_used(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_the_benchmarks_own_keys_reach_the_evaluation(
         (["run.valid_benchmark.name=charades_sta"], "run.valid_benchmark.anno_path is empty"),
         (
             ["run.valid_benchmark.name=charades_sta", "run.strategy=fsdp"],
-            "no one has the whole model with run.strategy=fsdp",
+            "with run.strategy=fsdp none has the whole model",
         ),
         (["run.loggers=[tensorbord]"], r"no tracker 'tensorbord' \(did you mean 'tensorboard'\?\); choose from aim, "),
     ],

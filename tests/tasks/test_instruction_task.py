@@ -34,7 +34,7 @@ def test_the_loss_is_the_mean_of_the_samples_losses(golden: Golden, tiny_model: 
 
 
 def test_the_step_calls_the_wrapped_model(golden: Golden, tiny_model: TimeChat) -> None:
-    """DDP ties processes together in its own forward; a step that went round it would train each alone."""
+    """DDP connects processes in its own forward; a step that bypassed it would train each process separately."""
 
     class Wrapper(nn.Module):
         calls = 0
@@ -57,5 +57,5 @@ def test_datasets_and_model_come_from_the_config(tmp_path: Path) -> None:
 
 
 def test_training_without_datasets_is_refused() -> None:
-    with pytest.raises(ConfigError, match="datasets: is empty"):
+    with pytest.raises(ConfigError, match="datasets is empty"):
         InstructionTask(tiny_config()).build_datasets(tiny_config())

@@ -26,7 +26,7 @@ def tiny() -> LlamaTokenizer:
 
 @pytest.fixture(scope="module")
 def llama_like(tmp_path_factory: pytest.TempPathFactory) -> LlamaTokenizer:
-    """A small tokenizer trained as LLaMA's was: white space is kept, runs of it are pieces, bytes stand in.
+    """A small tokenizer trained as LLaMA's was: white space is kept, runs of it are pieces, with byte fallback.
 
     `[/INST]` falls into four pieces, as it does there.
     """
@@ -58,7 +58,7 @@ def encode(tokenizer: LlamaTokenizer, qa: list[dict[str, str]], max_txt_len: int
 
 
 def supervised(tokenizer: LlamaTokenizer, encoded: Any) -> list[str]:
-    """Text of each stretch of labels; every stretch that was not cut must end in `</s>`."""
+    """Text of each run of labels; every run that was not truncated must end in `</s>`."""
     stretches: list[list[int]] = [[]]
     for token, label in zip(encoded.input_ids, encoded.labels, strict=True):
         assert label in (token, IGNORE_INDEX)
@@ -71,7 +71,7 @@ def supervised(tokenizer: LlamaTokenizer, encoded: Any) -> list[str]:
 
 @pytest.mark.parametrize("index", range(8))
 def test_golden_ids_and_labels(golden: Golden, tiny: LlamaTokenizer, index: int) -> None:
-    """Single and multi-turn, an image length, cuts inside the answer, before it, and inside a dialogue."""
+    """Single and multi-turn, an image length, truncation inside the answer, before it, and inside a dialogue."""
     case = golden.conversations[index]
     times, queries = case["timestamps"], case["num_video_query_token"]
     encoded = encode_conversation(
@@ -125,7 +125,7 @@ def test_a_prompt_without_times(tiny: LlamaTokenizer) -> None:
 
 
 def test_a_cut_at_every_length_keeps_the_beginning(tiny: LlamaTokenizer) -> None:
-    """Ids and labels of a cut conversation are those of the whole, cut."""
+    """Ids and labels of a truncated conversation are the first ones of the whole conversation."""
     whole = encode(tiny, QA)
     first = whole.input_ids.index(IMAGE) + 3
     for length in range(first, len(whole.input_ids) + 2):
@@ -143,7 +143,7 @@ def test_a_cut_before_the_answer_leaves_nothing_to_learn(tiny: LlamaTokenizer) -
 @pytest.mark.parametrize("kept", [0, 2])
 def test_a_cut_inside_the_video_names_the_setting(tiny: LlamaTokenizer, kept: int) -> None:
     length = encode(tiny, QA).input_ids.index(IMAGE) + kept
-    message = rf"max_txt_len={length} cuts.* inside its 3 video tokens \({kept} kept\); raise model\.max_txt_len"
+    message = rf"max_txt_len={length} truncates.* inside its 3 video tokens \({kept} kept\); raise model\.max_txt_len"
     with pytest.raises(ConversationError, match=message):
         encode(tiny, QA, max_txt_len=length)
 
@@ -151,9 +151,9 @@ def test_a_cut_inside_the_video_names_the_setting(tiny: LlamaTokenizer, kept: in
 @pytest.mark.parametrize("field", ["q", "a"])
 @pytest.mark.parametrize("max_txt_len", [999, 40])
 def test_a_text_that_holds_the_image_token(tiny: LlamaTokenizer, field: str, max_txt_len: int) -> None:
-    """Said as it is, also where a cut would hide it."""
+    """Reported also if truncation would hide it."""
     turn = QA[0] | {field: "What is <ImageHere> this?"}
-    with pytest.raises(ConversationError, match=r"holds <ImageHere>.*remove it"):
+    with pytest.raises(ConversationError, match=r"contains <ImageHere>.*remove it"):
         encode(tiny, [turn], max_txt_len=max_txt_len)
 
 
@@ -185,7 +185,7 @@ QUESTIONS = (
 def test_the_answer_is_supervised_whatever_the_question(
     question: str, fixture: str, request: pytest.FixtureRequest
 ) -> None:
-    """The mark `[/INST]` falls into other pieces behind a space than behind a letter."""
+    """The mark `[/INST]` falls into other pieces after a space than after a letter."""
     tokenizer = request.getfixturevalue(fixture)
     qa = [{"q": question, "a": "at 1.0 - 2.5 seconds"}, {"q": f"what happens ? {question}", "a": "the chef"}]
     encoded = encode(tokenizer, qa)
@@ -212,6 +212,6 @@ def test_the_prompt_is_the_golden_one(golden: Golden, tiny: LlamaTokenizer) -> N
 
 
 def test_golden_files_are_complete() -> None:
-    """The golden folder stands for itself: nothing is read from elsewhere."""
+    """The golden folder is complete: nothing is read from elsewhere."""
     names = {p.relative_to(TINY).as_posix() for p in Path(TINY).rglob("*") if p.is_file()}
     assert {"config.yaml", "model.pth", "llama/tokenizer.model", "bert/vocab.txt"} <= names

@@ -36,7 +36,7 @@ def test_bos_comes_first_unless_it_is_not_wanted(llama: LlamaTokenizer) -> None:
 
 
 def test_special_tokens_are_walls(llama: LlamaTokenizer) -> None:
-    """Each piece of text is encoded alone, with its own leading space mark and its own spaces."""
+    """Each piece of text is encoded separately, with a leading space mark and its spaces."""
     piece = llama.sp.encode
     assert llama.encode("a </s><s>b<unk>", bos=False) == [*piece("a "), 2, 1, *piece("b"), 0]
     assert llama.encode("<s> b", bos=False) == [1, *piece(" b")]
@@ -113,7 +113,7 @@ def test_long_sentences_are_cut_at_32_ids_and_keep_their_end() -> None:
 
 
 def test_vocabulary_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
-    """A rare separator inside an entry must not shift every id behind it."""
+    """A rare separator inside an entry must not shift all later ids."""
     vocab = tmp_path / "vocab.txt"
     vocab.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\u2028b\nat\n", encoding="utf-8")
     tokenizer = QFormerTokenizer(vocab)
@@ -123,7 +123,7 @@ def test_vocabulary_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"hello\n", r"lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\]"), (b"", "lacks"), (b"\xff\xfe\x00", "not a text")],
+    [(b"hello\n", r"lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\]"), (b"", "lacks"), (b"\xff\xfe\x00", "not text")],
 )
 def test_vocabulary_that_is_none(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "vocab.txt").write_bytes(content)

@@ -10,13 +10,13 @@ from timechat.registry import nearest
 
 # Verb -> what it does; the module of that name has `main(argv) -> exit status`.
 VERBS = {
-    "train": "train a model as a YAML file says (under torchrun, on many GPUs)",
+    "train": "train a model as a YAML file describes (with torchrun on several GPUs)",
     "evaluate": "ask a model a benchmark's questions, and score its answers",
-    "report": "one page about evaluations that are finished",
+    "report": "compare finished evaluations on one page",
     "ask": "ask a model about a video",
-    "doctor": "examine files, weights, a video and three answers; say in words what looks wrong",
+    "doctor": "check files, weights, a video and three answers, and explain what looks wrong",
     "export": "write weights for other programs, or as one folder that holds all of them",
-    "config": "print config keys with their defaults and what they mean",
+    "config": "print config keys with their defaults and their meaning",
     "plot": "draw loss, learning rate and speed of a training run",
 }
 

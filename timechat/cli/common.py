@@ -32,10 +32,10 @@ def config_parser(description: str, prog: str | None = None) -> argparse.Argumen
 
 
 def run_main(main: Callable[[], None]) -> int:
-    """Run an entry point; what the user can mend becomes one message, without a traceback. Exit status.
+    """Run an entry point and return its exit status; errors that a user can fix become one message, no traceback.
 
-    That is: our own typed errors, files that the system does not let us read or write (a full disk, no permission),
-    and Ctrl-C, whose status is 130 by custom.
+    These are our typed errors, files that cannot be read or written (a full disk, no permission), and Ctrl-C, whose
+    status is 130 by convention.
     """
     distributed.setup_logging()
     if not sys.stderr.isatty():
@@ -43,7 +43,7 @@ def run_main(main: Callable[[], None]) -> int:
     try:
         main()
     except (TimeChatError, OSError) as error:
-        # Every process stops; when all met the same error, once is enough.
+        # Every process stops; if all raised the same error, one message is enough.
         if distributed.is_main_process():
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
         else:

@@ -1,4 +1,4 @@
-"""Print config keys, with defaults and what they mean, as YAML that can be copied.
+"""Print config keys, with defaults and meaning, as YAML that can be copied.
 
 timechat config                             # every key of `model`, of a dataset, and of `run`
 timechat config timechat                    # the keys of one model, builder, processor, task, runner, ..., by name
@@ -43,7 +43,7 @@ _PLACES = {
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="timechat config", description="Print config keys, with defaults and what they mean, as YAML."
+        prog="timechat config", description="Print config keys, with defaults and meaning, as YAML."
     )
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME|FILE", help="registered names, or YAML files to fill in (default: all keys)")
@@ -69,7 +69,7 @@ def _everything() -> str:
 
 
 def _pages(name: str) -> Iterator[str]:
-    """What there is to say of a name. Raises RegistryError: nothing; ConfigError: a file that is wrong."""
+    """The keys of a name or file. Raises RegistryError: an unknown name; ConfigError: a file that is wrong."""
     if name.endswith((".yaml", ".yml")):
         cfg = load_config(name)
         modules = f"import: {_value(list(cfg['import']))}\n" if cfg["import"] else ""
@@ -84,7 +84,7 @@ def _pages(name: str) -> Iterator[str]:
         values = group.defaults()
         if named_by in values:
             values[named_by] = name
-        body = to_yaml(group, values) if group.keys else "# no keys of its own\n"
+        body = to_yaml(group, values) if group.keys else "# no further keys\n"
         yield f"# {kind} {name}: `{named_by}: {name}` in `{section}`\n{body}"
 
 
@@ -93,7 +93,7 @@ def to_yaml(schema: Group, values: Mapping[str, Any]) -> str:
 
     Args:
         schema: of these values.
-        values: a mapping for each section, plain values otherwise; what the schema does not have is left out.
+        values: a mapping for each section, plain values otherwise; keys that the schema lacks are left out.
     """
     return "".join(f"{line}\n" for line in _lines(schema, values, ""))
 
@@ -111,7 +111,7 @@ def _lines(schema: Group, values: Mapping[str, Any], indent: str) -> Iterator[st
 
 
 def _value(value: Any) -> str:
-    """A value as YAML writes it in the middle of a line."""
+    """A value as YAML, on one line."""
     text = (
         yaml.safe_dump(value, default_flow_style=True, width=1_000_000, allow_unicode=True)
         .removesuffix("...\n")
@@ -121,12 +121,12 @@ def _value(value: Any) -> str:
 
 
 def _commented(line: str, comment: str) -> Iterator[str]:
-    """The line with its comment behind it, or above it where that would be too long."""
-    behind = f"{line:<{COMMENT_COLUMN - 1}} # {comment}"
+    """The line with its comment after it, or above it if the line would be too long."""
+    commented = f"{line:<{COMMENT_COLUMN - 1}} # {comment}"
     if not comment:
         yield line
-    elif len(behind) <= WIDTH:
-        yield behind
+    elif len(commented) <= WIDTH:
+        yield commented
     else:
         yield f"{line[: len(line) - len(line.lstrip())]}# {comment}"
         yield line

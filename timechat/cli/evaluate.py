@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
-    """How answers are made."""
+    """How answers are generated."""
     add = parser.add_argument
     add("--max-new-tokens", type=int, metavar="N", help="longest answer (default: the benchmark's)")
     add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default), above 0 samples")

@@ -31,10 +31,10 @@ _CURVES = {"loss": "training loss", "lr": "learning rate", "videos_per_s": "vide
 
 
 def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The records of the run's stretches, in order; those of updates that were trained again are left out.
+    """The training records of a run, in order; those of steps that were trained again later are left out.
 
     Raises:
-        PredictionError: there is no log, or it holds no training record.
+        PredictionError: there is no log, or it has no training record.
     """
     path = Path(run_dir) / LOG_FILE
     if not path.is_file():
@@ -48,19 +48,19 @@ def read_training_records(run_dir: str | Path) -> list[dict[str, Any]]:
                 f"{path}:{number}: not valid JSON ({error}); was the run killed while writing?"
             ) from error
         if record["event"] == "start":
-            records = [kept for kept in records if kept["update"] <= record.get("update", 0)]
+            records = [kept for kept in records if kept["step"] <= record.get("step", 0)]
         elif record["event"] == "train":
             records.append(record)
     if not records:
-        raise PredictionError(f"{path}: holds no training record yet")
+        raise PredictionError(f"{path}: has no training record yet")
     return records
 
 
 def runs_in(folder: str | Path) -> list[Path]:
-    """The run itself, or the runs in this folder, such as stages of one training, in order of their names.
+    """The run itself, or the runs in this folder, such as the stages of a training, in order of their names.
 
     Raises:
-        PredictionError: there is no log in the folder, nor in a folder in it.
+        PredictionError: there is no log in the folder, nor in any folder in it.
     """
     folder = Path(folder)
     if (folder / LOG_FILE).is_file():
@@ -91,11 +91,11 @@ def plot_run(run_dir: str | Path) -> Path:
 
 
 def _draw_curves(axes: Sequence[Axes], records: Sequence[dict[str, Any]], stage: str) -> None:
-    updates = [record["update"] for record in records]
+    steps = [record["step"] for record in records]
     for axis, (key, title) in zip(axes, _CURVES.items(), strict=True):
-        axis.plot(updates, [record[key] for record in records], color="#3366aa")
+        axis.plot(steps, [record[key] for record in records], color="#3366aa")
         axis.set_title(f"{stage}: {title}" if stage else title, fontsize=10)
-        axis.set_xlabel("update")
+        axis.set_xlabel("optimizer step")
         axis.grid(alpha=0.3)
     axes[0].set_ylim(bottom=0)
     logger.info(

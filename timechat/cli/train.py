@@ -19,8 +19,8 @@ from timechat.runners.dry_run import dry_run
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, load the config, build, train; returns the exit status."""
-    parser = config_parser("Train TimeChat as a YAML file says.", "timechat train")
-    parser.add_argument("--dry-run", action="store_true", help="tell what the config would do; reads no weights")
+    parser = config_parser("Train TimeChat as a YAML file describes.", "timechat train")
+    parser.add_argument("--dry-run", action="store_true", help="print what the config would do; reads no weights")
     args = parser.parse_args(argv)
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Data, from files to batches."""
+"""From annotation and video files to batches."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Annotation files of instructions -> checked items.
+"""Instruction annotation files -> checked items.
 
 An item is `{"video": path, "QA": [{"q": ..., "a": ...}, ...]}` (TimeIT, Valley) or has LLaVA's `conversations`; images
-have the key `image`. The whole file is checked when it is read, and everything wrong in it is listed at once.
+have the key `image`. The whole file is checked when it is read, and all its problems are listed at once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
             items.append(Item(relative, tuple(_turns(entry))))
     raise_listed(path, problems)
     if not items:
-        raise AnnotationError(f"{path}: holds no rows; training needs at least one")
+        raise AnnotationError(f"{path}: has no rows; training needs at least one")
     return items
 
 
@@ -113,7 +113,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def raise_listed(path: str | Path, problems: Sequence[str]) -> None:
-    """Raise AnnotationError with the first problems and the number of the others, if there are any."""
+    """Raise AnnotationError with the first problems and how many more there are; return if there are none."""
     if problems:
         rest = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
         listed = "\n  ".join(problems[:MAX_LISTED])
@@ -136,28 +136,28 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         yield from _wrong_speakers(entry["conversations"])
     turns = list(_turns(entry))
     if not turns:
-        yield "QA is empty: it must hold at least one {q, a}"
+        yield "QA is empty: it must have at least one {q, a}"
     for i, turn in enumerate(turns):
         for field in ("q", "a"):
             if not isinstance(turn.get(field), str) or not turn[field].strip():
-                yield f"QA[{i}].{field} is empty: it must be a text"
+                yield f"QA[{i}].{field} is empty: it must be text"
             elif IMAGE_TOKEN in turn[field]:
-                yield f"QA[{i}].{field} holds {IMAGE_TOKEN}, which stands for video tokens: remove it"
+                yield f"QA[{i}].{field} contains {IMAGE_TOKEN}, the placeholder of video tokens: remove it"
             elif not _is_unicode(turn[field]):
-                yield f"QA[{i}].{field} holds half of a surrogate pair, which is no character: write the text again"
+                yield f"QA[{i}].{field} contains half of a surrogate pair, which is not a character: correct the text"
 
 
 def _wrong_speakers(conversation: Any) -> Iterator[str]:
-    """LLaVA's turns must alternate: with the speakers mixed up, the model would learn to ask instead of to answer."""
+    """LLaVA's turns must alternate: with the speakers swapped, the model would learn to ask instead of to answer."""
     for i, turn in enumerate(conversation if isinstance(conversation, list) else []):
         speaker, wanted = turn.get("from") if isinstance(turn, Mapping) else None, ("human", "gpt")[i % 2]
         if speaker != wanted:
             found = repr(str(speaker)[:20])
-            yield f"conversations[{i}].from is {found}: turns must alternate, human first; {wanted!r} is due"
+            yield f"conversations[{i}].from is {found}: turns must alternate, human first; expected {wanted!r}"
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can be encoded: JSON may hold halves of surrogate pairs, which no tokenizer takes."""
+    """Whether a text can be encoded: JSON may contain halves of surrogate pairs, which tokenizers refuse."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -166,7 +166,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def inside(path: str, videos_dir: str | Path) -> bool:
-    """Whether a relative path stays below a folder, by its letters alone: links inside the folder are the user's."""
+    """Whether a relative path stays below a folder, judged by its text: links inside the folder are the user's."""
     base = os.path.abspath(videos_dir)
     return "\0" not in path and os.path.commonpath([base, os.path.abspath(os.path.join(base, path))]) == base
 

@@ -14,17 +14,17 @@ from timechat.datasets.video import Video
 
 
 class VideoDataset(torch.utils.data.Dataset, ABC):
-    """Base of all datasets; a subclass says in `sample` what is made of an item.
+    """Base of all datasets; a subclass defines in `sample` what is made of an item.
 
     Args:
         name: of the dataset, for messages.
-        items: what the annotation file holds; each has the `path` of its file.
+        items: entries of the annotation file; each has the `path` of its media file.
         videos_dir: the folder that their paths are relative to.
         load: reads a file: (path, generator) -> Video.
         processor: uint8 [T, 3, H, W] -> uint8 [T, 3, H', W'].
 
     Attributes:
-        makes: the class of the samples, which decides what tasks can learn from them.
+        makes: the class of the samples, which decides which tasks can use them.
     """
 
     makes: ClassVar[type]
@@ -51,7 +51,7 @@ class VideoDataset(torch.utils.data.Dataset, ABC):
         return f"{self.name}[{index}] {self.path(index)}"
 
     def path(self, index: int) -> str:
-        """The file of a sample, relative to `videos_dir`; several samples may be about one file."""
+        """The file of a sample, relative to `videos_dir`; several samples may share one file."""
         return self.items[index].path
 
     def read_video(self, index: int, generator: torch.Generator) -> Video:
@@ -63,5 +63,5 @@ class VideoDataset(torch.utils.data.Dataset, ABC):
         """Read one sample, which has a `key`; all its randomness comes from the generator.
 
         Raises:
-            SampleError: it cannot be used, so that training takes another in its place and counts it.
+            SampleError: it cannot be used; training replaces it by another one and counts it.
         """

@@ -1,4 +1,4 @@
-"""Config entry -> dataset. A few builders serve all datasets, under the names of the published ones as well."""
+"""Config entry -> dataset. A few builders serve all datasets, and are also registered under the published names."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from timechat.text.tokenizers import load_tokenizer
 
 
 class DatasetBuilder:
-    """Builds one dataset of instructions about videos; a subclass reads other annotations or makes another dataset.
+    """Builds one dataset of video instructions; subclasses read other annotations or make other datasets.
 
     Args:
         name: of the entry under `datasets`.
-        cfg: that entry, defaults filled in.
-        model: the config's `model` section, which says how many frames of what size become how many tokens.
+        cfg: that entry, with defaults.
+        model: the config's `model` section, which decides number and size of frames and number of tokens.
     """
 
     def __init__(self, name: str, cfg: DictConfig, model: DictConfig):
@@ -54,22 +54,22 @@ class DatasetBuilder:
         return read_instructions(anno, videos_dir)
 
     def token_budget(self) -> TokenBudget:
-        """How a sample becomes tokens: the model's class says it of a video. Raises ConfigError: it has no decoder."""
+        """How a sample becomes tokens, according to the model's class. Raises ConfigError: it has no decoder."""
         model = self.model
         count = partial(registry.get_model_class(model.arch).count_video_tokens, model)
-        count(1)  # a model without a decoder says so now
+        count(1)  # raises now if the model has no decoder
         return TokenBudget(load_tokenizer(model.llama_model), model.max_txt_len, count, model.list_seconds)
 
     def loader(self) -> Callable[[str, torch.Generator], Video]:
-        """What reads a file: (path, generator) -> Video."""
+        """The function that reads a file: (path, generator) -> Video."""
         frames, side, sampling = frames_per_video(self.model), self.model.image_size, self.cfg.sample_type
         load = partial(_load_sampled, n_frms=frames, image_size=side, sampling=sampling)
         if not self.cfg.cache_dir:
             return load
         if sampling != "uniform":
             raise ConfigError(
-                f"datasets.{self.name}.cache_dir={self.cfg.cache_dir}: sample_type={sampling} takes other frames each "
-                "time, which cannot be kept; set sample_type=uniform or cache_dir=''"
+                f"datasets.{self.name}.cache_dir={self.cfg.cache_dir}: sample_type={sampling} samples different frames "
+                "each time, which cannot be cached; set sample_type=uniform or cache_dir=''"
             )
         return FrameCache(load, self.cfg.cache_dir, f"{frames} frames of {side}")
 
@@ -96,7 +96,7 @@ def _load_single(path: str, generator: torch.Generator, *, image_size: int) -> V
 @registry.register_builder("webvid_instruct", config=DatasetConfig)
 @registry.register_builder("video_instruct", config=DatasetConfig)
 class VideoInstructBuilder(DatasetBuilder):
-    """TimeIT, Valley and everything in their format."""
+    """TimeIT, Valley and other datasets in their format."""
 
 
 @registry.register_builder("llava_instruct", config=ImageDatasetConfig)
@@ -105,15 +105,15 @@ class ImageInstructBuilder(DatasetBuilder):
     """LLaVA-style instructions about images; an image is a video of one frame without times."""
 
     def build(self) -> VideoDataset:
-        """As above, without times."""
+        """As the base class does, but without times."""
         return InstructionDataset(*self.sources(), **self.reading(), budget=self.token_budget(), timestamps=False)
 
     def read_items(self, anno: str, videos_dir: str) -> list[Item]:
-        """The items of the annotation file, whose paths stand under `image`."""
+        """The items of the annotation file, with the path under `image`."""
         return read_instructions(anno, videos_dir, media="image")
 
     def loader(self) -> partial[Video]:
-        """What reads a file: (path, generator) -> Video of one frame."""
+        """The function that reads a file: (path, generator) -> Video of one frame."""
         return partial(_load_single, image_size=self.model.image_size)
 
 
@@ -127,14 +127,14 @@ class CaptionBuilder(DatasetBuilder):
         return read_captions(anno, videos_dir)
 
 
-# The processor that leaves frames as they are, by data_type.
+# The processor that does not change frames, by data_type.
 _UNCHANGED = {"video": "alpro_video_eval", "images": "blip_image_eval"}
 
 
 def validation_config(cfg: DictConfig) -> DictConfig:
-    """The config with the validation data of each dataset that has some in the place of its training data.
+    """The config with validation data in place of training data; datasets without validation data are left out.
 
-    Frames are sampled evenly and not cropped.
+    Frames are sampled uniformly and not cropped.
     """
     datasets = {}
     for name, entry in cfg.datasets.items():
@@ -153,7 +153,7 @@ def validation_config(cfg: DictConfig) -> DictConfig:
 def build_datasets(cfg: DictConfig) -> list[VideoDataset]:
     """Build every dataset of a config, in its order. Raises ConfigError, AnnotationError."""
     if not cfg.datasets:
-        raise ConfigError("datasets: is empty; training needs at least one")
+        raise ConfigError("datasets is empty; training needs at least one")
     return [
         registry.get_builder_class(entry.builder)(name, entry, cfg.model).build()
         for name, entry in cfg.datasets.items()

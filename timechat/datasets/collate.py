@@ -17,7 +17,7 @@ from timechat.datasets.watching import ReadingBoard
 from timechat.errors import SampleError, VideoError
 from timechat.text.tokenizers import LlamaTokenizer
 
-MAX_REPLACEMENTS = 10  # positions tried after an unreadable one before the run is told to stop
+MAX_REPLACEMENTS = 10  # positions tried after an unreadable one before the run stops
 
 
 class Sample(Protocol):
@@ -31,9 +31,9 @@ S = TypeVar("S", bound=Sample)
 
 @dataclass
 class Fetched(Generic[S]):
-    """What one position gave: a sample (None when nothing near it can be read), and what was skipped on the way.
+    """The result of reading one position: a sample (None if nothing near it is readable), and what was skipped.
 
-    A dummy is a sample of another process, read so that this one has something to compute while the others do.
+    A dummy sample belongs to another process; it gives this one something to compute while the others do.
     """
 
     sample: S | None
@@ -44,15 +44,15 @@ class Fetched(Generic[S]):
 class StreamDataset(torch.utils.data.Dataset):
     """The samples of one epoch by position.
 
-    A sample that cannot be used is replaced by the one at the next position of the stream, so that the replacement is
-    the same on every machine; what was skipped travels with the batch, to be counted and written down.
+    A sample that cannot be used is replaced by the one at the next position of the stream, so the replacement is the
+    same on every machine. What was skipped travels with the batch, to be counted and logged.
 
     Args:
-        datasets: what the stream's references point into.
+        datasets: which the stream's references point into.
         stream: the epoch.
         seed, epoch: key the randomness of each sample, together with its position.
-        board: where workers note what they read; None for nowhere.
-        skip: files that are not to be opened: why not, by path, by name of the dataset.
+        board: where workers note what they read, if anywhere.
+        skip: files that must not be opened: the reason, by dataset name and path.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class StreamDataset(torch.utils.data.Dataset):
         return len(self.stream)
 
     def __getitem__(self, position: int) -> Fetched:
-        """Read the sample at a position; one beyond the epoch wraps round and is a dummy sample.
+        """Read the sample at a position; a position beyond the epoch wraps around and gives a dummy sample.
 
-        Errors other than SampleError pass through: the config is wrong then.
+        Errors other than SampleError pass through, because they mean that the config is wrong.
         """
         if position >= len(self):
             return Fetched(self[position % len(self)].sample, dummy=True)
@@ -99,7 +99,7 @@ class StreamDataset(torch.utils.data.Dataset):
 
 
 def notes_of(fetched: Sequence[Fetched]) -> dict[str, Any]:
-    """What every batch keeps about its samples: the fields `keys`, `skipped` and `dummy` of `Batch`."""
+    """What every batch records about its samples: the fields `keys`, `skipped` and `dummy` of `Batch`."""
     return {
         "keys": [f.sample.key for f in fetched if f.sample is not None],
         "skipped": [record for f in fetched for record in f.skipped],
@@ -108,7 +108,7 @@ def notes_of(fetched: Sequence[Fetched]) -> dict[str, Any]:
 
 
 def collate(fetched: Sequence[Fetched[InstructionSample]]) -> VideoBatch:
-    """Pack what a micro-batch's positions gave; a batch may be shorter than asked for, even empty."""
+    """Pack the samples of a micro-batch; skipped samples make it shorter, possibly empty."""
     samples = [f.sample for f in fetched if f.sample is not None]
     pairs = [(sample.input_ids, sample.labels) for sample in samples] or [([], [])]
     input_ids, labels, attention_mask = pad_conversations(pairs, LlamaTokenizer.pad_id)

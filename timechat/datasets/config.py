@@ -14,7 +14,7 @@ from timechat.schema import Section, key, section
 
 @dataclass
 class BuildInfo(Section):
-    """Where the data lie."""
+    """Where the data is."""
 
     anno_dir: str = key("", "the annotation file")
     videos_dir: str = key("", "the folder that its paths are relative to", may_change=True)
@@ -24,9 +24,9 @@ class BuildInfo(Section):
 
 @dataclass
 class VideoProcessorConfig(Section):
-    """What every processor of frames has; `name` brings its own keys."""
+    """Keys of every frame processor; `name` adds those of its processor."""
 
-    name: str = key("alpro_video_train", "a processor of the registry")
+    name: str = key("alpro_video_train", "a registered processor")
     n_frms: int | None = key(None, "a copy of model.num_frm", least=1)
     image_size: int | None = key(None, "a copy of model.image_size", least=1)
 
@@ -35,15 +35,15 @@ class VideoProcessorConfig(Section):
 class ImageProcessorConfig(VideoProcessorConfig):
     """What every processor of images has; `name` brings its own keys."""
 
-    name: str = key("blip2_image_train", "a processor of the registry")
+    name: str = key("blip2_image_train", "a registered processor")
 
 
 @dataclass
 class VideoCropConfig(VideoProcessorConfig):
-    """Of a random resized crop."""
+    """A random resized crop."""
 
-    min_scale: float = key(0.5, "smallest share of the area that a crop has", least=0, most=1)
-    max_scale: float = key(1.0, "largest share of the area that a crop has", least=0, most=1)
+    min_scale: float = key(0.5, "smallest area of the crop, as a share of the frame", least=0, most=1)
+    max_scale: float = key(1.0, "largest area of the crop, as a share of the frame", least=0, most=1)
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
@@ -76,12 +76,16 @@ class ImageProcessors(Section):
 class DatasetConfig(Section):
     """A dataset of videos."""
 
-    builder: str = key("video_instruct", "a builder of the registry; one that has the dataset's name may be left out")
-    data_type: str = key("video", "video, or images where the builder reads images", choices=("video",))
+    builder: str = key("video_instruct", "a registered builder; may be omitted if the dataset has the builder's name")
+    data_type: str = key("video", "video, or images if the builder reads images", choices=("video",))
     build_info: BuildInfo = section(BuildInfo)
     vis_processor: VideoProcessors = section(VideoProcessors)
-    sample_type: str = key("uniform", "which frames of a video: uniform | rand", choices=("uniform", "rand"))
-    cache_dir: str = key("", 'folder that keeps decoded frames, for small data; "" keeps none', may_change=True)
+    sample_type: str = key(
+        "uniform",
+        "uniform = evenly spaced frames | rand = segment sampling, one random frame from each of num_frm segments",
+        choices=("uniform", "rand"),
+    )
+    cache_dir: str = key("", 'folder that caches decoded frames, for small data; "" = no cache', may_change=True)
     sample_ratio: float = key(1.0, "how often this dataset is drawn, relative to the others", least=0)
 
     num_frm: int | None = key(None, "model.num_frm", heading="Copies of settings of `model`, accepted if equal to it")
@@ -89,7 +93,7 @@ class DatasetConfig(Section):
     stride: int | None = key(None, "model.stride")
     max_txt_len: int | None = key(None, "model.max_txt_len")
     tokenizer_name: str | None = key(None, "model.llama_model")
-    model_type: str | None = key(None, "llama_v2 is the only one")
+    model_type: str | None = key(None, "only llama_v2 works")
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
@@ -109,7 +113,7 @@ class DatasetConfig(Section):
         copies |= {name: (section[name], name, model.get(name)) for name in same_names}
         for name, (copy, of, value) in copies.items():
             if copy not in (None, value):
-                note = "; set it in model alone" if "." not in name else ""
+                note = "; set it only in model" if "." not in name else ""
                 yield f"{where}.{name}={copy} differs from model.{of}={value}{note}"
         tokenizer, llama = section.tokenizer_name, model.get("llama_model")
         if tokenizer and (llama is None or os.path.normpath(tokenizer) != os.path.normpath(llama)):
@@ -120,13 +124,13 @@ class DatasetConfig(Section):
 class ImageDatasetConfig(DatasetConfig):
     """A dataset of images."""
 
-    builder: str = key("image_instruct", "a builder of the registry; one that has the dataset's name may be left out")
+    builder: str = key("image_instruct", "a registered builder; may be omitted if the dataset has the builder's name")
     data_type: str = key("images", "images", choices=("images",))
     vis_processor: ImageProcessors = section(ImageProcessors)
 
 
 @dataclass
 class CaptionConfig(DatasetConfig):
-    """A dataset of videos with a caption each."""
+    """A dataset of videos with one caption each."""
 
-    builder: str = key("caption", "a builder of the registry; one that has the dataset's name may be left out")
+    builder: str = key("caption", "a registered builder; may be omitted if the dataset has the builder's name")

@@ -1,8 +1,7 @@
-"""Decoded frames kept on disk, for small data sets and many epochs, where decoding is most of the work."""
+"""Decoded frames cached on disk, for small datasets and many epochs, where decoding is most of the work."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 
 from timechat.datasets import readers
 from timechat.datasets.video import Video
+from timechat.io import replacing, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ class FrameCache:
     A file that has changed is decoded again, and so is one whose entry is damaged. Processes may share a cache.
 
     Attributes:
-        load: reads a file, (path, generator) -> Video; the same file always gives the same frames.
-        folder: holds one file of frames per video; created when missing.
+        load: reads a file, (path, generator) -> Video; the same file must always give the same frames.
+        folder: of the cache, with one file per video; created if missing.
         settings: what else the frames depend on, such as their number and size.
     """
 
@@ -42,7 +42,7 @@ class FrameCache:
         """Return the frames of a video, from the cache if it has them. Raises what `load` raises."""
         try:
             entry = self._entry(path)
-        except OSError:  # no such file, or worse; `load` says what is wrong
+        except OSError:  # no such file, or worse; `load` reports what is wrong
             return self.load(path, generator)
         if entry.is_file():
             try:
@@ -56,7 +56,7 @@ class FrameCache:
     def _entry(self, path: str) -> Path:
         status = os.stat(path)
         key = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}|{self.settings}|{readers.READER}|{LAYOUT}"
-        return Path(self.folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+        return Path(self.folder) / f"{sha256_of(key)[:32]}.safetensors"
 
 
 def _read(entry: Path) -> Video:
@@ -66,15 +66,10 @@ def _read(entry: Path) -> Video:
 
 
 def _write(entry: Path, video: Video) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    temporary = entry.with_name(f".{entry.name}.{os.getpid()}.tmp")
     tensors = {
         "frames": video.frames,
         "seconds": torch.tensor(video.seconds, dtype=torch.float64),
         "fps_duration": torch.tensor([video.fps, video.duration], dtype=torch.float64),
     }
-    try:
+    with replacing(entry) as temporary:
         save_file(tensors, temporary)
-        os.replace(temporary, entry)
-    finally:
-        temporary.unlink(missing_ok=True)

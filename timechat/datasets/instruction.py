@@ -1,4 +1,4 @@
-"""Items of annotation files -> instruction samples: frames, seconds, ids and labels."""
+"""Annotated items -> instruction samples: frames, seconds, ids and labels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from timechat.text.tokenizers import LlamaTokenizer
 
 @dataclass
 class InstructionSample:
-    """What the dataset gives and collate takes.
+    """What the dataset returns and `collate` packs.
 
     Attributes:
         frames: uint8 [T, 3, H, W].
         seconds: T times in seconds; None for an image.
         input_ids, labels: of the conversation.
-        key: the file and where its annotation stands.
+        key: the file and the position of its annotation.
     """
 
     frames: Tensor
@@ -35,12 +35,12 @@ class InstructionSample:
 
 @dataclass(frozen=True)
 class TokenBudget:
-    """How a sample becomes tokens, as the config's `model` section says.
+    """How a sample becomes tokens, according to the config's `model` section.
 
     Attributes:
         tokenizer: the decoder's.
-        max_txt_len: tokens of a conversation at most.
-        count_video_tokens: frames of a video -> embeddings of the decoder that it becomes.
+        max_txt_len: largest number of tokens of a conversation.
+        count_video_tokens: number of frames -> number of video tokens.
         list_seconds: whether the prompt lists the times of the frames.
     """
 
@@ -70,7 +70,7 @@ class InstructionDataset(VideoDataset):
 
         Raises:
             SampleError: the file cannot be decoded, or the cut leaves nothing to learn.
-            ConversationError: `max_txt_len` cuts inside the video tokens.
+            ConversationError: `max_txt_len` would drop video tokens.
         """
         video = self.read_video(index, generator)
         return self.encode(index, self.processor(video.frames, generator), video.seconds, self.items[index].qa)
@@ -78,7 +78,7 @@ class InstructionDataset(VideoDataset):
     def encode(
         self, index: int, frames: Tensor, seconds: list[float] | None, turns: Sequence[Mapping[str, str]]
     ) -> InstructionSample:
-        """Frames and what is said about them, as a sample.
+        """Encode frames and a conversation about them.
 
         Args:
             index: of the item.
@@ -100,7 +100,7 @@ class InstructionDataset(VideoDataset):
         )
         if encoded.num_supervised == 0:
             raise EmptySupervisionError(
-                f"{self.key(index)}: max_txt_len={self.budget.max_txt_len} cuts the conversation before its first "
-                "answer, nothing is left to learn; raise model.max_txt_len"
+                f"{self.key(index)}: max_txt_len={self.budget.max_txt_len} truncates the conversation before its first "
+                "answer, so there is nothing to learn; raise model.max_txt_len"
             )
         return InstructionSample(frames, seconds, encoded.input_ids, encoded.labels, self.key(index))

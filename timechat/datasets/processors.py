@@ -1,7 +1,7 @@
 """What happens to frames between decoding and the batch: crops. Pixels stay uint8, frames [T, 3, H, W].
 
-The names are those of published YAML files. Normalisation is no business of a processor: the model does it, once, on
-the device. All randomness comes from the generator that is passed in, so a sample's crop depends on nothing else.
+The names are those of published YAML files. Processors do not normalise: the model does that, once, on the device. All
+randomness comes from the generator that is passed in, so a sample's crop depends on nothing else.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def random_crop_box(
     Args:
         height, width: of the frames, pixels.
         generator: the only source of randomness.
-        scale: bounds of the box's share of the area, drawn evenly.
-        ratio: bounds of the box's width / height, drawn evenly on a logarithmic scale.
+        scale: bounds of the box's share of the area, drawn uniformly.
+        ratio: bounds of the box's width / height, drawn uniformly on a logarithmic scale.
 
     Returns:
-        (top, left, box height, box width), inside the frame. When no drawn box fits, the largest centred box whose
-        ratio is within bounds.
+        (top, left, box height, box width), inside the frame. If no drawn box fits, the largest centred box whose ratio
+        is within bounds.
     """
     for _ in range(_CROP_ATTEMPTS):
         area = height * width * _uniform(*scale, generator)
@@ -60,7 +60,7 @@ class FrameProcessor:
 
     Args:
         image_size: side of the square, pixels.
-        n_frms: frames that are sampled from a video; read by whoever decodes.
+        n_frms: frames that are sampled from a video; used by the decoding, not here.
     """
 
     def __init__(self, image_size: int = 224, n_frms: int = 96):
@@ -71,7 +71,7 @@ class FrameProcessor:
         self.n_frms = n_frms
 
     def __call__(self, frames: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Return the frames as they are.
+        """Return the frames unchanged.
 
         Raises:
             ConfigError: the frames were not decoded at image_size.

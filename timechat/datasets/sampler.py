@@ -1,8 +1,8 @@
-"""Which sample stands at which position of an epoch, and which positions a rank reads.
+"""Which sample is at which position of an epoch, and which positions a rank reads.
 
-The stream is one for all ranks and a pure function of (seed, epoch, position): it does not depend on how many
-processes there are, on workers, or on what was read before, so a resumed run reads what the first one would have read.
-Ranks are cut from it afterwards.
+All ranks share one stream, a pure function of (seed, epoch, position): it does not depend on the number of processes,
+on workers, or on what was read before, so a resumed run reads what the first one would have read. The ranks divide the
+stream among them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 
 from timechat.errors import ConfigError
 
-# Third word of every key of randomness: draws of one purpose never meet those of another.
+# Third number of every random key: draws for different purposes never share a generator.
 _DATASET_DRAW, _PERMUTATION, _ONE_PASS, _SAMPLE = range(4)
 
 
@@ -60,8 +60,8 @@ class SampleStream:
         seed: of the run, 0 or more.
 
     Raises:
-        ConfigError: no dataset, an empty dataset, ratios that are negative, not finite, all zero or not one a dataset,
-            or a negative seed.
+        ConfigError: no dataset, an empty dataset, a negative seed, or ratios that are negative, not finite, all zero or
+            not one per dataset.
     """
 
     def __init__(self, sizes: Sequence[int], ratios: Sequence[float] | None = None, seed: int = 0):
@@ -90,7 +90,7 @@ class SampleStream:
         if length is None:
             return self._one_pass(epoch)
         if length < 1:
-            raise ConfigError(f"an epoch of {length} samples is asked for; give at least 1, or None for one pass.")
+            raise ConfigError(f"an epoch cannot have {length} samples; give at least 1, or None for one pass.")
         draws = _numpy_generator(self.seed, epoch, _DATASET_DRAW).random(length)
         datasets = np.searchsorted(self._borders, draws, side="right").astype(np.int32)
         indices = np.empty(length, dtype=np.int64)
@@ -100,7 +100,7 @@ class SampleStream:
         return EpochStream(datasets, indices)
 
     def _walk(self, epoch: int, dataset: int, size: int, count: int) -> np.ndarray:
-        """The first `count` indices of a dataset, int64: one permutation after the other, one a row of keys."""
+        """The first `count` indices of a dataset, int64: one permutation after the other, one per row of keys."""
         passes = math.ceil(count / size)
         keys = _numpy_generator(self.seed, epoch, _PERMUTATION, dataset).random((passes, size))
         return np.argsort(keys, axis=1, kind="stable").reshape(-1)[:count]
@@ -114,27 +114,27 @@ class SampleStream:
 
 
 class RankBatches(Sampler[list[int]]):
-    """Positions of each micro-batch of one rank, a batch sampler for a DataLoader.
+    """The positions of one rank's micro-batches: a batch sampler for a DataLoader.
 
     Args:
         length, rank, world_size, batch_size: see `positions_of_rank`.
         start: the micro-batch to begin with, for a resumed epoch.
 
     Raises:
-        ConfigError: see `positions_of_rank`; or a start outside of the epoch.
+        ConfigError: see `positions_of_rank`; or `start` is outside of the epoch.
     """
 
     def __init__(self, length: int, rank: int, world_size: int, batch_size: int, start: int = 0):
         self._micro_batches = positions_of_rank(length, rank, world_size, batch_size)
         if not 0 <= start <= len(self._micro_batches):
             raise ConfigError(
-                f"micro-batch {start} is asked for first; the epoch has {len(self._micro_batches)} a rank "
+                f"cannot start at micro-batch {start}; the epoch has {len(self._micro_batches)} per rank "
                 f"({length} samples, {world_size} ranks, batch size {batch_size})."
             )
         self.start = start
 
     def __len__(self) -> int:
-        """Micro-batches that are left, from `start` on."""
+        """Number of micro-batches from `start` on."""
         return len(self._micro_batches) - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -158,27 +158,27 @@ class RankPositions(Sequence):
             raise IndexError(f"micro-batch {number} of {len(self)}")
         first = number * self._stride + self._offset
         whole = range(first, min(first + self._batch_size, self._length))
-        # A stand-in is the sample that the first rank takes in this micro-batch: of the same update, and never missing.
+        # The dummy sample is the one that the first rank takes in this micro-batch: it always exists.
         return list(whole) or [self._length + number * self._stride]
 
 
 def positions_of_rank(length: int, rank: int, world_size: int, batch_size: int) -> RankPositions:
-    """Cut one rank's micro-batches out of the stream.
+    """One rank's micro-batches of the stream.
 
-    Micro-batch m of rank r takes the positions from (m * world_size + r) * batch_size on. All ranks together take, for
-    update u, the positions [u * G, (u + 1) * G) with the global batch G, so that equal G gives equal updates for any
-    number of ranks. Every position is taken once. When `length` is no multiple of world_size * batch_size, the last
-    micro-batch is shorter; a rank for which nothing is left gets one position of it plus `length`, a stand-in: it keeps
-    the ranks in step, and counts for nothing.
+    Micro-batch m of rank r takes the positions from (m * world_size + r) * batch_size on. In optimizer step u all ranks
+    together take the positions [u * G, (u + 1) * G) with the global batch G, so that equal G gives equal steps for any
+    number of ranks. Every position is taken once. If `length` is not a multiple of world_size * batch_size, the last
+    micro-batch is shorter; a rank for which nothing is left gets one of its positions plus `length`, a dummy sample:
+    it keeps the ranks in step and does not count.
 
     Args:
         length: positions of the epoch.
         rank: of this process, from 0.
-        world_size: processes.
+        world_size: number of processes.
         batch_size: samples of a micro-batch of one process.
 
     Returns:
-        A sequence of lists of up to batch_size positions, in step order; equally many for each rank.
+        A sequence of lists of up to batch_size positions, in order; every rank gets the same number of lists.
 
     Raises:
         ConfigError: a number below 1, or a rank outside of the world.
@@ -192,7 +192,7 @@ def positions_of_rank(length: int, rank: int, world_size: int, batch_size: int) 
 
 
 def sample_generator(seed: int, epoch: int, position: int) -> torch.Generator:
-    """The randomness of one sample: sampling of frames, crop, choice of an instruction.
+    """The generator of one sample: for frame sampling, crop, choice of an instruction.
 
     Raises:
         ConfigError: a negative number.
@@ -203,7 +203,7 @@ def sample_generator(seed: int, epoch: int, position: int) -> torch.Generator:
 
 
 def _numpy_generator(*key: int) -> np.random.Generator:
-    """A generator of which only `random` is used: numpy may change its other methods between versions."""
+    """A generator; use only its `random`, because numpy may change the other methods between versions."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 

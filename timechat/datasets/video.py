@@ -1,8 +1,8 @@
-"""From a file to frames: decode a video or an image into uint8 frames and the seconds they stand at.
+"""From a file to frames: decode a video or an image into uint8 frames and their times in seconds.
 
-Which frames are taken is decided by pure functions (`uniform_indices`, `random_indices`, `frame_seconds`);
-`load_video`, `load_frame_folder` and `load_image` do the reading. Readers (`timechat/datasets/readers`) are opened
-where they are used, because a decord reader that crosses a fork hangs.
+Pure functions decide which frames are sampled (`uniform_indices`, `random_indices`, `frame_seconds`); `load_video`,
+`load_frame_folder` and `load_image` read them. Readers (`timechat/datasets/readers`) are opened where they are used,
+because a decord reader that crosses a fork hangs.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ SAMPLINGS = ("uniform", "rand")
 # Timestamps within this many seconds of index / fps count as constant rate: containers round to milliseconds.
 CONSTANT_RATE_TOLERANCE = 1e-3
 
-# Slack of a cut's borders: a frame at 2.0000001 s belongs to a cut that ends, or starts, at 2.0 s.
-CUT_TOLERANCE = 1e-6
+# Tolerance of a clip's borders: a frame at 2.0000001 s belongs to a clip that ends, or starts, at 2.0 s.
+CLIP_TOLERANCE = 1e-6
 
-# What `load_frame_folder` takes for a frame; other files of the folder (lists, thumbnails) are none.
+# Files that `load_frame_folder` reads as frames; it ignores other files of the folder (lists, thumbnails).
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
-# Where the sync byte of a transport stream stands, and after how many bytes again (.ts, .m2ts).
+# Position of a transport stream's sync byte, and its distance to the next one (.ts, .m2ts).
 _TS_SYNC = ((0, 188), (4, 192))
 
-# What Pillow raised when thousands of damaged files of each common format were opened.
+# What Pillow raised for thousands of damaged files of each common format.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -45,9 +45,9 @@ class Video:
 
     Attributes:
         frames: uint8 [T, 3, H, W], RGB, contiguous.
-        seconds: T floats, when each frame is shown, in seconds from the start of the video (or of the cut).
+        seconds: T floats, when each frame is shown, in seconds from the start of the video (or of the clip).
         fps: average frame rate of the file, frames per second (0.0 for an image).
-        duration: seconds of the video, or of the cut (0.0 for an image).
+        duration: seconds of the video, or of the clip (0.0 for an image).
     """
 
     frames: torch.Tensor
@@ -57,10 +57,10 @@ class Video:
 
 
 def uniform_indices(num_video_frames: int, n_frms: int) -> list[int]:
-    """Pick evenly spaced frames, the first one included.
+    """Uniform sampling: evenly spaced frames, including the first.
 
     Args:
-        num_video_frames: V, frames there are.
+        num_video_frames: V, frames of the video.
         n_frms: frames wanted.
 
     Returns:
@@ -76,12 +76,12 @@ def uniform_indices(num_video_frames: int, n_frms: int) -> list[int]:
 
 
 def random_indices(num_video_frames: int, n_frms: int, generator: torch.Generator) -> list[int]:
-    """Pick one random frame from each of n equal intervals, never an interval's last frame.
+    """Segment sampling: one random frame from each of n equal segments, never a segment's last frame.
 
-    When an interval has no other frame than its last, n sorted distinct random frames are taken instead.
+    If a segment has only one frame, n sorted distinct random frames are taken instead.
 
     Args:
-        num_video_frames: V, frames there are.
+        num_video_frames: V, frames of the video.
         n_frms: frames wanted.
         generator: the only source of randomness.
 
@@ -113,8 +113,8 @@ def _frame_count(num_video_frames: int, n_frms: int) -> int:
 def frame_seconds(timestamps: np.ndarray, fps: float) -> np.ndarray:
     """When each frame of a video is shown.
 
-    At constant rate this is index / fps, free of the decoder's single precision. At variable rate, where the average
-    rate would be wrong by seconds, it is the decoder's timestamp.
+    At a constant frame rate this is index / fps, without the rounding of the decoder's single precision. At a variable
+    frame rate, where the average rate would be wrong by seconds, it is the decoder's timestamp.
 
     Args:
         timestamps: float [V], the decoder's timestamp of every frame, seconds.
@@ -139,7 +139,7 @@ def is_constant_rate(timestamps: np.ndarray, fps: float) -> bool:
         return False
     decoded = np.asarray(timestamps, dtype=np.float64)
     even = np.arange(len(decoded), dtype=np.float64) / fps
-    # decord stores single precision, which at four hours is coarser than a millisecond.
+    # decord stores single precision, which is coarser than a millisecond after four hours.
     precision = np.spacing(np.abs(decoded).astype(np.float32)).astype(np.float64)
     return bool(np.all(np.abs(decoded - even) < CONSTANT_RATE_TOLERANCE + precision))
 
@@ -157,19 +157,19 @@ def load_video(
 
     Args:
         path: the video file.
-        n_frms: frames wanted; a shorter video gives all the frames that it has.
+        n_frms: frames wanted; a video with fewer frames gives all of them.
         image_size: side of the square in pixels; None keeps the size of the file.
-        sampling: "uniform" (evenly spaced) or "rand" (one random frame from each of n_frms intervals).
+        sampling: "uniform" (evenly spaced) or "rand" (segment sampling: a random frame from each of n_frms segments).
         generator: randomness of "rand".
-        start: cut the video here, seconds. The returned seconds count from here.
-        end: cut the video here, seconds; an end behind the last frame is the end of the video. Frames with
-            start <= time < end are sampled; when none is, the frame on display at `start` is taken.
+        start: begin of the clip, seconds. The returned seconds count from here.
+        end: end of the clip, seconds; an end after the last frame is the end of the video. Frames with
+            start <= time < end are sampled; if there are none, the frame shown at `start` is taken.
 
     Returns:
         The sampled frames [T, 3, H, W] with T <= n_frms and their seconds.
 
     Raises:
-        VideoError: the file is missing, empty, damaged or no video, the cut lies outside of it, or n_frms is below 1.
+        VideoError: the file is missing, empty, damaged or not a video, the clip is outside of it, or n_frms is below 1.
         ConfigError: `sampling` is unknown, or is "rand" without a generator, or image_size is below 1.
     """
     name = os.fspath(path)
@@ -184,28 +184,28 @@ def load_video(
     times = frame_seconds(spans[:, 0], fps)
     _check_times(name, times)
     duration = len(times) / fps if is_constant_rate(spans[:, 0], fps) else _last_end(times, float(spans[-1, 1]))
-    first, stop = _cut(name, times, duration, start, end)
+    first, stop = _clip_range(name, times, duration, start, end)
     indices = _sample(stop - first, n_frms, sampling, generator)
     indices = [first + index for index in indices]
     frames = reader.read(indices)
     origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
-    cut_end = duration if end is None else min(float(end), duration)
-    return Video(frames=frames, seconds=seconds, fps=fps, duration=cut_end - origin)
+    clip_end = duration if end is None else min(float(end), duration)
+    return Video(frames=frames, seconds=seconds, fps=fps, duration=clip_end - origin)
 
 
 def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Video:
     """Read an image as a video of one frame at 0.0 seconds, squashed to a square (bicubic).
 
     Args:
-        path: the image file, of any format that Pillow reads; of an animation the first picture is taken.
+        path: the image file, in any format that Pillow reads; of an animation the first picture is taken.
         image_size: side of the square in pixels; None keeps the size of the file.
 
     Returns:
         One frame [1, 3, H, W].
 
     Raises:
-        VideoError: the file is missing, empty, damaged or no image.
+        VideoError: the file is missing, empty, damaged or not an image.
         ConfigError: image_size is below 1.
     """
     _check_image_size(image_size)
@@ -221,23 +221,23 @@ def load_frame_folder(
     start: float | None = None,
     end: float | None = None,
 ) -> Video:
-    """Read evenly spaced frames of a video that is kept as a folder of numbered pictures (00001.jpg, 00002.jpg, ...).
+    """Read evenly spaced frames of a video that is stored as a folder of numbered pictures (00001.jpg, 00002.jpg, ...).
 
-    Picture number k is on display from (k - 1) / frame_rate seconds on; the pictures are numbered from 1 without gaps.
-    Only the sampled ones are opened.
+    Picture number k is shown from (k - 1) / frame_rate seconds on; the pictures are numbered from 1 without gaps. Only
+    the sampled ones are opened.
 
     Args:
         path: the folder.
         frame_rate: pictures per second (3 in TVQA).
         n_frms, image_size: as for `load_video`.
-        start, end: cut the video here, as for `load_video`: seconds, and the returned seconds count from `start`.
+        start, end: of the clip, as for `load_video`: seconds, and the returned seconds count from `start`.
 
     Returns:
         The sampled frames [T, 3, H, W] with T <= n_frms and their seconds.
 
     Raises:
-        VideoError: there is no such folder, it holds no pictures, their numbers have gaps, a sampled one is damaged,
-            with image_size None they differ in size, or the cut lies outside.
+        VideoError: there is no such folder, it has no pictures, their numbers have gaps, a sampled one is damaged, they
+            differ in size with image_size None, or the clip is outside of the video.
         ConfigError: frame_rate is not above 0, or n_frms or image_size is below 1.
     """
     name = os.fspath(path)
@@ -247,30 +247,30 @@ def load_frame_folder(
     pictures = _numbered_pictures(name)
     times = np.arange(len(pictures), dtype=np.float64) / frame_rate
     duration = len(pictures) / frame_rate
-    first, stop = _cut(name, times, duration, start, end)
+    first, stop = _clip_range(name, times, duration, start, end)
     indices = [first + index for index in uniform_indices(stop - first, n_frms)]
     frames = [_read_picture(pictures[index], image_size) for index in indices]
     if len({frame.shape for frame in frames}) > 1:
         raise VideoError(name, "its pictures differ in size. Give an image_size, or make them equal.")
     origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
-    cut_end = duration if end is None else min(float(end), duration)
-    return Video(frames=torch.stack(frames), seconds=seconds, fps=float(frame_rate), duration=cut_end - origin)
+    clip_end = duration if end is None else min(float(end), duration)
+    return Video(frames=torch.stack(frames), seconds=seconds, fps=float(frame_rate), duration=clip_end - origin)
 
 
 def _numbered_pictures(folder: str) -> list[str]:
     """The pictures of a folder in the order of their numbers, which must be 1, 2, 3, ..."""
     if not os.path.isdir(folder):
-        what = "is a file, no folder of frames" if os.path.exists(folder) else "no such folder of frames"
+        what = "is a file, not a folder of frames" if os.path.exists(folder) else "no such folder of frames"
         raise VideoError(folder, f"{what}. Check videos_dir and the path in the annotation.")
     names = [name for name in os.listdir(folder) if name.lower().endswith(FRAME_SUFFIXES) and name[0] != "."]
     if not names:
-        raise VideoError(folder, f"holds no frames ({', '.join(FRAME_SUFFIXES)}). Unpack it again.")
+        raise VideoError(folder, f"contains no frames ({', '.join(FRAME_SUFFIXES)}). Unpack it again.")
     numbered: dict[int, str] = {}
     for name in sorted(names):
         stem = os.path.splitext(name)[0]
         if not (stem.isascii() and stem.isdigit()):
-            raise VideoError(folder, f"{name!r} is no numbered frame such as 00001.jpg. Remove or rename it.")
+            raise VideoError(folder, f"{name!r} is not a numbered frame such as 00001.jpg. Remove or rename it.")
         other = numbered.setdefault(int(stem), name)
         if other != name:
             raise VideoError(folder, f"{other!r} and {name!r} are the same frame. Remove one of them.")
@@ -310,13 +310,13 @@ def _check_image_size(image_size: int | None) -> None:
 
 
 def _check_file(name: str, kind: str) -> None:
-    """Refuse what is no plain file: opening a pipe would wait for ever."""
+    """Refuse anything but a plain file: opening a pipe would wait forever."""
     if not os.path.exists(name):
         raise VideoError(name, f"no such {kind} file. Check videos_dir and the path in the annotation.")
     if os.path.isdir(name):
         raise VideoError(name, f"is a directory. Name the {kind} file itself.")
     if not os.path.isfile(name):
-        raise VideoError(name, f"is no regular file. Name a {kind} file.")
+        raise VideoError(name, f"is not a regular file. Name a {kind} file.")
     if os.path.getsize(name) == 0:
         raise VideoError(name, "the file is empty. Download it again or remove its entry.")
     if problem := pointer_problem(name):
@@ -324,7 +324,7 @@ def _check_file(name: str, kind: str) -> None:
 
 
 def _check_container(name: str) -> None:
-    """Refuse MPEG streams: decord's seeking loses their first frames in silence, so every time would be wrong."""
+    """Refuse MPEG streams: decord's seeking silently loses their first frames, so every time would be wrong."""
     with open(name, "rb") as file:
         head = file.read(200)
     transport = any(
@@ -334,7 +334,7 @@ def _check_container(name: str) -> None:
         raise VideoError(
             name,
             "is an MPEG transport or program stream, which cannot be sampled at exact times. "
-            "Repack it, without loss: ffmpeg -i input -c copy output.mp4",
+            "Remux it without loss: ffmpeg -i input -c copy output.mp4",
         )
 
 
@@ -345,28 +345,30 @@ def _check_times(name: str, times: np.ndarray) -> None:
 
 
 def _last_end(times: np.ndarray, reported: float) -> float:
-    """End of the last frame, seconds; where the container does not know it, the frame lasts as long as the average."""
+    """End of the last frame, seconds; if the container does not say, the frame has the average length."""
     count = len(times)
     if count > 1 and reported <= times[-1]:
         return float(times[-1] * count / (count - 1))
     return reported
 
 
-def _cut(name: str, times: np.ndarray, duration: float, start: float | None, end: float | None) -> tuple[int, int]:
-    """Range of frame indices [first, stop) of a cut, never empty."""
+def _clip_range(
+    name: str, times: np.ndarray, duration: float, start: float | None, end: float | None
+) -> tuple[int, int]:
+    """Range of frame indices [first, stop) of a clip, never empty."""
     left = 0.0 if start is None else float(start)
     right = duration if end is None else float(end)
     whole = start is None and end is None
-    if not whole and not (0 <= left < right and left <= times[-1] + CUT_TOLERANCE):
+    if not whole and not (0 <= left < right and left <= times[-1] + CLIP_TOLERANCE):
         raise VideoError(
             name,
             f"cannot be cut from {start} to {end} s: it lasts {duration:.3f} s. Give 0 <= start < end within that.",
         )
-    first = int(np.searchsorted(times, left - CUT_TOLERANCE, side="left"))
-    stop = len(times) if end is None else int(np.searchsorted(times, right - CUT_TOLERANCE, side="left"))
+    first = int(np.searchsorted(times, left - CLIP_TOLERANCE, side="left"))
+    stop = len(times) if end is None else int(np.searchsorted(times, right - CLIP_TOLERANCE, side="left"))
     if first < stop:
         return first, stop
-    shown = max(0, int(np.searchsorted(times, left + CUT_TOLERANCE, side="right")) - 1)
+    shown = max(0, int(np.searchsorted(times, left + CLIP_TOLERANCE, side="right")) - 1)
     return shown, shown + 1
 
 

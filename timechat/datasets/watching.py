@@ -20,7 +20,7 @@ _PID, _DATASET, _INDEX, _CHANGES = range(4)  # columns; changes are odd while a 
 
 @dataclass(frozen=True)
 class Reading:
-    """A sample that is being read, and the process that is reading it."""
+    """A sample that is being read, and the process that reads it."""
 
     pid: int
     ref: SampleRef
@@ -39,7 +39,7 @@ class ReadingBoard:
 
     @contextmanager
     def note(self, ref: SampleRef) -> Iterator[None]:
-        """Wrap the reading of a sample in a worker. Does nothing without workers, since nobody could look."""
+        """Wrap the reading of a sample in a worker. Does nothing without workers, since nobody watches then."""
         worker = torch.utils.data.get_worker_info()
         if worker is None:
             yield
@@ -53,7 +53,7 @@ class ReadingBoard:
             row[_CHANGES] += 1
 
     def readings(self) -> list[Reading]:
-        """The samples that are being read at this moment."""
+        """The samples that are being read now."""
         return [_reading(row) for row in self._rows.tolist() if row[_CHANGES] % 2]
 
     def forget_time(self) -> None:
@@ -63,15 +63,15 @@ class ReadingBoard:
     def wait(self, seconds: float, limit: float) -> tuple[list[Reading], bool]:
         """Record that the training process has waited for data.
 
-        Only waiting counts, not the time of day: a job that the scheduler suspends for an hour has not hung.
+        Only waiting counts, not wall-clock time: a job that the scheduler suspends for an hour has not hung.
 
         Args:
             seconds: waited since the last call.
             limit: how many seconds a row may stay the same.
 
         Returns:
-            The samples that have been in reading for at least `limit` seconds, and whether no worker has made progress
-            for as long.
+            The samples that have been read for at least `limit` seconds, and whether no worker made progress in that
+            time.
         """
         rows = self._rows.clone()
         same = rows[:, _CHANGES] == self._seen[:, _CHANGES]

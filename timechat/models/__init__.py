@@ -18,7 +18,7 @@ def build_model(cfg: DictConfig, load_weights: bool = True) -> BaseModel:
 
     Args:
         cfg: the `model` section, from `timechat.config.load_config`.
-        load_weights: False skips all weight files, to look at names and shapes alone.
+        load_weights: False skips all weight files, if only names and shapes matter.
 
     Raises:
         ConfigError, CheckpointError: naming the key or the file.

@@ -1,4 +1,4 @@
-"""What a model is to those who train, load and measure it."""
+"""The interface of models for training, loading and measuring."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StepSize:
     Attributes:
         videos: how many.
         frames: of each video.
-        tokens: of each conversation, those of the video included; 0 where no decoder reads.
+        tokens: of each conversation, including those of the video; 0 without a decoder.
         supervised: tokens of each conversation that the loss sees.
     """
 
@@ -32,17 +32,17 @@ class StepSize:
 
 
 class BaseModel(nn.Module):
-    """Base of all models. A subclass makes its parts in `build` and says in `forward` what is learned.
+    """Base of all models. A subclass creates its modules in `build` and computes the loss in `forward`.
 
     Args:
-        cfg: the `model` section of a config, defaults filled in.
+        cfg: the `model` section of a config, with defaults.
         load_weights: False skips every weight file.
 
     Attributes:
         load_reports: what became of every key of every weight file.
 
     Raises:
-        ConfigError: settings that cannot go together, or a folder that is not there.
+        ConfigError: settings that contradict each other, or a missing folder.
         CheckpointError: a weight file that is missing or does not fit.
     """
 
@@ -54,27 +54,27 @@ class BaseModel(nn.Module):
         self.load_reports: list[LoadReport] = load_configured_weights(self, cfg) if load_weights else []
 
     def build(self, load_weights: bool) -> None:
-        """Make all parts, with the weights that they begin with; the files that the config names are loaded afterwards.
+        """Create all modules with their initial weights; the files that the config names are loaded afterwards.
 
         Args:
-            load_weights: whether parts that read their own weights (a Hugging Face folder) do so.
+            load_weights: whether modules that read their own weights (a Hugging Face folder) do so.
         """
-        raise NotImplementedError(f"{type(self).__name__} makes its parts in build")
+        raise NotImplementedError(f"{type(self).__name__} must create its modules in build")
 
     def freeze(self) -> None:
         """Freeze the parts that the config names; nothing by default."""
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """The training losses of a batch: `loss`, a scalar, and `sample_losses` [B], one for each sample."""
-        raise NotImplementedError(f"{type(self).__name__} says in forward what it learns")
+        raise NotImplementedError(f"{type(self).__name__} must compute its losses in forward")
 
     def leaves_out(self, name: str) -> bool:
-        """Whether a weight file may hold this published name although config or model leave it out; no by default."""
+        """Whether this published name may be in a weight file although the model lacks it; never, by default."""
         return False
 
     @classmethod
     def count_video_tokens(cls, cfg: DictConfig, num_frames: int) -> int:
-        """How many embeddings of the decoder a video of `num_frames` frames becomes, as the `model` section says.
+        """How many video tokens a video of `num_frames` frames becomes, according to the `model` section.
 
         Raises:
             ConfigError: this model has no decoder that reads videos.
@@ -99,24 +99,24 @@ class BaseModel(nn.Module):
     # What the dry run and the logs ask ------------------------------------------------------------------------------
 
     def token_counts(self, seconds: Sequence[float]) -> dict[str, int]:
-        """Tokens of a sample whose frames stand at these times, by part; empty for a model without a decoder.
+        """Tokens of a sample whose frames have these times, by part; empty for a model without a decoder.
 
-        The keys `video` and `prompt` (all before the words of question and answer, the video included) are expected of
-        a model with a decoder; others are printed as well.
+        A model with a decoder must give the keys `video` and `prompt` (everything before the words of question and
+        answer, including the video); other keys are printed, too.
         """
         return {}
 
     def flop_counter(self) -> Callable[[Any], float] | None:
-        """What counts the floating-point operations of forward and backward of a batch; None: they are not counted.
+        """A function that counts a batch's floating-point operations, forward and backward; None: no count.
 
-        Called before the model is sharded or wrapped; what it returns must not hold the model's weights.
+        Called before the model is sharded or wrapped; the function must not keep references to the model's weights.
         """
         return None
 
     def rehearse(self, size: StepSize) -> Tensor | None:
-        """A forward pass over tensors without numbers, from which the memory of activations is estimated.
+        """A forward pass over fake tensors, from which the memory of activations is estimated.
 
-        Called under fake tensors: shapes are right, but nothing may look at a number (no boolean index, no `.item()`).
-        None by default: nothing is estimated.
+        Fake tensors have shapes but no data, so nothing may depend on values (no boolean index, no `.item()`). None by
+        default: nothing is estimated.
         """
         return None

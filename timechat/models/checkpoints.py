@@ -1,8 +1,9 @@
 """Read and write weights; every key of every file is accounted for.
 
-Published files hold tensors under "model" or bare, with the parameter names that the modules here have. One rule
-decides what may be absent: a *part* (the Q-Former, LoRA, ...) comes whole or not at all. Keys under our own parts that
-fit nothing, lack siblings or have another shape are errors; keys of other models are listed in the report.
+Published files hold tensors under "model" or at the top level, with the parameter names that the modules here have. A
+file may leave out a whole *part* (the Q-Former, LoRA, ...), but never some of a part's tensors. Keys of our parts that
+fit nothing or have another shape, and tensors missing from a part, are errors; keys of other models are listed in the
+report.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-EVA_CLIP_G = "eva_clip_g"  # what published configs call the ViT's file
+EVA_CLIP_G = "eva_clip_g"  # the ViT's file in published configs
 
 POS_EMBED = "visual_encoder.pos_embed"
 FRAME_POSITIONS = "video_frame_position_embedding.weight"
@@ -40,17 +41,17 @@ FRAME_POSITIONS = "video_frame_position_embedding.weight"
 # Config keys that name weight files besides LLaMA's folder, in the order in which they are loaded; later ones win.
 WEIGHT_FILES = ("vit_model", "q_former_model", "ckpt", "ckpt_2", "llama_proj_model")
 
-# Files that are read for some parts alone; whatever else of ours is in them counts as unused.
+# Files from which only some parts are read; our other parts in them count as unused.
 TAKES = {
     "vit_model": {"visual_encoder"},
     "q_former_model": {"Qformer", "query_tokens", "ln_vision"},
     "llama_proj_model": {"llama_proj"},
 }
 
-# Buffers that published files carry along and every model makes for itself.
+# Buffers that published files contain but every model computes itself.
 _BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_index)$")
 _UNNAMED_LORA = re.compile(r"\.lora_([AB])\.weight$")
-# BLIP-2 cuts the ViT before its last block; file and config agree on where.
+# BLIP-2 drops the ViT's last block and head; file and config agree on where.
 _VIT_TAIL = re.compile(r"visual_encoder\.(head|norm|fc_norm)\.")
 DECODER_PARTS = ("llama_model", "LoRA", "llama_proj")
 _VIT_BLOCK = re.compile(r"visual_encoder\.blocks\.(\d+)\.")
@@ -62,8 +63,8 @@ _TEXT_PATH = re.compile(
 def canonical_name(name: str) -> str:
     """The published name of a parameter, whichever version of peft wrote it.
 
-    Newer ones put `base_layer` into the names of the layers that LoRA wraps; the first ones, and adapter folders of all
-    of them, leave the adapter's name `default` out.
+    Newer versions put `base_layer` into the names of the layers that LoRA wraps; the first versions, and the adapter
+    folders of all versions, omit the adapter's name `default`.
     """
     return _UNNAMED_LORA.sub(r".lora_\1.default.weight", name.replace(".base_layer.", "."))
 
@@ -87,16 +88,16 @@ def part_in_model(name: str) -> str:
 
 @dataclass
 class LoadReport:
-    """What became of every key of one file.
+    """What happened to every key of one file.
 
     Attributes:
         source: the config key and the file.
-        loaded: keys whose numbers are in the model now.
-        resized: the ones among them that were interpolated.
+        loaded: keys whose tensors are in the model now.
+        resized: those of them that were interpolated.
         buffers: buffers, ignored by name.
         unused: keys that the config leaves out on purpose (the ViT's last block, the text path without text).
         foreign: keys of other models.
-        unexpected: keys under our own parts that fit nothing (an error unless allowed).
+        unexpected: keys of our parts that fit nothing (an error unless allowed).
     """
 
     source: str
@@ -127,10 +128,10 @@ def load_weights(
 
     Args:
         model: any; it says which keys it leaves out.
-        state: tensors by published name (peft's newer `base_layer` names are understood too), read one by one.
-        source: what to call it in messages.
-        parts: take these parts alone; None takes all.
-        allow_unexpected: turn unexpected keys under our own parts into warnings.
+        state: tensors by published name (peft's newer `base_layer` names work, too), read one by one.
+        source: its name in messages.
+        parts: load only these; None loads all.
+        allow_unexpected: turn unexpected keys of our parts into warnings.
 
     Raises:
         CheckpointError: listing every key that is missing, unexpected or misshapen.
@@ -158,7 +159,7 @@ def load_weights(
 
 
 def _note_key(model: BaseModel, own: dict[str, Tensor], name: str, parts: set[str] | None, report: LoadReport) -> None:
-    """Put a key of a file into the list of the report that it belongs to."""
+    """Add a key of a file to the right list of the report."""
     part = part_of(name)
     if _BUFFERS.search(name):
         report.buffers.append(name)
@@ -175,7 +176,7 @@ def _note_key(model: BaseModel, own: dict[str, Tensor], name: str, parts: set[st
 
 
 def encoder_leaves_out(model: nn.Module, name: str) -> bool:
-    """Whether the config leaves a key of frame encoder or Q-Formers out: the ViT's last block, text without text."""
+    """Whether the config omits a key of ViT or Q-Formers: the ViT's last block, the text path without text."""
     block = _VIT_BLOCK.match(name)
     if block:
         return int(block[1]) == len(model.visual_encoder.blocks)
@@ -184,7 +185,7 @@ def encoder_leaves_out(model: nn.Module, name: str) -> bool:
 
 
 def _copy(target: Tensor, name: str, source: Tensor | LazyTensor, report: LoadReport) -> str | None:
-    """Copy one tensor, resized where that is defined; returns the problem if it does not fit."""
+    """Copy one tensor, resized if that is defined for it; returns the problem if it does not fit."""
     if source.shape != target.shape and name not in _RESIZE:
         return _misshapen(name, source, target)
     tensor = source.read() if isinstance(source, LazyTensor) else source
@@ -205,7 +206,7 @@ def _misshapen(name: str, source: Tensor | LazyTensor, target: Tensor) -> str:
 
 
 def _resize_pos_embed(tensor: Tensor, target: Tensor) -> Tensor | None:
-    """Position embeddings [1, 1 + n^2, E] of the ViT for another image size: the grid is interpolated (bicubic)."""
+    """The ViT's position embeddings [1, 1 + n^2, E] for another image size: the grid is interpolated (bicubic)."""
     old_side, side = (math.isqrt(max(0, t.shape[1] - 1)) if t.ndim == 3 else 0 for t in (tensor, target))
     if not old_side or tensor.shape != (1, 1 + old_side**2, target.shape[2]):
         return None
@@ -226,7 +227,7 @@ _RESIZE: dict[str, Callable[[Tensor, Tensor], Tensor | None]] = {
 
 
 def _incomplete_parts(own: dict[str, Tensor], loaded: set[str]) -> list[str]:
-    """A part comes whole or not at all: the missing names of parts that the file has begun."""
+    """Names that are missing from parts of which the file has some tensors."""
     begun = {part_in_model(name) for name in loaded}
     missing = [n for n in own if part_in_model(n) in begun and n not in loaded and not _BUFFERS.search(n)]
     return [f"missing: {_some(missing)}"] if missing else []
@@ -238,16 +239,16 @@ def _some(names: Iterable[str], limit: int = 10) -> str:
 
 
 def weight_path(value: str) -> str:
-    """The path that a config's value means: `eva_clip_g` is the ViT's file, in whichever published place it is."""
+    """The path behind a config value: `eva_clip_g` means the ViT's file, in whichever published place it is."""
     return find(EVA_VIT_G) if value == EVA_CLIP_G else value
 
 
 def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadReport]:
     """Load every file that the `model` section names; later files win.
 
-    `vit_model` (bare ViT names), `q_former_model` (gives the Q-Former, its queries and ln_vision), `ckpt`, `ckpt_2`,
-    `llama_proj_model` (gives the projection alone). What no file gave stays at its initial value and is named in a
-    warning.
+    `vit_model` (ViT names without prefix), `q_former_model` (only Q-Former, query tokens and ln_vision), `ckpt`,
+    `ckpt_2`, `llama_proj_model` (only the projection). Parts that no file contains keep their initial values and are
+    named in a warning.
 
     Raises:
         CheckpointError: see `open_weights` and `load_weights`.
@@ -269,17 +270,17 @@ def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadRepor
     loaded = {part_in_model(name) for report in reports for name in report.loaded} | {"llama_model"}
     initial = sorted({part_in_model(name) for name, _ in model.named_parameters()} - loaded)
     if initial:
-        logger.warning("no weight file gave %s: they stay at their random initial values", ", ".join(initial))
+        logger.warning("no weight file contains %s: they keep their random initial values", ", ".join(initial))
     return reports
 
 
 def trainable_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """What published checkpoints hold under "model": trainable parameters and buffers, by published name."""
+    """The content of published checkpoints under "model": trainable parameters and buffers, by published name."""
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     return {canonical_name(name): tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
 def save_file(content: dict[str, Any], path: str | Path) -> None:
-    """Write a checkpoint beside its place and rename it, so that the name never stands for half a file."""
+    """Write a checkpoint under a temporary name and rename it, so that it is never half written."""
     with replacing(path) as temporary:
         torch.save(content, temporary)

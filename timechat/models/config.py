@@ -26,13 +26,13 @@ class ViTConfig(Section):
 
 @dataclass
 class QFormerSizes(Section):
-    """Sizes of the frame Q-Former; the video Q-Former has them, too, but for its depth."""
+    """Sizes of the frame Q-Former; the video Q-Former has the same, except for its depth."""
 
     hidden_size: int = key(768, "width", least=1)
-    num_hidden_layers: int = key(12, "layers; every second one looks at the frame", least=1)
+    num_hidden_layers: int = key(12, "layers; every second one cross-attends to the frame", least=1)
     num_attention_heads: int = key(12, "attention heads", least=1)
     intermediate_size: int = key(3072, "width of the feed-forward layers", least=1)
-    vocab_size: int = key(30523, "of the timestamp sentences: BERT's, and [DEC]", least=1)
+    vocab_size: int = key(30523, "of the timestamp sentences: BERT's and [DEC]", least=1)
     max_position_embeddings: int = key(512, "longest sentence, tokens", least=1)
     hidden_dropout_prob: float = key(0.1, "dropout", least=0, below=1)
     attention_probs_dropout_prob: float = key(0.1, "dropout of attention weights", least=0, below=1)
@@ -42,9 +42,9 @@ class QFormerSizes(Section):
 class VideoEncoderConfig(Section):
     """From frames to the video Q-Former's tokens."""
 
-    arch: str = key("timechat", "which model: a name of the registry")
+    arch: str = key("timechat", "a registered model")
     model_type: str = key(
-        "pretrain_llama_v2", "the only one; the published pretrain_vicuna has no timestamps and is an error"
+        "pretrain_llama_v2", "the only one that works; the published pretrain_vicuna has no timestamps and is an error"
     )
 
     vit_model: str = key(
@@ -64,28 +64,30 @@ class VideoEncoderConfig(Section):
     )
     qformer: QFormerSizes = section(QFormerSizes)
     num_query_token: int = key(32, "query tokens of a frame", least=1)
-    qformer_text_input: bool = key(True, "false: no timestamp sentence beside each frame")
+    qformer_text_input: bool = key(True, "false: no timestamp sentence with each frame")
     qformer_tokenizer: str = key(
-        "bert-base-uncased", "folder, vocab.txt, or hub id; looked for at ckpt/bert-base-uncased first", file=True
+        "bert-base-uncased", "folder, vocab.txt, or hub id; ckpt/bert-base-uncased is tried first", file=True
     )
     keep_timestamp_tokens: bool = key(
-        True, "the sentence's outputs go on to the video Q-Former, as in the released weights"
+        True, "the video Q-Former also gets the timestamp sentence's outputs, as in the released weights"
     )
     freeze_qformer: bool = key(True, "also freezes its query tokens")
 
     num_video_query_token: int = key(32, "query tokens of a window", least=1, heading="Sliding video Q-Former")
-    fusion_head_layers: int = key(2, "its depth", least=1)
+    fusion_head_layers: int = key(2, "layers of the video Q-Former", least=1)
     max_frame_pos: int = key(96, "size of the table of frame positions", least=1)
     num_frm: int | None = key(None, "frames sampled from a video; null = max_frame_pos", least=1)
     window_size: int = key(32, "frames; 0 = one window over the whole video", least=0)
-    stride: int = key(32, "frames between the beginnings of two windows", least=1)
+    stride: int = key(32, "frames from the start of one window to the start of the next", least=1)
     frozen_video_Qformer: bool = key(False, "also freezes its query tokens and the frame positions")
 
-    use_grad_checkpoint: bool = key(False, "compute activations of ViT and LLaMA again in backward, to save memory")
+    use_grad_checkpoint: bool = key(False, "recompute activations of ViT and LLaMA in backward, to save memory")
 
-    ckpt: str = key("", "a whole checkpoint", heading="Whole checkpoints, loaded last; later ones win", file=True)
+    ckpt: str = key(
+        "", "a checkpoint of all parts", heading="Whole checkpoints, loaded last; later ones win", file=True
+    )
     ckpt_2: str = key("", "a second one", file=True)
-    allow_unexpected: bool = key(False, "unexpected keys in a checkpoint are warnings, not errors")
+    allow_unexpected: bool = key(False, "warn about unexpected keys in a checkpoint instead of stopping")
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
@@ -113,22 +115,22 @@ class TimeChatConfig(VideoEncoderConfig):
 
     llama_proj_model: str = key(
         "",
-        "a checkpoint of which the projection alone is taken, after all others",
+        "a checkpoint of which only the projection is used, loaded after all others",
         heading="Projection and decoder",
         file=True,
     )
     frozen_llama_proj: bool = key(False, "freezes the projection")
     llama_model: str = key("", "Hugging Face LLaMA folder with tokenizer.model", file=True)
     llama_precision: str = key("auto", "auto (bf16, fp16 on GPUs without it) | bf16 | fp16 | fp32", choices=PRECISIONS)
-    freeze_llama: bool = key(True, "false trains the decoder whole, for tiny ones")
+    freeze_llama: bool = key(True, "false trains the whole decoder, for tiny ones")
     low_resource: bool = key(False, "LLaMA in 8 bits, on a GPU")
-    device_8bit: int = key(0, "which GPU", least=0)
+    device_8bit: int = key(0, "GPU for low_resource", least=0)
     lora: bool = key(True, "low-rank adapters in LLaMA's attention")
-    lora_r: int = key(32, "their rank", least=1)
-    lora_alpha: int = key(32, "they are scaled by lora_alpha / lora_r")
-    lora_dropout: float = key(0.1, "dropout before them", least=0, below=1)
-    lora_inference_mode: bool = key(False, "true freezes them")
-    max_txt_len: int = key(2048, "tokens of a conversation; above 2048 RoPE is scaled by 2", least=1)
+    lora_r: int = key(32, "rank of the adapters", least=1)
+    lora_alpha: int = key(32, "the adapters are scaled by lora_alpha / lora_r")
+    lora_dropout: float = key(0.1, "dropout before the adapters", least=0, below=1)
+    lora_inference_mode: bool = key(False, "true freezes the adapters")
+    max_txt_len: int = key(2048, "longest conversation, in tokens; above 2048, RoPE is scaled by 2", least=1)
 
     list_seconds: bool = key(True, "the prompt lists the times of all frames, as in the published code", heading="Text")
     system_prompt: str = key("", 'for generation; "" = this project\'s own sentence')
@@ -136,7 +138,7 @@ class TimeChatConfig(VideoEncoderConfig):
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
-        """As above, random prompts, and 8 bits that cannot be trained."""
+        """As for the video encoder; also random prompts, and 8-bit weights that should be trained."""
         yield from super().conflicts(where, section, cfg)
         if section.prompt_path:
             yield (

@@ -35,12 +35,12 @@ def build_eva_vit(
         depth: number of blocks that are kept: 39 of the published 40.
 
     Raises:
-        ConfigError: the image is no whole number of patches, or the width no multiple of the heads.
+        ConfigError: the image is not a whole number of patches, or the width not a multiple of the heads.
     """
     if image_size % PATCH_SIZE:
         raise ConfigError(f"model.image_size={image_size}: must be a multiple of the patch size {PATCH_SIZE}")
     if embed_dim % num_heads:
-        raise ConfigError(f"model.vit: embed_dim={embed_dim} is no multiple of num_heads={num_heads}")
+        raise ConfigError(f"model.vit: embed_dim={embed_dim} is not a multiple of num_heads={num_heads}")
     vit = timm.create_model(
         "eva_giant_patch14_224",
         pretrained=False,
@@ -52,7 +52,7 @@ def build_eva_vit(
         drop_path_rate=drop_path_rate,
         num_classes=0,
     )
-    # The head's norm and any final norm belong to the classifier that BLIP-2 cuts off; ln_vision takes their place.
+    # The head's norm and any final norm belong to the classifier that BLIP-2 drops; ln_vision replaces them.
     vit.norm = nn.Identity()
     vit.fc_norm = nn.Identity()
     vit.set_grad_checkpointing(grad_checkpointing)
@@ -60,7 +60,7 @@ def build_eva_vit(
 
 
 def normalise_pixels(frames: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 [F, 3, H, W] -> normalised [F, 3, H, W]; frames that are floats already are taken as normalised."""
+    """uint8 [F, 3, H, W] -> normalised [F, 3, H, W]; floats are taken as normalised already."""
     if frames.dtype == torch.uint8:
         mean = torch.tensor(PIXEL_MEAN, device=frames.device)[:, None, None]
         std = torch.tensor(PIXEL_STD, device=frames.device)[:, None, None]
@@ -71,7 +71,7 @@ def normalise_pixels(frames: Tensor, dtype: torch.dtype) -> Tensor:
 def encode_pixels(vit: nn.Module, frames: Tensor) -> Tensor:
     """Frames [F, 3, H, W], uint8 or normalised floats -> tokens [F, P, E], in the encoder's precision."""
     weight = vit.patch_embed.proj.weight
-    # A frozen encoder in half precision computes in it; autocast would mix it with a half precision of its own.
+    # A frozen encoder computes in its half precision; autocast might mix in another one.
     own_precision = weight.dtype != torch.float32
     autocast = torch.autocast(weight.device.type, enabled=False) if own_precision else nullcontext()
     with autocast:

@@ -1,9 +1,9 @@
 """Floating-point operations of a training step.
 
-Counted are the matrix products of the architecture: forward of everything, backward of what is trained and of what
-gradients pass through. A product of [n, k] and [k, m] counts 2nkm. Attention counts all pairs of tokens, as is the
-custom (PaLM, arXiv 2204.02311). What gradient checkpointing computes a second time does not count: it is no work of the
-model.
+The matrix products of the architecture are counted: forward for everything, backward for what is trained and for what
+gradients pass through. A product of [n, k] and [k, m] counts 2nkm. Attention counts all pairs of tokens, as is usual
+(PaLM, arXiv 2204.02311). What gradient checkpointing computes a second time does not count, because the model does not
+need it.
 
 Shapes: F frames, P ViT tokens of a frame, Q query tokens, L tokens of a timestamp sentence, B conversations, S tokens.
 """
@@ -40,7 +40,7 @@ class PerToken:
         """Of all linear layers in some modules.
 
         Args:
-            gradient_in: whether something before them learns, so that gradients pass through.
+            gradient_in: whether something before them is trained, so that gradients pass through.
             gradient_out: whether gradients arrive at all.
         """
         layers = [layer for module in modules for layer in module.modules() if isinstance(layer, nn.Linear)]
@@ -52,7 +52,7 @@ class PerToken:
 
 
 def _attention(queries: int, keys: int, width: int, gradient: bool) -> float:
-    """Scores and weighted sum of one attention; twice as much again in backward."""
+    """Logits and weighted sum of one attention; twice as much again in backward."""
     return 4.0 * queries * keys * width * (3 if gradient else 1)
 
 
@@ -67,7 +67,7 @@ class VisionFlops:
         learns, patches = _learns(vit), vit.patch_embed
         pixels = patches.proj.weight
         tokens = patches.num_patches + vit.num_prefix_tokens
-        # Nothing learns before the patches: their products count once forward and once for their weights.
+        # Nothing is trained before the patches: their products count once forward and once for their weights.
         per_frame = 2.0 * patches.num_patches * pixels.numel() * (1 + pixels.requires_grad)
         per_frame += PerToken.of(vit.blocks, learns, learns)(tokens)
         per_frame += len(vit.blocks) * _attention(tokens, tokens, vit.embed_dim, learns)
@@ -75,12 +75,12 @@ class VisionFlops:
 
 
 class _QFormerFlops:
-    """A Q-Former, whose layers read queries, text and what the queries look at, each through layers of their own.
+    """A Q-Former, which has separate linear layers for queries, for text and for the keys that the queries attend to.
 
     Args:
-        qformer: counted.
-        before: whether what the queries look at learns.
-        queries: whether the query tokens learn.
+        qformer: to be counted.
+        before: whether gradients go to what the queries attend to.
+        queries: whether the query tokens are trained.
     """
 
     def __init__(self, qformer: QFormer, before: bool, queries: bool):
@@ -108,7 +108,7 @@ class _QFormerFlops:
 
 
 def _modules_by_input(layer: Layer) -> Iterator[tuple[str, list[nn.Module]]]:
-    """The parts of a layer by what they read."""
+    """The modules of a layer by what they read."""
     yield "all", [layer.attention]
     yield "queries", [layer.intermediate_query, layer.output_query]
     if hasattr(layer, "intermediate"):
@@ -119,16 +119,16 @@ def _modules_by_input(layer: Layer) -> Iterator[tuple[str, list[nn.Module]]]:
 
 
 class VideoFlops:
-    """What encoding videos costs, as far as the linear layer after the video Q-Former.
+    """Operations of encoding videos, up to and including the linear layer after the video Q-Former.
 
     Args:
-        model: which of its parts learn decides what backward costs.
+        model: which of its parts are trained decides the operations of backward.
         last: that layer.
         count_tokens: how many tokens of a video of so many frames reach it; None: all that the video Q-Former gives.
     """
 
     def __init__(self, model: VideoEncoder, last: nn.Linear, count_tokens: Callable[[int], int] | None = None):
-        # Numbers alone: some engines put pieces, or nothing, in the place of the weights that were counted.
+        # Keeps only counts: some engines replace the weights by shards, or by nothing.
         self.cfg, self.tokenizer = model.cfg, model.timestamp_tokenizer
         self.num_queries, self.num_outputs = model.query_tokens.shape[1], model.video_query_tokens.shape[1]
         self.vision = VisionFlops(model.visual_encoder)
@@ -142,7 +142,7 @@ class VideoFlops:
         self.count_tokens = count_tokens or (lambda n: num_video_tokens(n, cfg.stride, queries, cfg.window_size))
 
     def __call__(self, frame_counts: list[int], seconds: list) -> float:
-        """Of encoding videos, as far as that layer."""
+        """The operations of encoding videos."""
         cfg, queries = self.cfg, self.num_queries
         texts = [self._sentence_length(times) for times in seconds]
         total = sum(frame_counts) * self.vision.per_frame
@@ -156,14 +156,14 @@ class VideoFlops:
         return total + self.last(sum(map(self.count_tokens, frame_counts)))
 
     def _sentence_length(self, times: list[float] | None) -> int:
-        """Tokens of a video's longest sentence, taken to be the last one's: it has the most digits."""
+        """Tokens of a video's longest sentence, assumed to be the last one, which has the most digits."""
         if self.tokenizer is None or times is None:
             return 0
         return len(self.tokenizer.encode(frame_sentence(times[-1])))
 
 
 class TimeChatFlops:
-    """Operations of forward and backward of a TimeChat on a batch; padding counts, because it is computed."""
+    """Operations of TimeChat's forward and backward on a batch; padding counts, because it is computed."""
 
     def __init__(self, model: TimeChat):
         count_tokens = partial(type(model).count_video_tokens, model.cfg)

@@ -1,7 +1,7 @@
-"""The language decoder: a Hugging Face LLaMA, with LoRA and RoPE scaling where the config asks for them.
+"""The language decoder: a Hugging Face LLaMA, with LoRA and RoPE scaling if the config asks for them.
 
-The only place that knows how deep peft hides `embed_tokens`, the layers and the head. Shapes: B rows, S tokens, D
-width, V vocabulary.
+The only place that knows where peft puts `embed_tokens`, the layers and the head. Shapes: B rows, S tokens, D width, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from timechat.sources import advice
 
 logger = logging.getLogger(__name__)
 
-TRAINED_CONTEXT = 2048  # tokens that the published decoder was tuned for; longer texts stretch its positions
+TRAINED_CONTEXT = 2048  # tokens that the published decoder was tuned for; positions of longer texts are scaled
 ROPE_FACTOR = 2.0
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 # ImportError: 8 bits without bitsandbytes.
@@ -49,11 +49,11 @@ def build_llama(
         folder: the folder; it also holds `tokenizer.model`.
         precision: see `timechat.device.resolve_dtype`.
         max_txt_len: positions are scaled by 2 (linear RoPE scaling) above 2048, as in the published code.
-        load_weights: False leaves the random initial weights (to look at shapes, on the meta device for example).
+        load_weights: False leaves the random initial weights (for shapes only, for example on the meta device).
         low_resource: 8-bit weights through bitsandbytes, on the GPU `device_8bit`.
 
     Raises:
-        ConfigError: the folder holds no LLaMA.
+        ConfigError: the folder does not contain a LLaMA.
         CheckpointError: its weights are missing, damaged or do not fit its config.json.
     """
     folder = Path(folder)
@@ -68,7 +68,7 @@ def build_llama(
         llama = _load_eight_bit(folder, config, dtype, device_8bit)
     else:
         llama = _load_streamed(folder, config, dtype)
-    # The folder's own sampling settings (the published chat model has some) would mix with those of a call.
+    # The folder's sampling settings (the published chat model has some) would mix with those of a call.
     llama.generation_config = transformers.GenerationConfig()
     return llama
 
@@ -94,13 +94,13 @@ def read_config(folder: Path) -> transformers.LlamaConfig:
 
 
 def _load_streamed(folder: Path, config: transformers.LlamaConfig, dtype: torch.dtype) -> transformers.LlamaForCausalLM:
-    """Read one tensor after the other into its place, in the target precision.
+    """Read the tensors one by one into their places, in the target precision.
 
-    `from_pretrained` keeps a file in memory while it converts it: twice the model where precisions differ.
+    `from_pretrained` keeps a file in memory while it converts it: twice the model if precisions differ.
     """
     with torch.device("meta"):
         llama = transformers.LlamaForCausalLM(config).to(dtype)
-    # The only thing that is computed and not stored; on the meta device it has no numbers.
+    # The only module that is computed and not stored; on the meta device it has no data.
     llama.model.rotary_emb = type(llama.model.rotary_emb)(config=config)
     source = f"model.llama_model={folder}"
     tensors, own = open_folder(folder, "model.llama_model"), llama.state_dict()
@@ -161,12 +161,12 @@ def add_lora(
 
 
 def causal_lm(llama: nn.Module) -> transformers.LlamaForCausalLM:
-    """The decoder itself, with LoRA's layers in place, from under peft's wrapper."""
+    """The decoder itself, including LoRA's layers, without peft's wrapper."""
     return llama.get_base_model() if isinstance(llama, peft.PeftModel) else llama
 
 
 def hidden_size(llama: nn.Module) -> int:
-    """Width of the embeddings that the decoder takes."""
+    """Width of the decoder's input embeddings."""
     return causal_lm(llama).config.hidden_size
 
 
@@ -179,15 +179,15 @@ def embed_with_video(llama: nn.Module, input_ids: Tensor, is_video: Tensor, vide
     """Token embeddings, with the videos' embeddings in the marked places.
 
     Args:
-        input_ids: [B, S]; ids under the mark may lie outside the vocabulary.
-        is_video: bool [B, S], as many True in row i as `videos[i]` is long.
+        input_ids: [B, S]; marked ids may be outside the vocabulary.
+        is_video: bool [B, S], the mark; row i has as many True as `videos[i]` has embeddings.
         videos: [N_i, D] each.
 
     Returns:
         [B, S, D] in the decoder's precision.
 
     Raises:
-        ConfigError: a row has another number of places than its video has embeddings.
+        ConfigError: the marked places of a row do not match the number of its video's embeddings.
     """
     places, sizes = is_video.sum(dim=1).tolist(), [len(video) for video in videos]
     if places != sizes:
@@ -215,7 +215,7 @@ def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def generate(llama: nn.Module, embeds: Tensor, attention_mask: Tensor, **options: object) -> Tensor:
-    """Continue left-padded embeddings [B, S, D]: ids of the new tokens alone, [B, at most max_new_tokens]."""
+    """Continue left-padded embeddings [B, S, D]; returns only the new tokens' ids, [B, at most max_new_tokens]."""
     return causal_lm(llama).generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
 
 

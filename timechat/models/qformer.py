@@ -1,7 +1,8 @@
 """The Q-Former: BERT with query tokens and cross-attention (BLIP-2, arXiv 2301.12597; InstructBLIP, 2305.06500).
 
-Both Q-Formers of TimeChat are made of it. The frame Q-Former reads a timestamp sentence beside its queries and looks
-at the frame in every second layer; the video Q-Former has queries alone and looks at the frame tokens in every layer.
+Both Q-Formers of TimeChat are built from it. The frame Q-Former reads a timestamp sentence together with its query
+tokens and cross-attends to the frame in every second layer; the video Q-Former has only query tokens and cross-attends
+to the frame tokens in every layer.
 Module names are those of the published checkpoints. Layers are post-norm, as in BERT.
 
 Shapes: N frames (or windows), Q query tokens, S text tokens, D width, K encoder tokens, E encoder width.
@@ -24,7 +25,7 @@ class QFormerConfig:
     Attributes:
         encoder_width: width of the tokens that the queries look at.
         cross_attention_frequency: every how many layers the queries look at them, from the first on.
-        text_input: whether a sentence is read beside the queries.
+        text_input: whether it reads a sentence together with the query tokens.
     """
 
     hidden_size: int = 768
@@ -125,7 +126,7 @@ class Intermediate(nn.Module):
 
 
 class Layer(nn.Module):
-    """Queries and text attend to each other; queries then look at the encoder; each has its own feed-forward block."""
+    """Queries and text attend to each other, then queries to the encoder; each has its own feed-forward block."""
 
     def __init__(self, cfg: QFormerConfig, index: int):
         super().__init__()
@@ -161,7 +162,7 @@ class Encoder(nn.Module):
 
 
 class Bert(nn.Module):
-    """Embeddings and layers; a module of its own only because published names carry it."""
+    """Embeddings and layers; a separate module only because published names include it."""
 
     def __init__(self, cfg: QFormerConfig):
         super().__init__()
@@ -194,13 +195,13 @@ class QFormer(nn.Module):
         input_ids: Tensor | None = None,
         text_mask: Tensor | None = None,
     ) -> Tensor:
-        """Compress what the queries see.
+        """Compress what the queries attend to.
 
         Args:
             query_embeds: [N, Q, D].
-            encoder_states: [N, K, E], what the queries look at.
-            encoder_mask: bool [N, K], False where there is only padding; None where there is none.
-            input_ids: [N, S], the sentence beside each set of queries, or None.
+            encoder_states: [N, K, E], what the queries attend to.
+            encoder_mask: bool [N, K], False on padding; None without padding.
+            input_ids: [N, S], the sentence that goes with each set of queries, or None.
             text_mask: bool [N, S], False on the sentence's padding.
 
         Returns:
@@ -209,8 +210,8 @@ class QFormer(nn.Module):
         num_queries = query_embeds.shape[1]
         mask = None
         if input_ids is None and self.cfg.text_input:
-            # A sentence of no words: every parameter takes part in every pass, so that processes which train on
-            # images and on videos side by side exchange the same gradients.
+            # A sentence without words: every parameter takes part in every pass, so that processes which train on
+            # images and on videos at the same time exchange the same gradients.
             input_ids = torch.empty(len(encoder_states), 0, dtype=torch.long, device=encoder_states.device)
         elif input_ids is not None:
             mask = torch.cat([text_mask.new_ones(len(text_mask), num_queries), text_mask], dim=1)

@@ -32,7 +32,7 @@ from timechat.text.conversation import IGNORE_INDEX, encode_conversation, encode
 from timechat.text.tokenizers import load_tokenizer
 
 SYSTEM_PROMPT = "You watch videos closely and answer questions about what happens in them, and when."
-_UNLIMITED = 10**6  # tokens of a conversation that is counted and not learned from
+_UNLIMITED = 10**6  # max_txt_len of a conversation that is only counted
 
 
 @registry.register_model("timechat", config=TimeChatConfig)
@@ -45,7 +45,7 @@ class TimeChat(VideoEncoder):
     # Building ---------------------------------------------------------------------------------------------------------
 
     def build(self, load_weights: bool) -> None:
-        """Make frame encoder, Q-Formers, decoder and projection."""
+        """Create frame encoder, Q-Formers, decoder and projection."""
         self.tokenizer = load_tokenizer(self.cfg.llama_model)
         super().build(load_weights)
         self._build_llama(load_weights)
@@ -82,13 +82,13 @@ class TimeChat(VideoEncoder):
         self.llama_proj = nn.Linear(cfg.qformer.hidden_size, lm.hidden_size(llama))
 
     def freeze(self) -> None:
-        """As above, and the projection; the decoder was frozen when it was made."""
+        """As for the video encoder, and the projection; the decoder is frozen when it is created."""
         super().freeze()
         if self.cfg.frozen_llama_proj:
             self.llama_proj.requires_grad_(False)
 
     def _recomputes(self, part: nn.Module) -> bool:
-        """Hugging Face recomputes activations in training mode alone; without LoRA, LLaMA does the same in both."""
+        """Hugging Face recomputes activations only in training mode; without LoRA, LLaMA computes the same in both."""
         return part is self.llama_model and self.cfg.use_grad_checkpoint and not self.cfg.lora
 
     def leaves_out(self, name: str) -> bool:
@@ -142,7 +142,7 @@ class TimeChat(VideoEncoder):
         hidden = lm.hidden_states(self.llama_model, embeds, batch.attention_mask)[:, :-1]
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORE_INDEX
-        # Logits are made where they are needed: the vocabulary is large and most positions teach nothing.
+        # Only supervised positions get logits: the vocabulary is large and most positions are not supervised.
         logits = lm.logits(self.llama_model, hidden[supervised]).float()
         token_losses = F.cross_entropy(logits, targets[supervised], reduction="none")
         row = supervised.nonzero()[:, 0]
@@ -167,8 +167,8 @@ class TimeChat(VideoEncoder):
         Args:
             frames, seconds: as for `encode_video`.
             prompts: one question for each video.
-            system: the system sentence; by default `model.system_prompt`, else this project's own.
-            max_new_tokens: how long an answer may get.
+            system: the system sentence; by default `model.system_prompt`, or this project's sentence if that is empty.
+            max_new_tokens: longest answer, in tokens.
             sampling: as for `answer`.
 
         Returns:
@@ -191,7 +191,7 @@ class TimeChat(VideoEncoder):
         top_p: float = 1.0,
         num_beams: int = 1,
     ) -> list[str]:
-        """Answer one prompt about each video that `encode_video` has encoded; a video may appear many times.
+        """Answer one prompt about each video encoded by `encode_video`; a video may appear several times.
 
         Greedy by default; `do_sample` draws with `temperature` and `top_p` from torch's global generator.
         """
@@ -255,15 +255,15 @@ class TimeChat(VideoEncoder):
             max_txt_len=_UNLIMITED,
             list_seconds=self.cfg.list_seconds,
         )
-        sentence = {"sentence beside each frame": self.longest_sentence(seconds)} if self.timestamp_tokenizer else {}
+        sentence = {"timestamp sentence": self.longest_sentence(seconds)} if self.timestamp_tokenizer else {}
         return {**sentence, "video": video, "prompt": len(conversation.input_ids)}
 
     def flop_counter(self) -> Callable[[VideoBatch], float]:
-        """Counts the matrix products of forward and backward."""
+        """A function that counts the matrix products of forward and backward."""
         return TimeChatFlops(self)
 
     def rehearse(self, size: StepSize) -> Tensor:
-        """The forward pass without the steps that look at numbers."""
+        """The forward pass without the operations that depend on values."""
         side = self.cfg.image_size
         frames = torch.empty(size.videos, size.frames, 3, side, side, dtype=torch.uint8)
         seconds = [[float(second) for second in range(size.frames)]] * size.videos

@@ -25,13 +25,13 @@ from timechat.text.tokenizers import MAX_TIMESTAMP_TOKENS, load_qformer_tokenize
 
 
 class VideoEncoder(BaseModel):
-    """TimeChat as far as the video Q-Former; TimeChat adds projection and decoder, others a head of their own.
+    """TimeChat up to the video Q-Former; TimeChat adds projection and decoder, other models another head.
 
     Args, Attributes, Raises: as for BaseModel.
     """
 
     def build(self, load_weights: bool) -> None:
-        """Make the frame encoder and both Q-Formers."""
+        """Create the frame encoder and both Q-Formers."""
         self._build_vision()
         self._build_qformers()
 
@@ -54,7 +54,7 @@ class VideoEncoder(BaseModel):
         width, sizes = cfg.qformer.hidden_size, dict(cfg.qformer)
         if width % cfg.qformer.num_attention_heads:
             raise ConfigError(
-                f"model.qformer: hidden_size={width} is no multiple of num_attention_heads="
+                f"model.qformer: hidden_size={width} is not a multiple of num_attention_heads="
                 f"{cfg.qformer.num_attention_heads}"
             )
         self.Qformer = QFormer(
@@ -91,7 +91,7 @@ class VideoEncoder(BaseModel):
             part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> VideoEncoder:
-        """Training mode for the parts that learn; frozen parts stay in evaluation mode, without dropout."""
+        """Training mode for trainable parts; frozen parts stay in evaluation mode, without dropout."""
         super().train(mode)
         for part in self.children():
             if not any(p.requires_grad for p in part.parameters()) and not self._recomputes(part):
@@ -103,7 +103,7 @@ class VideoEncoder(BaseModel):
         return False
 
     def leaves_out(self, name: str) -> bool:
-        """The decoder, where the model ends before it, the ViT's last block, and the text path without text."""
+        """The decoder, for models without one, the ViT's last block, and the text path without text."""
         return part_of(name) in DECODER_PARTS or encoder_leaves_out(self, name)
 
     # Encoding ---------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class VideoEncoder(BaseModel):
         out = self.Qformer(
             self.query_tokens.expand(len(frames), -1, -1), pixels, input_ids=input_ids, text_mask=text_mask
         )
-        # A video keeps the outputs at its own padding (released weights were trained so); padding that only the
+        # A video keeps the outputs at its own padding (released weights were trained that way); padding that only the
         # batch adds was masked and is dropped here.
         num_queries = self.query_tokens.shape[1]
         kept = [num_queries + length * self.cfg.keep_timestamp_tokens for length in text_lengths]

@@ -1,6 +1,7 @@
-"""The sliding video Q-Former (paper, section 3.2): a window moves over the frame tokens and yields Q tokens a window.
+"""The sliding video Q-Former (paper, section 3.2): a window moves over the frame tokens and yields Q tokens each time.
 
-Long videos get more tokens, in proportion to their length. Shapes: T frames, M tokens a frame, D width, Q queries.
+Long videos get more tokens, in proportion to their length. Shapes: T frames, M tokens per frame, D width, Q query
+tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from timechat.models.qformer import QFormer
 
 
 def window_slices(num_frames: int, window_size: int, stride: int) -> list[slice]:
-    """Where the windows lie: one starts at every multiple of `stride` below `num_frames`; the last may be short.
+    """The frames of each window: one starts at every multiple of `stride` below `num_frames`; the last may be short.
 
     A `window_size` of 0 means one window over all frames.
     """
@@ -30,8 +31,8 @@ def encode_windows(
 ) -> list[Tensor]:
     """Compress every window of every video in one pass.
 
-    Windows differ in length, within a video and between videos: they are padded to the longest and masked, so that
-    each gives what it would give alone.
+    Windows differ in length, within a video and between videos: they are padded to the longest and masked, so that each
+    gives the same result as alone.
 
     Args:
         qformer: the video Q-Former.

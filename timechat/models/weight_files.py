@@ -1,8 +1,8 @@
 """Weight files on disk: read safely, and one tensor at a time.
 
-`open_weights` looks at names and shapes alone; each tensor's numbers are read when they are copied into the model. So
-loading takes the memory of the model and of one tensor, whatever the file's size and precision. No code in a file is
-ever run: .pth files are read with `weights_only`, .safetensors hold nothing but numbers.
+`open_weights` reads only names and shapes; each tensor's data is read when it is copied into the model. So loading
+takes the memory of the model and of one tensor, whatever the file's size and precision. Code in a file is never run:
+.pth files are read with `weights_only`, .safetensors files contain nothing but tensors.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DAMAGE_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError, struct.error, zipfile.BadZipFile, safetensors.SafetensorError),
 )
-_CHUNK = 1 << 20  # bytes read at a time, so that reading a tensor takes no second copy of it
+_CHUNK = 1 << 20  # bytes read at a time, so that a tensor is never held twice
 _NOTHING = torch.empty(0, dtype=torch.uint8)
 
 
@@ -42,28 +42,28 @@ class LazyTensor:
 
     Attributes:
         shape: its shape.
-        load: reads the numbers; the result may be backed by the file and is meant to be copied.
+        load: reads the data; the result may be backed by the file and is meant to be copied.
     """
 
     shape: torch.Size
     load: Callable[[], Tensor]
 
     def read(self) -> Tensor:
-        """The numbers, on the CPU, in the file's precision."""
+        """The tensor, on the CPU, in the file's precision."""
         return self.load()
 
 
 def read_file(path: str | Path, key: str) -> dict[str, Any]:
-    """Open a whole .pth or .safetensors file on the CPU, for what is no weight in it (optimizer, epoch).
+    """Open a whole .pth or .safetensors file on the CPU, including what is not a weight (optimizer, epoch).
 
-    The numbers of a .pth file's tensors are read from it when they are used: it must not be written to meanwhile.
+    The data of a .pth file's tensors is read when it is used, so the file must not be written to meanwhile.
 
     Args:
         path: the file.
         key: the setting that names it, for error messages.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds code instead of numbers.
+        CheckpointError: the file is missing, damaged, or contains code.
     """
     _must_exist(Path(path), key)
     with _Refusal(path, key):
@@ -76,14 +76,14 @@ def read_file(path: str | Path, key: str) -> dict[str, Any]:
 
 
 def open_weights(path: str | Path, key: str) -> dict[str, LazyTensor]:
-    """The tensors of a .pth file (under "model" or bare) or a .safetensors file, by name, not read yet.
+    """The tensors of a .pth file (under "model" or at the top level) or a .safetensors file, by name, not read yet.
 
     Args:
         path: the file, or the .index.json of shards.
         key: the setting that names it, for error messages.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds code, or something else than tensors.
+        CheckpointError: the file is missing or damaged, or contains code or anything else than tensors.
     """
     path = Path(path)
     _must_exist(path, key)
@@ -95,7 +95,7 @@ def open_weights(path: str | Path, key: str) -> dict[str, LazyTensor]:
             return _open_safetensors(path, key)
         if zipfile.is_zipfile(path):
             return _open_zip(path, key)
-        # The format of torch before 1.6 cannot be read in parts.
+        # The format of torch before 1.6 cannot be read tensor by tensor.
         content = torch.load(path, map_location="cpu", weights_only=True)
         _must_be_dict(content, path, key)
         state = state_dict_of(content, f"{key}={path}")
@@ -116,7 +116,7 @@ def open_folder(folder: str | Path, key: str) -> dict[str, LazyTensor]:
     command = command_for(folder)
     fix = f"; get them with: {command}" if command else ""
     raise CheckpointError(
-        f"{key}={folder}: holds no weights (model.safetensors or pytorch_model.bin, or their .index.json with "
+        f"{key}={folder}: contains no weights (model.safetensors or pytorch_model.bin, or their .index.json with "
         f"shards){fix}"
     )
 
@@ -134,7 +134,7 @@ def _shards_of(index: Path, key: str) -> list[str]:
 
 
 def state_dict_of(content: dict[str, Any], source: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, under "model" or bare. Raises CheckpointError when something else is among them."""
+    """The tensors of a checkpoint, under "model" or at the top level. Raises CheckpointError: it has other values."""
     state = content.get("model", content)
     strangers = (
         [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
@@ -162,21 +162,19 @@ def _open_safetensors(path: Path, key: str) -> dict[str, LazyTensor]:
 
 def _open_zip(path: Path, key: str) -> dict[str, LazyTensor]:
     """torch's own format is a zip whose entries are the storages of its tensors."""
-    with FakeTensorMode():  # reads the pickled part alone, under the same rules
+    with FakeTensorMode():  # reads only the pickle, under the same rules
         content = torch.load(path, map_location="cpu", weights_only=True)
     _must_be_dict(content, path, key)
     state = state_dict_of(content, f"{key}={path}")
     entries = _entries_by_offset(path)
 
     def load(fake: Tensor) -> Tensor:
-        """The numbers of a tensor of which the pickle gave shape, strides and storage."""
+        """The data of a tensor whose shape, strides and storage the pickle gave."""
         storage = fake.untyped_storage()
         with _Refusal(path, key):
             entry = entries.get(storage._checkpoint_offset)
             if entry is None or entry.file_size != storage.nbytes():
-                raise CheckpointError(
-                    f"{key}={path}: a tensor's numbers are not where the file says; download it again"
-                )
+                raise CheckpointError(f"{key}={path}: a tensor's data is not where the file says; download it again")
             numbers = _read_entry(path, entry).view(fake.dtype)
         return numbers.as_strided(fake.shape, fake.stride(), fake.storage_offset())
 
@@ -184,7 +182,7 @@ def _open_zip(path: Path, key: str) -> dict[str, LazyTensor]:
 
 
 def _entries_by_offset(path: Path) -> dict[int, zipfile.ZipInfo]:
-    """Where the content of each entry begins: behind its local header, whose length is not in the index."""
+    """Where the content of each entry begins: after its local header, whose length is not in the index."""
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         entries = {}
         for entry in archive.infolist():
@@ -196,7 +194,7 @@ def _entries_by_offset(path: Path) -> dict[int, zipfile.ZipInfo]:
 
 def _read_entry(path: Path, entry: zipfile.ZipInfo) -> Tensor:
     """The bytes of an entry as uint8; its checksum is verified at the end."""
-    # A mapping of its own: the allocator would keep the freed memory of hundreds of large tensors.
+    # A separate mapping: the allocator would keep the freed memory of hundreds of large tensors.
     buffer = mmap.mmap(-1, max(entry.file_size, 1))
     with zipfile.ZipFile(path) as archive, archive.open(entry) as file:
         while chunk := file.read(_CHUNK):
@@ -216,11 +214,11 @@ def _must_exist(path: Path, key: str) -> None:
 
 def _must_be_dict(content: Any, path: str | Path, key: str) -> None:
     if not isinstance(content, dict):
-        raise CheckpointError(f"{key}={path}: holds a {type(content).__name__}, not a dict of tensors")
+        raise CheckpointError(f"{key}={path}: contains a {type(content).__name__}, not a dict of tensors")
 
 
 class _Refusal:
-    """Around reading: whatever a damaged or hostile file makes the readers raise becomes a CheckpointError."""
+    """Wraps reading: whatever a damaged or hostile file makes the readers raise becomes a CheckpointError."""
 
     def __init__(self, path: str | Path, key: str):
         self.source = f"{key}={path}"
@@ -231,7 +229,7 @@ class _Refusal:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
-                f"{self.source}: refused, it is damaged or holds code and not only tensors ({_first_line(error)})"
+                f"{self.source}: refused, it is damaged or contains code and not only tensors ({_first_line(error)})"
             ) from error
         if isinstance(error, _DAMAGE_ERRORS):
             raise CheckpointError(f"{self.source}: not a readable checkpoint ({_first_line(error)})") from error

@@ -1,4 +1,4 @@
-"""Training: the loop and what it stands on."""
+"""Training: the loop, engines, logs, checkpoints and validation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Runner", "build_runner"]
 
 
 def build_runner(cfg: DictConfig) -> Runner:
-    """Build everything that a config names, ready for `train()`. Raises the errors of each part."""
+    """Build everything that a config names, ready for `train()`. Raises the errors of what it builds."""
     device = resolve_device(cfg.run.device)
     runner_class = registry.get_runner_class(cfg.run.runner)
     task = build_task(cfg)
-    # Longer than a process may wait for its data, in which time the others wait for it.
+    # Longer than a process may wait for its data, because the others wait for it meanwhile.
     distributed.init_process_group(device, timedelta(seconds=max(1800.0, 2 * (cfg.run.data_timeout_s or 0))))
     return runner_class(cfg, task, task.build_datasets(cfg), device)

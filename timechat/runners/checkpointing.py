@@ -1,9 +1,9 @@
-"""Checkpoints on disk: written beside their place, verified, found again, pruned.
+"""Checkpoints on disk: written under a temporary name, verified, found again, pruned.
 
-    output_dir/checkpoints/update_00000200/checkpoint.pth    everything that a resumed run needs
-    output_dir/checkpoints/update_00000200/engine/           with some engines: their files
-    output_dir/checkpoints/update_00000200/manifest.json     size and SHA-256 of each file of the folder
-    output_dir/checkpoint_0.pth                              the one after epoch 0, a second name for the same file
+    output_dir/checkpoints/step_00000200/checkpoint.pth    everything that a resumed run needs
+    output_dir/checkpoints/step_00000200/engine/           with some engines: their files
+    output_dir/checkpoints/step_00000200/manifest.json     size and SHA-256 of each file of the folder
+    output_dir/checkpoint_0.pth                            the one after epoch 0, a second name for the same file
 
 A folder gets its name when all of it is on the disk, so a process may be killed at any moment.
 """
@@ -30,57 +30,57 @@ FOLDER = "checkpoints"
 FILE = "checkpoint.pth"
 MANIFEST = "manifest.json"
 BEST_FILE = "checkpoint_best.pth"
-ENGINE_FOLDER = "engine"  # files of engines that keep some
-_REPLACED = ".replaced"  # ending of a folder whose successor is about to get its name
+ENGINE_FOLDER = "engine"  # for engines that write files themselves
+_REPLACED = ".replaced"  # suffix of a folder whose successor is about to get its name
 
 
 class Checkpoints:
-    """The checkpoints of one run. Only the main process writes, so its methods are called there alone.
+    """The checkpoints of one run. Only the main process writes, so call the methods only there.
 
     Args:
         output_dir: of the run.
-        keep: how many folders stay.
+        keep: how many folders to keep.
     """
 
     def __init__(self, output_dir: Path, keep: int):
         self.output_dir, self.keep = output_dir, keep
         self.folder = output_dir / FOLDER
 
-    def folder_of(self, update: int) -> Path:
-        """Where the checkpoint after an update lies, counted over all epochs."""
-        return self.folder / f"update_{update:08d}"
+    def folder_of(self, step: int) -> Path:
+        """The folder of the checkpoint after a step, counted over all epochs."""
+        return self.folder / f"step_{step:08d}"
 
     def numbers(self) -> list[int]:
-        """The updates of which there is a checkpoint, whole or not, in order."""
-        return sorted(int(path.name.removeprefix("update_")) for path in self.folder.glob("update_" + "[0-9]" * 8))
+        """The steps that have a checkpoint, intact or not, in order."""
+        return sorted(int(path.name.removeprefix("step_")) for path in self.folder.glob("step_" + "[0-9]" * 8))
 
     def epoch_files(self) -> list[str]:
-        """The names of the epochs' files, in order."""
+        """The names of the epochs' files, in order of epoch."""
         names = (path.name for path in self.output_dir.glob("checkpoint_[0-9]*.pth"))
         return sorted(names, key=lambda name: (len(name), name))
 
-    def must_not_be_beyond(self, update: int) -> None:
-        """A run that goes on after an update must not have later checkpoints beside it: they are of another course.
+    def must_not_be_beyond(self, step: int) -> None:
+        """A run that resumes after a step must not find later checkpoints in its folder: they belong to another run.
 
         Raises:
             ConfigError: there are some.
         """
-        later = [self.folder_of(number).name for number in self.numbers() if number > update]
+        later = [self.folder_of(number).name for number in self.numbers() if number > step]
         if later:
             raise ConfigError(
                 f"run.output_dir={self.output_dir} holds {later[-1]}, later than the checkpoint to resume from (after "
-                f"update {update}): go on from it with run.resume=auto, or give another folder"
+                f"step {step}): resume from it with run.resume=auto, or give another folder"
             )
 
     def damaged(self) -> list[Path]:
         """The folders that were set aside, in order."""
-        return sorted(self.folder.glob("update_*.damaged"))
+        return sorted(self.folder.glob("step_*.damaged"))
 
     def newest(self) -> Path | None:
-        """The folder of the newest whole checkpoint; a damaged one is named and set aside. None: there is none yet.
+        """The folder of the newest intact checkpoint, None without one; a damaged one is reported and set aside.
 
         Raises:
-            CheckpointError: all that there are are damaged.
+            CheckpointError: every checkpoint is damaged.
         """
         self.clean()
         damaged = []
@@ -92,59 +92,59 @@ class Checkpoints:
                 aside = folder.with_name(f"{folder.name}.damaged")
                 shutil.rmtree(aside, ignore_errors=True)
                 os.replace(folder, aside)
-                logger.warning("%s; set aside as %s, the checkpoint before it is used", error, aside.name)
+                logger.warning("%s; set aside as %s; using the checkpoint before it", error, aside.name)
                 damaged.append(str(error))
                 continue
             return folder
         if damaged:
-            raise CheckpointError(f"no checkpoint is whole: {'; '.join(damaged)}; give another run.output_dir")
+            raise CheckpointError(f"no checkpoint is intact: {'; '.join(damaged)}; give another run.output_dir")
         return None
 
-    def begin(self, update: int, content: dict[str, Any]) -> Path:
-        """Write what the checkpoint after an update holds; returns the folder, to which more files may be added.
+    def begin(self, step: int, content: dict[str, Any]) -> Path:
+        """Write the checkpoint after a step; returns its unfinished folder, to which more files may be added.
 
         Raises:
             TrainingError: the disk is full or read-only; earlier checkpoints are untouched. `finish` raises the same.
         """
-        folder = self._unfinished(update)
-        with self._writing(update):
+        folder = self._unfinished(step)
+        with self._writing(step):
             self.clean()
             folder.mkdir(parents=True)
             torch.save(content, folder / FILE)
         return folder
 
-    def finish(self, update: int) -> None:
-        """Give the checkpoint its name, and remove older ones when it is safe on the disk."""
-        folder, written = self.folder_of(update), self._unfinished(update)
-        with self._writing(update):
+    def finish(self, step: int) -> None:
+        """Give the checkpoint its name, and remove older ones once it is safe on the disk."""
+        folder, written = self.folder_of(step), self._unfinished(step)
+        with self._writing(step):
             write_manifest(written)
             replaced = folder.with_name(f".{folder.name}{_REPLACED}")
-            if folder.exists():  # of the same update, for example with a shorter skip list
+            if folder.exists():  # of the same step, for example with a shorter skip list
                 os.replace(folder, replaced)
             os.replace(written, folder)
             sync(self.folder)
             shutil.rmtree(replaced, ignore_errors=True)
-            for number in [number for number in self.numbers() if number <= update][: -self.keep]:
+            for number in [number for number in self.numbers() if number <= step][: -self.keep]:
                 self._remove(self.folder_of(number))
 
-    def _unfinished(self, update: int) -> Path:
-        return self.folder / f".{self.folder_of(update).name}.tmp"
+    def _unfinished(self, step: int) -> Path:
+        return self.folder / f".{self.folder_of(step).name}.tmp"
 
     @contextmanager
-    def _writing(self, update: int) -> Iterator[None]:
+    def _writing(self, step: int) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when the disk is full
-            shutil.rmtree(self._unfinished(update), ignore_errors=True)
-            raise _not_written(self.folder_of(update), error) from error
+        except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
+            shutil.rmtree(self._unfinished(step), ignore_errors=True)
+            raise _not_written(self.folder_of(step), error) from error
 
     def epoch_file(self, epoch: int) -> Path:
-        """Where the checkpoint after an epoch lies."""
+        """The file of the checkpoint after an epoch."""
         return self.output_dir / f"checkpoint_{epoch}.pth"
 
-    def name_epoch(self, epoch: int, update: int) -> Path:
-        """Give the checkpoint after an epoch, whose last update is `update`, its lasting name. Raises TrainingError."""
-        return self._name(self.folder_of(update) / FILE, self.epoch_file(epoch))
+    def name_epoch(self, epoch: int, step: int) -> Path:
+        """Give the checkpoint after an epoch, whose last step is `step`, its permanent name. Raises TrainingError."""
+        return self._name(self.folder_of(step) / FILE, self.epoch_file(epoch))
 
     def name_best(self, epoch: int) -> Path:
         """Give the checkpoint after an epoch the name checkpoint_best.pth as well. Raises TrainingError."""
@@ -162,14 +162,14 @@ class Checkpoints:
         return path
 
     def clean(self) -> None:
-        """Remove what an interrupted process left half-written or half-removed; put back what it had half replaced."""
-        for path in self.folder.glob(f".update_*{_REPLACED}"):
+        """Remove what an interrupted process left half-written or half-removed; restore what it had half replaced."""
+        for path in self.folder.glob(f".step_*{_REPLACED}"):
             folder = path.with_name(path.name.removeprefix(".").removesuffix(_REPLACED))
             if folder.exists():
                 shutil.rmtree(path)
             else:
                 os.replace(path, folder)
-        for path in self.folder.glob(".update_*.tmp"):
+        for path in self.folder.glob(".step_*.tmp"):
             shutil.rmtree(path)
         for path in self.output_dir.glob(".checkpoint_*.tmp"):
             path.unlink()
@@ -182,7 +182,7 @@ class Checkpoints:
 
 
 def write_manifest(folder: Path) -> None:
-    """Bring every file of a folder to the disk, and say in `manifest.json` what they are."""
+    """Sync every file of a folder to the disk, and list them in `manifest.json`."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         sync(path)
@@ -199,7 +199,7 @@ def verify(folder: Path) -> None:
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         if FILE not in files:
-            raise CheckpointError(f"{folder / MANIFEST}: does not name {FILE}")
+            raise CheckpointError(f"{folder / MANIFEST}: does not list {FILE}")
         for name, expected in files.items():
             path = folder / name
             if path.stat().st_size != expected["bytes"]:

@@ -13,22 +13,22 @@ from timechat.schema import Section, key, section
 
 @dataclass
 class ValidBenchmarkConfig(Section):
-    """A benchmark after each epoch; `name` brings the benchmark's own keys."""
+    """A benchmark after each epoch; `name` adds the benchmark's own keys."""
 
-    name: str = key("", 'a benchmark of the registry; "" = none')
-    anno_path: str = key("", "its annotations")
-    videos_dir: str = key("", "folder that the names of its videos are relative to")
-    limit: int | None = key(None, "ask the first questions alone", least=1)
-    prompt_file: str = key("", "prompt in place of the benchmark's own")
-    max_new_tokens: int | None = key(None, "longest answer; null = the benchmark's own", least=1)
+    name: str = key("", 'a registered benchmark; "" = none')
+    anno_path: str = key("", "its annotation file")
+    videos_dir: str = key("", "folder of its videos")
+    limit: int | None = key(None, "ask only the first questions, so many", least=1)
+    prompt_file: str = key("", "prompt to use in place of the benchmark's own")
+    max_new_tokens: int | None = key(None, "longest answer, in tokens; null = the benchmark's own", least=1)
 
 
 @dataclass
 class RunnerConfig(Section):
-    """How a run is long, where it runs, what it measures and what it keeps."""
+    """How long a run is, where it runs, what it measures and what it keeps."""
 
-    task: str = key("video_text_pretrain", "what a training step is: a task of the registry")
-    runner: str = key("runner_base", "the loop: a runner of the registry", may_change=True)
+    task: str = key("video_text_pretrain", "what a training step is: a registered task")
+    runner: str = key("runner_base", "the training loop: a registered runner", may_change=True)
     lr_sched: str = key("linear_warmup_cosine_lr", "linear_warmup_cosine_lr | linear_warmup_step_lr")
 
     max_epoch: int = key(
@@ -38,12 +38,12 @@ class RunnerConfig(Section):
     batch_size_train: int = key(1, "samples of a micro-batch of one process", least=1)
     accum_grad_iters: int = key(1, "micro-batches of one optimizer step", least=1)
     reference_world_size: int | None = key(
-        None, "processes that these numbers are meant for; null = as many as run", least=1
+        None, "number of processes that these numbers are meant for; null = as many as run", least=1
     )
 
     weight_decay: float = key(
         0.05,
-        "not on biases, norms and other 1-d parameters",
+        "of AdamW; not for biases, norms and other 1-d parameters",
         least=0,
         heading="Optimizer: AdamW",
     )
@@ -52,11 +52,11 @@ class RunnerConfig(Section):
 
     device: str = key("auto", "auto | cuda | cpu", choices=("auto", "cuda", "cpu"), may_change=True, heading="Machine")
     strategy: str = key(
-        "ddp", "what the processes share out: ddp | fsdp | deepspeed_zero2 | deepspeed_zero3", may_change=True
+        "ddp", "what is sharded over the processes: ddp | fsdp | deepspeed_zero2 | deepspeed_zero3", may_change=True
     )
     amp: bool = key(False, "true = precision bf16, or fp16 on GPUs without it")
-    precision: str | None = key(None, "fp32 | bf16 | fp16; null = what amp says", choices=("fp32", "fp16", "bf16"))
-    num_workers: int = key(4, "processes that read samples, for each process that trains", least=0, may_change=True)
+    precision: str | None = key(None, "fp32 | bf16 | fp16; null = as amp says", choices=("fp32", "fp16", "bf16"))
+    num_workers: int = key(4, "processes that read samples, per training process", least=0, may_change=True)
     batch_size_eval: int = key(1, "samples of a micro-batch in validation and evaluation", least=1, may_change=True)
     seed: int = key(42, "of all randomness", least=0)
 
@@ -68,13 +68,13 @@ class RunnerConfig(Section):
     )
     valid_benchmark: ValidBenchmarkConfig = section(
         ValidBenchmarkConfig,
-        "a benchmark, answered greedily; reports go to output_dir/validation",
+        "a benchmark with greedy decoding; reports go to output_dir/validation",
         named="benchmark",
         may_change=True,
     )
     best_score: str | None = key(
         None,
-        "checkpoint_best.pth is the best by it: valid_loss, or a main score of the benchmark",
+        "score that decides which checkpoint is the best: valid_loss, or a main score of the benchmark",
         may_change=True,
     )
 
@@ -87,23 +87,23 @@ class RunnerConfig(Section):
     )
     save_every_steps: int | None = key(
         None,
-        "optimizer steps between two checkpoints; null = at each epoch's end alone",
+        "optimizer steps between two checkpoints; null = only at the end of each epoch",
         least=1,
         may_change=True,
     )
     keep_checkpoints: int = key(
         3,
-        "newest ones that stay below output_dir/checkpoints; each epoch's file stays anyway",
+        "how many of the newest to keep below output_dir/checkpoints; each epoch's file stays anyway",
         least=1,
         may_change=True,
     )
     resume: str = key(
         "auto",
-        "auto = from the newest in output_dir, if any | never | a checkpoint's folder or .pth",
+        "auto = from the newest checkpoint in output_dir, if any | never | a checkpoint's folder or .pth",
         may_change=True,
     )
     resume_ckpt_path: str | None = key(
-        None, "a .pth to resume from, as published files name it; the same as resume=PATH", may_change=True
+        None, "a .pth to resume from; the published name of resume=PATH", may_change=True
     )
     max_skip_ratio: float = key(
         0.1, "stop when more of the recent samples were unreadable", least=0, most=1, may_change=True
@@ -116,31 +116,30 @@ class RunnerConfig(Section):
     )
     data_timeout_s: float | None = key(
         300.0,
-        "a worker that needs longer for one file hangs: save, stop, then resume without it; null = wait for ever",
+        "a worker that needs longer for one file hangs: save, stop, then resume without it; null = wait forever",
         least=1,
         may_change=True,
     )
-    train_splits: list[str] = key(["train"], "the only one", may_change=True)
+    train_splits: list[str] = key(["train"], "the only split there is", may_change=True)
     evaluate: bool = key(
-        False, "for evaluate.py it makes no difference; train.py refuses to train with true", may_change=True
+        False, "train.py refuses to train if it is true; makes no difference to evaluate.py", may_change=True
     )
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
-        """Resuming said twice, splits that are not there, and validation that cannot be done."""
+        """Two places to resume from, splits that do not exist, and validation that cannot be done."""
         if not section.output_dir:
             yield f"{where}.output_dir is empty: name the folder that gets checkpoints and logs"
         if not section.resume:
             yield f"{where}.resume is empty: choose auto, never, or the path of a checkpoint"
         if section.resume != "auto" and section.resume_ckpt_path:
             yield (
-                f"{where}.resume={section.resume}: goes with {where}.resume_ckpt_path=null, they mean the same; remove "
-                "one of them"
+                f"{where}.resume={section.resume}: needs {where}.resume_ckpt_path=null, because both mean the same; "
+                "remove one of them"
             )
         if list(section.train_splits) != ["train"]:
             yield (
-                f"{where}.train_splits={list(section.train_splits)}: the instruction datasets have the split train "
-                "alone"
+                f"{where}.train_splits={list(section.train_splits)}: the instruction datasets only have the split train"
             )
         yield from _validation_conflicts(where, section, cfg)
 
@@ -156,8 +155,8 @@ def _validation_conflicts(where: str, section: DictConfig, cfg: DictConfig) -> I
         )
     if benchmark.name and not registry.get_engine_class(section.strategy).holds_whole_model:
         yield (
-            f"{where}.valid_benchmark.name={benchmark.name}: processes answer questions of their own, and no one has "
-            f"the whole model with {where}.strategy={section.strategy}; use {where}.valid_splits, and evaluate.py "
+            f"{where}.valid_benchmark.name={benchmark.name}: each process answers different questions, but with "
+            f"{where}.strategy={section.strategy} none has the whole model; use {where}.valid_splits, and evaluate.py "
             "afterwards"
         )
     for name in ("anno_path", "videos_dir"):

@@ -1,4 +1,4 @@
-"""`train.py --dry-run`: what a config would do, told within seconds: no weights are read and nothing is trained."""
+"""`train.py --dry-run`: what a config would do, within seconds; no weights are read and nothing is trained."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def dry_run(cfg: DictConfig) -> str:
         cfg: the whole config.
 
     Returns:
-        A report for people: parameters, tokens, schedule, memory, data.
+        A readable report: parameters, tokens, schedule, memory, data.
 
     Raises:
-        ConfigError: settings that cannot go together, or a folder of the tokenizers or of LLaMA's config.json that is
-            not there. AnnotationError: broken annotations.
+        ConfigError: settings that cannot go together, or a missing folder with the tokenizers or LLaMA's config.json.
+        AnnotationError: broken annotations.
     """
     task = build_task(cfg)
     missing = dict(_missing_files(cfg))
@@ -82,7 +82,7 @@ def _missing_validation(cfg: DictConfig) -> Iterator[str]:
 
 
 def _parameters(model: nn.Module) -> Iterator[str]:
-    """One line for each part: numbers, how many learn, precision."""
+    """One line for each part: parameters, how many are trained, precision."""
     parts: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         parts.setdefault(part_in_model(name), []).append(parameter)
@@ -121,26 +121,26 @@ def _tokens(cfg: DictConfig, counts: Mapping[str, int]) -> Iterator[str]:
     yield f"{'prompt around it':<29}{prompt - counts['video']}  (times of {EXAMPLE_SECONDS} s of video)"
     yield f"{'left for words':<29}{limit - prompt}  (of model.max_txt_len={limit})"
     if prompt >= limit:
-        yield "too long: nothing is left for question and answer; raise model.max_txt_len or lower model.num_frm"
+        yield "too long: no room is left for question and answer; raise model.max_txt_len or lower model.num_frm"
 
 
 def _schedule(cfg: DictConfig, plan: TrainingPlan | None, processes: int) -> Iterator[str]:
     if plan is None:
         yield "run.iters_per_epoch=null is one pass over the datasets, whose files are missing"
         return
-    run, per_epoch = cfg.run, plan.updates_per_epoch
+    run, per_epoch = cfg.run, plan.steps_per_epoch
     last = plan.max_epoch * per_epoch
     yield f"epochs                       {plan.max_epoch}"
-    yield f"updates                      {per_epoch:,} an epoch, {last:,} in all"
+    yield f"optimizer steps              {per_epoch:,} per epoch, {last:,} in all"
     cut = f"{processes} processes x {plan.accumulation} micro-batches x {plan.micro_batch}"
-    yield f"samples of an update         {plan.global_batch}  ({cut})"
+    yield f"samples of a step            {plan.global_batch}  ({cut})"
     if (left := plan.samples_of(per_epoch - 1)) < plan.global_batch:
         yield f"samples of an epoch's last   {left}"
-    warmup = plan.updates_of(run.warmup_steps)
-    yield f"warm-up                      {warmup:,} updates"
+    warmup = plan.steps_of(run.warmup_steps)
+    yield f"warm-up                      {warmup:,} steps"
     for number in sorted({1, min(max(warmup, 1), last), (1 + last) // 2, last}):
-        epoch, update = divmod(number - 1, per_epoch)
-        yield f"learning rate of update {number:<8,}{plan.learning_rate(epoch, update):.3g}"
+        epoch, step = divmod(number - 1, per_epoch)
+        yield f"learning rate of step {number:<7,}{plan.learning_rate(epoch, step):.3g}"
 
 
 def _memory(
@@ -163,7 +163,7 @@ def _memory(
             rows.append((strategy, str(count), *(f"{part / GIB:.2f}" for part in parts)))
     yield from _table(rows)
     if kept is None:
-        yield f"Activations are not in it: model.arch={cfg.model.arch} does not estimate them."
+        yield f"Activations are not included: model.arch={cfg.model.arch} does not estimate them."
     else:
         yield f"Activations: {size.videos} samples of {size.frames} frames and {tokens} tokens, {precision}."
     yield "Temporary buffers and the allocator's reserve come on top: leave a fifth free."

@@ -1,6 +1,6 @@
-"""Stop a run that goes wrong before it does harm: data that is mostly unreadable, updates that are no numbers.
+"""Stop a run before it wastes time or spoils weights: mostly unreadable data, steps that are not finite.
 
-A guard is told the same on every process, so that all of them stop, or none. What it remembers travels in checkpoints.
+A guard sees the same on every process, so that all of them stop, or none. Its state is saved in checkpoints.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from timechat.errors import TrainingError
 
 WINDOW = 1000  # draws that count as recent
-MINIMUM = 50  # draws to see before a share of them means anything
+MINIMUM = 50  # draws below which a share of them means little
 
 
 class SkipGuard:
@@ -28,7 +28,7 @@ class SkipGuard:
         self._recent: deque[tuple[int, int]] = deque()
 
     def update(self, drawn: int, skipped: int, irreplaceable: int) -> None:
-        """Take note of one update's draws, summed over all processes, so that every process decides the same.
+        """Count one optimizer step's draws, summed over all processes, so that every process decides the same.
 
         Args:
             drawn: samples tried, the skipped ones included.
@@ -51,7 +51,7 @@ class SkipGuard:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps; alike on all processes."""
+        """What a checkpoint keeps; the same on all processes."""
         return {"total_skipped": self.total_skipped, "recent": [list(pair) for pair in self._recent]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -61,10 +61,10 @@ class SkipGuard:
 
 
 class NonFiniteGuard:
-    """Counts the updates that were skipped because a loss or a gradient was NaN or infinite.
+    """Counts the optimizer steps that were skipped because a loss or a gradient was NaN or infinite.
 
     Args:
-        max_nonfinite: `run.max_nonfinite`, None to go on whatever happens.
+        max_nonfinite: `run.max_nonfinite`, None for no limit.
     """
 
     def __init__(self, max_nonfinite: int | None):
@@ -73,15 +73,15 @@ class NonFiniteGuard:
         self.in_a_row = 0
 
     def update(self, finite: bool, number: int, samples: Sequence[str] = ()) -> None:
-        """Take note of one update.
+        """Count one optimizer step.
 
         Args:
-            finite: whether its loss and gradients were numbers, on all processes.
-            number: of the update, from 1.
-            samples: of all processes, where they are known: on the main process.
+            finite: whether its loss and gradients were finite on all processes.
+            number: of the step, from 1.
+            samples: of all processes; only the main process knows them.
 
         Raises:
-            TrainingError: as many in a row as are allowed.
+            TrainingError: `max_nonfinite` such steps in a row.
         """
         if finite:
             self.in_a_row = 0
@@ -91,14 +91,14 @@ class NonFiniteGuard:
         if self.in_a_row == self.max_nonfinite:
             named = f" (samples of the last: {', '.join(samples)})" if samples else ""
             raise TrainingError(
-                f"loss or gradient was NaN or infinite in {self.in_a_row} updates in a row (run.max_nonfinite), up to "
-                f"update {number}{named}. None of them changed the weights, and the last checkpoint is good. Lower "
+                f"loss or gradient was NaN or infinite in {self.in_a_row} steps in a row (run.max_nonfinite), up to "
+                f"step {number}{named}. None of them changed the weights, and the last checkpoint is good. Lower "
                 "run.init_lr, set run.clip_grad_norm or run.precision=fp32, or look at the samples, which log.jsonl "
                 "in run.output_dir names"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps; alike on all processes."""
+        """What a checkpoint keeps; the same on all processes."""
         return {"total": self.total, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -107,10 +107,10 @@ class NonFiniteGuard:
 
 
 class SkipList:
-    """Files that workers hung on or crashed over, which no run is to open again.
+    """Files that a worker hung on or crashed over, which the run must not open again.
 
     Attributes:
-        files: why not, by path, by name of the dataset; none of it depends on how many processes there are.
+        files: the reason, by dataset name and path; independent of the number of processes.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class SkipList:
             self.files.setdefault(dataset, {})[path] = reason
 
     def state_dict(self) -> dict[str, dict[str, str]]:
-        """What a checkpoint keeps; alike on all processes."""
+        """What a checkpoint keeps; the same on all processes."""
         return self.files
 
     def load_state_dict(self, state: dict[str, dict[str, str]]) -> None:

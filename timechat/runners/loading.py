@@ -20,9 +20,9 @@ from timechat.datasets import StreamDataset
 from timechat.datasets.watching import Reading, ReadingBoard
 from timechat.errors import TimeChatError, WorkerError
 
-POLL_S = 0.5  # seconds between two looks at the workers while there is nothing to train on
+POLL_S = 0.5  # seconds between two checks of the workers while training waits for data
 
-# A worker that dies of one of these was brought down by what it was reading; the same file would do it again.
+# A worker killed by one of these crashed on the file that it was reading; the same file would crash it again.
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
 
 
@@ -31,20 +31,20 @@ def read_batches(dataset: StreamDataset, num_workers: int, timeout_s: float | No
 
     Args:
         dataset: the epoch's samples.
-        num_workers: processes that read them; 0 for this one, where nothing can be watched.
-        timeout_s: seconds to wait for a worker that makes no progress; None for ever.
+        num_workers: processes that read them; with 0 this process reads, and nothing can be watched.
+        timeout_s: seconds to wait for a worker that makes no progress; None: wait forever.
         settings: of the DataLoader.
 
     Raises:
-        WorkerError: a worker hangs or died.
-        TimeChatError: an error of a worker, as it was there.
+        WorkerError: a worker hung or died.
+        TimeChatError: an error of a worker, as it was raised there.
     """
     dataset.board = ReadingBoard(num_workers)
     loader = DataLoader(
         dataset,
         num_workers=num_workers,
         timeout=POLL_S if num_workers and timeout_s else 0,
-        # Its own generator: making an iterator draws a seed, and the global generator is not ours to advance.
+        # Creating an iterator draws a seed; a separate generator leaves the global one where it is.
         generator=torch.Generator(),
         **settings,
     )
@@ -79,13 +79,13 @@ def _next(
 
 
 def raise_together(failure: TimeChatError | None) -> NoReturn:
-    """Raise, on all processes, what one or several of them met while they read; collective.
+    """Raise, on all processes, the errors that some of them met while reading; collective.
 
     Args:
         failure: of this process.
 
     Raises:
-        WorkerError: with the files of all, if the first failure is one. TimeChatError: the first failure.
+        WorkerError: with the files of all, if the first failure is a WorkerError. TimeChatError: the first failure.
     """
     gathered = distributed.gather_objects(failure)
     first, *others = distributed.on_main_process(lambda: [error for error in gathered if error is not None])
@@ -96,11 +96,11 @@ def raise_together(failure: TimeChatError | None) -> NoReturn:
 
 @contextmanager
 def _child_signals_kept() -> Iterator[None]:
-    """Keep DataLoader from raising an error wherever this process is when a worker dies.
+    """Keep DataLoader from raising an error wherever this process happens to be when a worker dies.
 
-    In the middle of an update or of a checkpoint, on one process of several, that would be the worst place. A dead
-    worker is noticed as soon as its batch is missed. A handler that another DataLoader left, such as that of a
-    benchmark between two epochs, goes as well.
+    In the middle of an optimizer step or a checkpoint, one process alone would stop and leave the others waiting. A
+    dead worker is noticed anyway, as soon as its batch is missing. A handler that another DataLoader left behind, such
+    as that of a benchmark between two epochs, is removed, too.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -114,7 +114,7 @@ def _child_signals_kept() -> Iterator[None]:
 
 
 def _timed_out(error: RuntimeError) -> bool:
-    """DataLoader has no error type of its own for it; its iterator can be asked again afterwards."""
+    """DataLoader has no error type for a timeout; its iterator can be asked again afterwards."""
     return str(error).startswith("DataLoader timed out")
 
 
@@ -131,7 +131,7 @@ def _raise_if_hung(dataset: StreamDataset, timeout_s: float) -> None:
         )
     if still:
         raise WorkerError(
-            f"no data came within {limit}, though no worker is reading a file (the machine may be out of memory or "
+            f"no data came within {limit}, although no worker is reading a file (the machine may be out of memory or "
             "shared memory, /dev/shm; lower run.num_workers)"
         )
 
@@ -164,6 +164,6 @@ def _file(dataset: StreamDataset, reading: Reading, reason: str) -> tuple[str, s
 
 
 def _without_traceback(error: TimeChatError) -> TimeChatError:
-    """DataLoader puts the traceback of a worker's error into its message; users need the words behind it alone."""
+    """DataLoader puts a worker's traceback into the error message; users need only the message itself."""
     kind = type(error)
     return kind(str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].rstrip())

@@ -1,4 +1,4 @@
-"""What a run says: log lines, log.jsonl, trackers' curves, a progress bar; all from the main process."""
+"""What a run reports: log lines, log.jsonl, trackers' curves, a progress bar; all from the main process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
-_POSITION = ("epoch", "update")
+_POSITION = ("epoch", "step")
 
 
 @dataclass
@@ -32,16 +32,16 @@ class Meter:
     """What one process has done since the last log line.
 
     Attributes:
-        loss: sum over updates of the update's loss on this process.
-        updates, videos, tokens: how many; tokens are positions of the decoder, video tokens included.
+        loss: sum of the optimizer steps' losses on this process.
+        steps, videos, tokens: how many; tokens are positions of the decoder, video tokens included.
         flops: floating-point operations of the model, see `timechat.models.flops`.
-        grad_norm: sum over updates of the gradient's norm.
+        grad_norm: sum of the steps' gradient norms.
         waiting: seconds spent waiting for data.
         started: time of the last reset, from time.perf_counter.
     """
 
     loss: float = 0.0
-    updates: int = 0
+    steps: int = 0
     videos: int = 0
     tokens: int = 0
     flops: float = 0.0
@@ -60,7 +60,7 @@ class Meter:
         return state
 
     def load_state_dicts(self, states: Sequence[dict[str, float]]) -> None:
-        """Continue from the `state_dict` of each process; on another number of processes they are shared out anew."""
+        """Continue from the `state_dict` of each process; another number of processes shares the sums evenly."""
         world = distributed.world_size()
         if len(states) == world:
             state = dict(states[distributed.rank()])
@@ -72,11 +72,11 @@ class Meter:
     def reduce(self, device: torch.device) -> dict[str, float | None]:
         """Averages and rates over all processes since the reset; collective.
 
-        `mfu` is the share of the GPUs' peak, None where that is not known; `memory_gib` the most that any process has
+        `mfu` is the share of the GPUs' peak, None where that is unknown; `memory_gib` the most that any process has
         held at once.
         """
-        elapsed, updates = time.perf_counter() - self.started, max(self.updates, 1)
-        sums = [self.loss / updates, self.grad_norm / updates, self.videos, self.tokens, self.flops]
+        elapsed, steps = time.perf_counter() - self.started, max(self.steps, 1)
+        sums = [self.loss / steps, self.grad_norm / steps, self.videos, self.tokens, self.flops]
         sums.append(self.waiting / elapsed)
         loss, grad_norm, videos, tokens, flops, waiting = distributed.all_reduce_sum(sums, device)
         world, peak = distributed.world_size(), peak_flops(device)
@@ -100,37 +100,37 @@ def peak_memory(device: torch.device) -> float:
 
 
 class RunLog:
-    """Writes a run's records; does nothing on other processes than the main one.
+    """Writes a run's records; does nothing on processes other than the main one.
 
     Args:
         output_dir: where log.jsonl, skipped.jsonl and the TensorBoard files go.
-        update: finished updates of the run that goes on; what was written about later ones is cut off.
+        step: finished steps of the run that is resumed; records of later ones are removed.
         loggers: `run.loggers`, the names of trackers.
 
     Raises:
         ConfigError: a tracker that accelerate does not know, or whose package is not installed.
     """
 
-    def __init__(self, output_dir: Path, update: int = 0, loggers: Sequence[str] = ("tensorboard",)):
+    def __init__(self, output_dir: Path, step: int = 0, loggers: Sequence[str] = ("tensorboard",)):
         self.output_dir = output_dir
         self._main = distributed.is_main_process()
         self._trackers = Trackers(loggers)
-        self._update = update
+        self._step = step
         self._bar: tqdm | None = None
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
             for name in (LOG_FILE, SKIPPED_FILE):
-                _cut(output_dir / name, update)
+                _cut(output_dir / name, step)
 
     def start(self, run_id: str, config: dict[str, Any], device: torch.device) -> None:
-        """Start the trackers, when nothing can keep the run from beginning; for the main process alone.
+        """Start the trackers, once nothing can keep the run from beginning; on the main process only.
 
         Args:
             run_id: see `record_start`.
             config: of the whole run.
             device: of this process.
         """
-        self._trackers.start(self.output_dir, self._update, run_id, config, device)
+        self._trackers.start(self.output_dir, self._step, run_id, config, device)
 
     def event(self, **record: Any) -> None:
         """Write one record to log.jsonl, for example that the run has started."""
@@ -138,20 +138,20 @@ class RunLog:
             self._append(LOG_FILE, [record])
 
     def step(self, record: dict[str, Any]) -> None:
-        """Write the record of one stretch of training everywhere."""
+        """Report one logging interval everywhere."""
         if not self._main:
             return
         self._record("train", record)
         mfu = "" if record["mfu"] is None else f" ({record['mfu']:.0%} of the peak)"
         logger.info(
-            "epoch %(epoch)d update %(update)d: loss %(loss).4f, lr %(lr).2e, gradient %(grad_norm).2f, "
+            "epoch %(epoch)d step %(step)d: loss %(loss).4f, lr %(lr).2e, gradient %(grad_norm).2f, "
             "%(videos_per_s).2f videos/s, %(tokens_per_s).0f tokens/s%(mfu)s, %(data_wait).0f%% of the time waiting "
             "for data, %(memory_gib).1f GiB, %(skipped)d skipped",
             {**record, "data_wait": 100 * record["data_wait"], "mfu": mfu},
         )
 
     def scores(self, record: dict[str, Any]) -> None:
-        """Write what was measured after an epoch everywhere."""
+        """Report what was measured after an epoch everywhere."""
         if not self._main:
             return
         self._record("valid", record)
@@ -161,24 +161,24 @@ class RunLog:
     def _record(self, event: str, record: dict[str, Any]) -> None:
         self._append(LOG_FILE, [{"event": event, **record}])
         scalars = {f"{event}/{k}": v for k, v in record.items() if k not in _POSITION and v is not None}
-        self._trackers.log(scalars, record["update"])
+        self._trackers.log(scalars, record["step"])
 
     def skipped(self, records: list[dict[str, Any]]) -> None:
-        """Name skipped samples in skipped.jsonl and warn."""
+        """List skipped samples in skipped.jsonl and warn about them."""
         if self._main and records:
             self._append(SKIPPED_FILE, records)
             for record in records:
                 logger.warning("skipped %s: %s", record["sample"], record["error"])
 
-    def progress(self, epoch: int, updates: int, done: int = 0) -> None:
-        """Begin an epoch's progress bar, of which some updates are done; it shows on a terminal only."""
+    def progress(self, epoch: int, steps: int, done: int = 0) -> None:
+        """Begin an epoch's progress bar, with some steps done already; it shows on a terminal only."""
         if self._bar is not None:
             self._bar.close()
         disable = None if self._main else True
-        self._bar = tqdm(total=updates, initial=done, desc=f"epoch {epoch}", unit="update", disable=disable)
+        self._bar = tqdm(total=steps, initial=done, desc=f"epoch {epoch}", unit="step", disable=disable)
 
     def advance(self, loss: float) -> None:
-        """One update is done."""
+        """One step is done."""
         if self._bar is not None:
             self._bar.update()
             self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -194,18 +194,18 @@ class RunLog:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
 
-def _cut(path: Path, update: int) -> None:
-    """Keep the records up to an update; lines that a killed process or machine left unfinished go as well."""
+def _cut(path: Path, step: int) -> None:
+    """Keep the records up to a step; lines that a killed process or machine left unfinished are removed, too."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if _is_kept(line, update)]
+    kept = [line for line in lines if _is_kept(line, step)]
     write_text(path, "".join(kept))
 
 
-def _is_kept(line: str, update: int) -> bool:
+def _is_kept(line: str, step: int) -> bool:
     try:
-        return line.endswith("\n") and json.loads(line).get("update", 0) <= update
+        return line.endswith("\n") and json.loads(line).get("step", 0) <= step
     except ValueError:
         logger.warning("a broken line of the log is removed: %r", line[:80])
         return False

@@ -1,8 +1,8 @@
 """An estimate of the memory that training takes on each GPU, before anything is loaded.
 
-Weights, gradients and optimizer states are counted, as the engine keeps them. Activations are what autograd keeps
-of one forward pass, found by a pass over fake tensors, which have shapes and no numbers. Left out are temporary
-buffers and what the allocator holds in reserve.
+Weights, gradients and optimizer states are counted as the engine keeps them. Activations are what autograd keeps of one
+forward pass, found by a pass over fake tensors, which have shapes but no data. Temporary buffers and the allocator's
+reserve are not included.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def estimate_memory(
 
     Args:
         model: on any device, also the meta device.
-        engine: says what each process keeps.
-        processes: that share the work.
+        engine: knows what each process keeps.
+        processes: how many share the work.
         accumulation: micro-batches of each process in one optimizer step.
         activations: bytes, see `activation_bytes`.
     """
@@ -52,7 +52,7 @@ def estimate_memory(
 
 
 def activation_bytes(model: BaseModel, size: StepSize, precision: str) -> float | None:
-    """What autograd keeps of a forward pass, bytes; None for models that do not rehearse one.
+    """Bytes that autograd keeps of a forward pass; None for models without a `rehearse`.
 
     Args:
         model: on the meta device; its tensors are replaced by fake ones.
@@ -67,8 +67,8 @@ def activation_bytes(model: BaseModel, size: StepSize, precision: str) -> float 
 
 
 def _kept(model: nn.Module, forward: Callable[[], Tensor | None]) -> float | None:
-    """Bytes of the storages that autograd keeps, the model's own left out."""
-    kept: dict[int, Tensor] = {}  # holds the tensors, so that no address is used twice
+    """Bytes of the storages that autograd keeps, without the model's own."""
+    kept: dict[int, Tensor] = {}  # holds the tensors, so that no address is reused
 
     def keep(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage()._cdata] = tensor

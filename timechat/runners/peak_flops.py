@@ -1,4 +1,4 @@
-"""What GPUs can do at best, to tell what share of it a run uses (model FLOP utilisation)."""
+"""Peak speed of GPUs, to report what share of it a run uses (model FLOP utilisation)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PEAK_TFLOPS = {
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Dense bf16 operations per second that a GPU can do at best; None for devices that are not in the table."""
+    """Peak dense bf16 operations per second of a GPU; None for devices that are not in the table."""
     if device.type != "cuda":
         return None
     return peak_of_name(torch.cuda.get_device_name(device))

@@ -1,11 +1,11 @@
-"""From the units of a config to the steps of this run.
+"""From the units of a config to the optimizer steps of this run.
 
-Published configs count micro-batches of each process, at 8 processes. `run.reference_world_size` says for how many
-processes a config's numbers are meant; on another number accumulation changes, so that the global batch, the number of
-updates and the learning rate of each update stay the same.
+Published configs count iterations: micro-batches of one process, when there are 8. `run.reference_world_size` says how
+many processes a config's numbers are meant for; on another number, accumulation changes, so that the global batch, the
+number of optimizer steps and the learning rate of each step stay the same.
 
-Where `run.iters_per_epoch` is no multiple of `run.accum_grad_iters` (3102 and 8 in the published Charades recipe), the
-last update of an epoch takes the micro-batches that are left.
+If `run.iters_per_epoch` is not a multiple of `run.accum_grad_iters` (3102 and 8 in the published Charades recipe), the
+last step of an epoch takes the micro-batches that are left.
 """
 
 from __future__ import annotations
@@ -25,44 +25,44 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long the run is and how its batches are cut.
+    """How long the run is and how its batches are divided.
 
     Attributes:
         max_epoch: epochs.
-        updates_per_epoch: optimizer steps of an epoch.
-        accumulation: micro-batches of each process in one update.
+        steps_per_epoch: optimizer steps of an epoch.
+        accumulation: micro-batches of each process in one step.
         micro_batch: samples of one process's micro-batch.
-        global_batch: samples of one update, over all processes.
-        iters_per_update: steps of the config's unit in one update; the last one of an epoch may have fewer.
+        global_batch: samples of one step, over all processes.
+        iters_per_step: iterations, the config's unit, in one step; the last one of an epoch may have fewer.
         draws: positions of an epoch's sample stream; None for one pass over everything.
-        samples: how many positions that are; the last update of an epoch has what is left.
-        schedule: learning rate by step of the config's unit.
+        samples: how many positions that is; the last step of an epoch has what is left.
+        schedule: learning rate by iteration.
     """
 
     max_epoch: int
-    updates_per_epoch: int
+    steps_per_epoch: int
     accumulation: int
     micro_batch: int
     global_batch: int
-    iters_per_update: int
+    iters_per_step: int
     draws: int | None
     samples: int
     schedule: LRSchedule
 
-    def learning_rate(self, epoch: int, update: int) -> float:
-        """The rate of an update of an epoch, both from 0: the published one at the update's last micro-batch."""
+    def learning_rate(self, epoch: int, step: int) -> float:
+        """The rate of a step of an epoch, both counted from 0: the published one at the step's last micro-batch."""
         per_epoch = self.schedule.iters_per_epoch
-        done = min((update + 1) * self.iters_per_update, per_epoch)
+        done = min((step + 1) * self.iters_per_step, per_epoch)
         return self.schedule(epoch * per_epoch + done - 1)
 
-    def updates_of(self, steps: int) -> int:
-        """How many updates the first steps of the config's unit take, counted from the beginning of the run."""
-        epochs, rest = divmod(steps, self.schedule.iters_per_epoch)
-        return epochs * self.updates_per_epoch - (-rest // self.iters_per_update)
+    def steps_of(self, iterations: int) -> int:
+        """How many optimizer steps the first iterations of the run take."""
+        epochs, rest = divmod(iterations, self.schedule.iters_per_epoch)
+        return epochs * self.steps_per_epoch - (-rest // self.iters_per_step)
 
-    def samples_of(self, update: int) -> int:
-        """How many samples an update of an epoch, from 0, has over all processes."""
-        return min(self.global_batch, self.samples - update * self.global_batch)
+    def samples_of(self, step: int) -> int:
+        """How many samples a step of an epoch, counted from 0, has over all processes."""
+        return min(self.global_batch, self.samples - step * self.global_batch)
 
 
 def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: int | None = None) -> TrainingPlan:
@@ -70,12 +70,12 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
 
     Args:
         run: the config's `run` section.
-        world_size: processes there are.
+        world_size: number of processes.
         num_samples: of all datasets together, the length of one pass.
-        global_batch: of the run that this one goes on with, which is kept; None: as the config says.
+        global_batch: of the run that is resumed, which is kept; None: as the config says.
 
     Raises:
-        ConfigError: a number of processes that cannot share a global batch, naming those that can.
+        ConfigError: these processes cannot share a global batch; the message names the numbers that can.
     """
     reference = run.reference_world_size or world_size
     meant = run.accum_grad_iters * reference * run.batch_size_train
@@ -89,16 +89,16 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
         whole, left = divmod(run.iters_per_epoch, run.accum_grad_iters)
         draws = whole * global_batch + math.ceil(left * global_batch / run.accum_grad_iters)
     samples = num_samples if draws is None else draws
-    updates = math.ceil(samples / global_batch)
+    steps = math.ceil(samples / global_batch)
     schedule_class = registry.get_lr_scheduler_class(run.lr_sched)
-    schedule = schedule_class.from_config(run, run.iters_per_epoch or updates * run.accum_grad_iters)
+    schedule = schedule_class.from_config(run, run.iters_per_epoch or steps * run.accum_grad_iters)
     return TrainingPlan(
         max_epoch=run.max_epoch,
-        updates_per_epoch=updates,
+        steps_per_epoch=steps,
         accumulation=global_batch // (run.batch_size_train * world_size),
         micro_batch=run.batch_size_train,
         global_batch=global_batch,
-        iters_per_update=run.accum_grad_iters,
+        iters_per_step=run.accum_grad_iters,
         draws=draws,
         samples=samples,
         schedule=schedule,
@@ -106,12 +106,12 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
 
 
 def _cannot_share(run: DictConfig, world_size: int, reference: int, global_batch: int) -> str:
-    """What is wrong, and which numbers of processes fit."""
+    """What is wrong, and which numbers of processes would fit."""
     if global_batch != run.accum_grad_iters * reference * run.batch_size_train:
-        batches = f"the checkpoint's {global_batch} samples of an update in micro-batches of {run.batch_size_train}"
+        batches = f"the checkpoint's {global_batch} samples of a step in micro-batches of {run.batch_size_train}"
     else:
         batches = (
-            f"the {global_batch // run.batch_size_train} micro-batches of an update (run.accum_grad_iters="
+            f"the {global_batch // run.batch_size_train} micro-batches of a step (run.accum_grad_iters="
             f"{run.accum_grad_iters} x run.reference_world_size={reference})"
         )
     whole, rest = divmod(global_batch, run.batch_size_train)

@@ -1,4 +1,4 @@
-"""From where a run goes on: its own newest checkpoint, one that is named, or the beginning."""
+"""Where a run resumes: from its newest checkpoint, from a named one, or at the beginning."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A checkpoint to go on from.
+    """A checkpoint to resume from.
 
     Attributes:
         path: its .pth file.
         source: the setting that names it, for messages.
-        content: of the file; the numbers of its tensors are read when they are used.
+        content: of the file; the data of its tensors is read when it is used.
     """
 
     path: Path
@@ -41,41 +41,41 @@ class ResumePoint:
 
     @property
     def global_batch(self) -> int | None:
-        """Samples of an update; None if the file does not tell."""
+        """Samples of an optimizer step; None if the file does not say."""
         return self.progress["global_batch"] if self.progress else None
 
-    def updates_done(self, plan: TrainingPlan, sizes: list[int]) -> int:
-        """Finished updates of the run that the checkpoint is of, over all epochs.
+    def steps_done(self, plan: TrainingPlan, sizes: list[int]) -> int:
+        """Optimizer steps finished when the checkpoint was written, over all epochs.
 
         Args:
-            plan: of the run that goes on.
+            plan: of the run that is resumed.
             sizes: samples of its datasets.
 
         Raises:
-            CheckpointError: the file does not tell. ConfigError: its position is none of this run's.
+            CheckpointError: the file does not say. ConfigError: this run has no such position.
         """
         if not self.progress:
             if not isinstance(self.content.get("epoch"), int):
                 raise CheckpointError(
-                    f"{self.source}: has no epoch; to start from its weights alone, name it in model.ckpt"
+                    f"{self.source}: has no epoch; to start only from its weights, name it in model.ckpt"
                 )
-            return (self.content["epoch"] + 1) * plan.updates_per_epoch
-        epoch, update = self.progress["epoch"], self.progress["update"]
-        if update and self.progress["sizes"] != sizes:
+            return (self.content["epoch"] + 1) * plan.steps_per_epoch
+        epoch, step = self.progress["epoch"], self.progress["step"]
+        if step and self.progress["sizes"] != sizes:
             raise ConfigError(
                 f"{self.source}: stopped within an epoch of datasets with {self.progress['sizes']} samples, which have "
-                f"{sizes} now: restore the annotation files, or go on from the checkpoint of a whole epoch"
+                f"{sizes} now: restore the annotation files, or resume from the checkpoint of a whole epoch"
             )
-        if update >= plan.updates_per_epoch:
+        if step >= plan.steps_per_epoch:
             raise ConfigError(
-                f"{self.source}: stopped after {update} updates of an epoch, which has {plan.updates_per_epoch} now: "
-                "restore run.iters_per_epoch, or go on from the checkpoint of a whole epoch"
+                f"{self.source}: stopped after {step} steps of an epoch, which has {plan.steps_per_epoch} now: "
+                "restore run.iters_per_epoch, or resume from the checkpoint of a whole epoch"
             )
-        return epoch * plan.updates_per_epoch + update
+        return epoch * plan.steps_per_epoch + step
 
 
 def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint | None:
-    """What `run.resume` and `run.resume_ckpt_path` say; None: begin anew. Collective.
+    """The checkpoint that `run.resume` and `run.resume_ckpt_path` ask for; None: begin anew. Collective.
 
     Raises:
         ConfigError: the folder belongs to another run. CheckpointError: the checkpoint is damaged or missing.
@@ -107,7 +107,7 @@ def _named(path: str, key: str, cfg: DictConfig) -> ResumePoint:
         file = file / FILE
     point = ResumePoint(file, f"{key}={path}", read_file(file, key))
     for difference in _differences(point.content.get("config") or {}, cfg):
-        logger.warning("%s: was written with another setting, %s", point.source, difference)
+        logger.warning("%s: was written with a different setting, %s", point.source, difference)
     return point
 
 
@@ -115,9 +115,9 @@ def _must_be_unused(checkpoints: Checkpoints) -> None:
     """Two runs in one folder would overwrite some of each other's checkpoints and keep others."""
     numbers, epochs, damaged = checkpoints.numbers(), checkpoints.epoch_files(), checkpoints.damaged()
     if numbers:
-        found, fix = checkpoints.folder_of(numbers[-1]).name, "go on with run.resume=auto"
+        found, fix = checkpoints.folder_of(numbers[-1]).name, "resume with run.resume=auto"
     elif epochs:
-        found, fix = epochs[-1], f"go on with run.resume_ckpt_path={checkpoints.output_dir / epochs[-1]}"
+        found, fix = epochs[-1], f"resume with run.resume_ckpt_path={checkpoints.output_dir / epochs[-1]}"
     elif damaged:
         found, fix = damaged[-1].name, f"remove {checkpoints.folder} to begin anew"
     else:
@@ -128,7 +128,7 @@ def _must_be_unused(checkpoints: Checkpoints) -> None:
 
 
 def _differences(saved: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
-    """Keys that decide what is learned and have another value now, one line each."""
+    """Keys that affect what is learned and have another value now, one line each."""
     free = free_keys(cfg)
     before, now = _decisive(saved, free), _decisive(OmegaConf.to_container(cfg), free)
     for key in sorted(before.keys() | now.keys()):

@@ -1,4 +1,4 @@
-"""run_info.json: what a run was, so that it can be told, repeated and compared years later."""
+"""run_info.json: what a run was, so that it can be understood, repeated and compared years later."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def record_start(output_dir: Path, cfg: DictConfig, **facts: Any) -> str:
     Args:
         output_dir: of the run.
         cfg: the whole config.
-        facts: what else is worth knowing, JSON-ready: the engine that really runs, where the run goes on, ...
+        facts: what else is worth knowing, JSON-ready: the engine that actually runs, where the run resumes, ...
 
     Returns:
         The run's id, eight letters and digits, the same for all its starts.
 
     Raises:
-        TrainingError: an earlier file that is no run_info.json.
+        TrainingError: an existing file that is not a run_info.json.
     """
     path = output_dir / INFO_FILE
     info = _read(path) if path.is_file() else {"id": secrets.token_hex(4), "starts": []}
@@ -73,7 +73,7 @@ def describe_start(cfg: DictConfig) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python, CUDA, this package and those that it declares; None for what is not installed."""
+    """Versions of Python, CUDA, this package and its declared dependencies; None for what is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version(), "cuda": torch.version.cuda}
     for package in ("timechat", *_dependencies()):
         try:
@@ -84,9 +84,9 @@ def versions() -> dict[str, str | None]:
 
 
 def _dependencies() -> list[str]:
-    """The packages that this one declares, extras included but for developers' tools; without an installation, all."""
+    """The declared dependencies, with all extras except the developers' tools; all packages without an installation."""
     try:
         declared = [Requirement(line) for line in importlib.metadata.requires("timechat") or ()]
-    except importlib.metadata.PackageNotFoundError:  # started from a checkout alone
+    except importlib.metadata.PackageNotFoundError:  # started from a checkout without installation
         return sorted({distribution.name for distribution in importlib.metadata.distributions()})
     return [requirement.name for requirement in declared if 'extra == "dev"' not in str(requirement.marker)]

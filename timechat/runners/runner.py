@@ -1,9 +1,9 @@
-"""The training loop: epochs, updates, when to report and to save. What a step is, the task says; how processes work
-together, the engine.
+"""The training loop: epochs, optimizer steps, when to report and to save. The task says what a training step is, the
+engine how processes work together.
 
-Randomness is keyed, never carried over: a sample's on (seed, epoch, position), dropout's on (seed, update, rank). So a
-run that resumes after any update goes on exactly as if it had never stopped, without the state of any generator: there
-is none that lives longer than an update.
+Randomness is keyed, never carried over: a sample's on (seed, epoch, position), dropout's on (seed, step, rank). So a
+run that resumes after any step continues exactly as if it had never stopped. No generator lives longer than a step, so
+no generator's state has to be saved.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Runner:
 
     Args:
         cfg: the whole config.
-        task: says what a step is, and builds the model.
+        task: says what a training step is, and builds the model.
         datasets: in the config's order.
         device: of this process.
 
     Raises:
-        ConfigError: settings that cannot go together; all are checked before the model's weights are loaded.
+        ConfigError: settings that contradict each other; all are checked before the model's weights are loaded.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Runner:
         device: torch.device,
     ):
         if cfg.run.evaluate:
-            raise ConfigError("run.evaluate=true: train.py trains; to evaluate, start evaluate.py or eval.sh")
+            raise ConfigError("run.evaluate=true: train.py only trains; to evaluate, start evaluate.py or eval.sh")
         self.cfg, self.task, self.datasets = cfg, task, datasets
         self.output_dir = Path(cfg.run.output_dir)
         self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
@@ -78,14 +78,14 @@ class Runner:
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
         self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
-        self.updates = point.updates_done(self.plan, self.stream.sizes) if point else 0  # finished, over all epochs
-        self.checkpoints.must_not_be_beyond(self.updates)
-        self.saved: int | None = None  # the update after which the newest checkpoint was written
+        self.steps = point.steps_done(self.plan, self.stream.sizes) if point else 0  # finished, over all epochs
+        self.checkpoints.must_not_be_beyond(self.steps)
+        self.saved: int | None = None  # the step after which the newest checkpoint was written
         self.skip_list = SkipList()
         self.validation = Validation(cfg, task, self.skip_list)
-        self.log = RunLog(self.output_dir, self.updates, cfg.run.loggers)
+        self.log = RunLog(self.output_dir, self.steps, cfg.run.loggers)
         self.engine = build_engine(cfg.run, self.plan, device, precision)
-        # Weights that no file gives are the same in every run, whatever was drawn before.
+        # Weights that no file provides are the same in every run, whatever random numbers were drawn before.
         torch.manual_seed(cfg.run.seed)
         model = task.build_model(cfg)
         if point:
@@ -98,7 +98,7 @@ class Runner:
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
         self.nonfinite = NonFiniteGuard(cfg.run.max_nonfinite)
-        # Whatever else a resumed run goes on with, by its name in checkpoints; its state is alike on all processes.
+        # What else a resumed run restores, by its name in checkpoints; its state is the same on all processes.
         self.stateful: dict[str, Any] = {
             "skip_guard": self.guard,
             "nonfinite_guard": self.nonfinite,
@@ -110,25 +110,25 @@ class Runner:
             self._restore(point)
 
     def train(self) -> None:
-        """Run all epochs that are left. Raises TrainingError when going on would be wrong."""
+        """Run the remaining epochs. Raises TrainingError if training must not continue."""
         plan = self.plan
         logger.info(
-            "%d epochs of %d updates, %d samples each (%d processes x %d micro-batches x %d samples)",
-            plan.max_epoch, plan.updates_per_epoch, plan.global_batch,
+            "%d epochs of %d optimizer steps, %d samples each (%d processes x %d micro-batches x %d samples)",
+            plan.max_epoch, plan.steps_per_epoch, plan.global_batch,
             distributed.world_size(), plan.accumulation, plan.micro_batch,
         )  # fmt: skip
         if self.cfg.run.data_timeout_s and not self.cfg.run.num_workers:
             logger.warning(
-                "run.num_workers=0: files are read by the process that trains; one that hangs it is not noticed"
+                "run.num_workers=0: the training process reads the files itself; a file that hangs it goes unnoticed"
             )
-        first = self.updates // plan.updates_per_epoch
+        first = self.steps // plan.steps_per_epoch
         if first >= plan.max_epoch:
             logger.warning("nothing is left to train: run.max_epoch=%d epochs are done", plan.max_epoch)
         self._write_start(first)
         try:
             with self.signals:
-                if not self.updates % plan.updates_per_epoch:
-                    self.validate(first - 1)  # stopped before it was done with that
+                if not self.steps % plan.steps_per_epoch:
+                    self.validate(first - 1)  # the run may have stopped before it finished validating
                 for epoch in range(first, plan.max_epoch):
                     self.train_epoch(epoch)
                     self.save()
@@ -138,70 +138,70 @@ class Runner:
         except WorkerError as error:
             if error.files:
                 self.skip_list.add(error.files)
-                self.saved = None  # a checkpoint of this very update does not have them yet
+                self.saved = None  # an existing checkpoint of this step does not list them yet
             self._stop(StopTraining(f"{error}: stopped", failed=True))
         finally:
             self.log.close()
 
     def _write_start(self, epoch: int) -> None:
         config = OmegaConf.to_container(self.cfg)
-        self.log.event(event="start", epoch=epoch, update=self.updates, config=config)
+        self.log.event(event="start", epoch=epoch, step=self.steps, config=config)
         if distributed.is_main_process():
-            run_id = record_start(self.output_dir, self.cfg, engine=self.engine.name, update=self.updates)
+            run_id = record_start(self.output_dir, self.cfg, engine=self.engine.name, step=self.steps)
             self.log.start(run_id, config, self.engine.device)
 
     def validate(self, epoch: int) -> None:
-        """Measure what the config asks for after an epoch, unless it is known, and keep the best. Raises StopTraining.
+        """Validate after an epoch, unless that is done already, and keep the best checkpoint. Raises StopTraining.
 
-        It follows the checkpoint, so that a run that is killed meanwhile loses nothing but the scores, which the run
-        that goes on measures again.
+        It comes after saving: a run that is killed meanwhile loses only the scores, which the resumed run measures
+        again.
         """
         if not self.validation or self.validation.epoch >= epoch:
             return
-        # A run that began with another one's checkpoint has none of that epoch.
+        # A run that started from another run's checkpoint has no file of that epoch.
         if not distributed.on_main_process(lambda: self.checkpoints.epoch_file(epoch).exists()):
             return
         scores = self.validation.run(self.engine, epoch, lambda: self.signals.received)
         best = self.validation.is_best(scores, epoch)
-        self.log.scores({"epoch": epoch, "update": self.updates, **scores, "best": best})
+        self.log.scores({"epoch": epoch, "step": self.steps, **scores, "best": best})
         if best:
             distributed.on_main_process(lambda: self.checkpoints.name_best(epoch))
 
     def _stop(self, stop: StopTraining) -> None:
-        """Save, and say how to go on. Raises TrainingError, if the run has failed."""
+        """Save, and say how to resume. Raises TrainingError if the run has failed."""
         folder = self.save()
         auto = "" if self.cfg.run.resume == "auto" and not self.cfg.run.resume_ckpt_path else " and run.resume=auto"
         message = (
-            f"{stop} after update {self.updates}; saved {folder}; resume with the same command{auto}: {start_command()}"
+            f"{stop} after step {self.steps}; saved {folder}; resume with the same command{auto}: {start_command()}"
         )
-        self.log.event(event="stop", update=self.updates, reason=str(stop))
+        self.log.event(event="stop", step=self.steps, reason=str(stop))
         if stop.failed:
             raise TrainingError(message)
         logger.warning("%s", message)
 
     def train_epoch(self, epoch: int) -> None:
-        """Run the updates of one epoch that are left. Raises StopTraining."""
+        """Run the remaining optimizer steps of an epoch. Raises StopTraining."""
         plan, run = self.plan, self.cfg.run
-        first = self.updates % plan.updates_per_epoch
+        first = self.steps % plan.steps_per_epoch
         self.engine.model.train()
-        self.log.progress(epoch, plan.updates_per_epoch, first)
+        self.log.progress(epoch, plan.steps_per_epoch, first)
         if not first:
             self.meter.reset()
-        groups = self._updates(epoch, first)
-        for update in range(first, plan.updates_per_epoch):
+        groups = self._step_batches(epoch, first)
+        for step in range(first, plan.steps_per_epoch):
             batches, failure = self._fetch(groups)
             self.check_samples(batches, failure)
-            learning_rate = plan.learning_rate(epoch, update)
-            self.update(batches, learning_rate, self.updates)
-            self.updates += 1
-            last = update + 1 == plan.updates_per_epoch
-            if last or (update + 1) % run.log_freq == 0:
-                self.report(epoch, update, learning_rate)
-            if run.save_every_steps and self.updates % run.save_every_steps == 0 and not last:
+            learning_rate = plan.learning_rate(epoch, step)
+            self.step(batches, learning_rate, self.steps)
+            self.steps += 1
+            last = step + 1 == plan.steps_per_epoch
+            if last or (step + 1) % run.log_freq == 0:
+                self.report(epoch, step, learning_rate)
+            if run.save_every_steps and self.steps % run.save_every_steps == 0 and not last:
                 self.save()
 
     def _fetch(self, groups: Iterator[list[Batch]]) -> tuple[list[Batch], TimeChatError | None]:
-        """The micro-batches of the next update, or why there are none; and how long they were waited for."""
+        """The micro-batches of the next step, or the error that prevents them; the meter counts the wait."""
         waiting = time.perf_counter()
         try:
             return next(groups), None
@@ -210,8 +210,8 @@ class Runner:
         finally:
             self.meter.waiting += time.perf_counter() - waiting
 
-    def _updates(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
-        """The micro-batches of each update of an epoch from the first one wanted on, on this process."""
+    def _step_batches(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
+        """This process's micro-batches of each step of an epoch, beginning with step `first`."""
         run = self.cfg.run
         stream = self.stream.epoch(epoch, self.plan.draws)
         rank, world, start = distributed.rank(), distributed.world_size(), first * self.plan.accumulation
@@ -228,14 +228,14 @@ class Runner:
             yield group
 
     def check_samples(self, batches: list[Batch], failure: TimeChatError | None = None) -> None:
-        """Before each update all processes agree: is there a reason to stop, and which samples were skipped?
+        """Before each step all processes agree on whether to stop and on which samples were skipped.
 
         Args:
             batches: of this process.
             failure: why this process has none.
 
         Raises:
-            StopTraining, TimeChatError: on all processes or none.
+            StopTraining, TimeChatError: on all processes or on none.
         """
         records = [record for batch in batches for record in batch.skipped]
         seen = {
@@ -247,24 +247,24 @@ class Runner:
         }
         counts = distributed.all_reduce_sum([float(count) for count in seen.values()], self.engine.device)
         read, skipped, empty, signals, failures = map(int, counts)
-        if signals:  # what was fetched is fetched again by the run that goes on, and counted there
+        if signals:  # the resumed run fetches these batches again, and counts them
             raise StopTraining("stopped by SIGTERM or SIGUSR1")
         if failures:
             raise_together(failure)
         if skipped:
             gathered = distributed.gather_objects(records) or []
-            self.log.skipped([{"update": self.updates + 1, **record} for part in gathered for record in part])
-        missing = self.plan.samples_of(self.updates % self.plan.updates_per_epoch) - read
+            self.log.skipped([{"step": self.steps + 1, **record} for part in gathered for record in part])
+        missing = self.plan.samples_of(self.steps % self.plan.steps_per_epoch) - read
         self.guard.update(read + skipped, skipped, missing + empty)
 
-    def update(self, batches: list[Batch], learning_rate: float, number: int) -> None:
+    def step(self, batches: list[Batch], learning_rate: float, number: int) -> None:
         """One optimizer step on the micro-batches of this process."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._seed_dropout(number)
         total = torch.zeros((), device=self.engine.device)
-        # Averaged over processes, losses weighted like this make the mean over the samples of the update.
-        share = distributed.world_size() / self.plan.samples_of(number % self.plan.updates_per_epoch)
+        # Losses weighted like this, averaged over processes, are the mean over the samples of the step.
+        share = distributed.world_size() / self.plan.samples_of(number % self.plan.steps_per_epoch)
         for i, batch in enumerate(batches):
             with self.engine.accumulate(last=i + 1 == len(batches)):
                 loss = self.task.train_step(self.engine.model, batch.to(self.engine.device))
@@ -281,13 +281,11 @@ class Runner:
             self._leave_out(batches, number + 1)
 
     def _leave_out(self, batches: list[Batch], number: int) -> None:
-        """Write down an update that was skipped. Raises TrainingError, on all processes, after too many in a row."""
+        """Record a skipped step. Raises TrainingError, on all processes, after too many in a row."""
         gathered = distributed.gather_objects([key for batch in batches for key in batch.keys])
         samples = [key for keys in gathered or [] for key in keys]
-        self.log.event(event="nonfinite", update=number, samples=samples)
-        logger.warning(
-            "update %d is skipped: its loss or a gradient is NaN or infinite (%s)", number, ", ".join(samples)
-        )
+        self.log.event(event="nonfinite", step=number, samples=samples)
+        logger.warning("step %d is skipped: its loss or a gradient is NaN or infinite (%s)", number, ", ".join(samples))
         self.nonfinite.update(False, number, samples)
 
     def _seed_dropout(self, number: int) -> None:
@@ -296,51 +294,51 @@ class Runner:
 
     def _measure(self, batches: list[Batch], loss: float) -> None:
         self.meter.loss += loss
-        self.meter.updates += 1
+        self.meter.steps += 1
         self.meter.videos += sum(batch.num_counted for batch in batches)
         self.meter.tokens += sum(batch.num_tokens for batch in batches)
         if self.count_flops:
             self.meter.flops += sum(map(self.count_flops, batches))
         self.log.advance(loss)
 
-    def report(self, epoch: int, update: int, learning_rate: float) -> None:
-        """Log the stretch since the last report, unless all of its updates were skipped."""
-        if not self.meter.updates:
+    def report(self, epoch: int, step: int, learning_rate: float) -> None:
+        """Log the interval since the last report, unless all of its steps were skipped."""
+        if not self.meter.steps:
             return
         averages = self.meter.reduce(self.engine.device)
-        number = epoch * self.plan.updates_per_epoch + update + 1
+        number = epoch * self.plan.steps_per_epoch + step + 1
         totals = {"skipped": self.guard.total_skipped, "nonfinite": self.nonfinite.total}
-        self.log.step({"epoch": epoch, "update": number, "lr": learning_rate, **totals, **averages})
+        self.log.step({"epoch": epoch, "step": number, "lr": learning_rate, **totals, **averages})
         self.meter.reset()
 
     def save(self) -> Path:
-        """Write a checkpoint of where the run stands, between any two updates; returns its folder. Collective.
+        """Write a checkpoint, between any two steps; returns its folder. Collective.
 
-        The one after an epoch is also named checkpoint_{epoch}.pth, where tools look for it.
+        After an epoch it is also named checkpoint_{epoch}.pth, where tools look for it.
 
         Raises:
-            TrainingError: on all processes, if it cannot be written; earlier checkpoints are untouched then.
+            TrainingError: on all processes, if it cannot be written; earlier checkpoints stay untouched.
         """
-        started, path = time.perf_counter(), self.checkpoints.folder_of(self.updates)
-        if self.saved != self.updates:
+        started, path = time.perf_counter(), self.checkpoints.folder_of(self.steps)
+        if self.saved != self.steps:
             content = self._content()
-            folder = distributed.on_main_process(lambda: self.checkpoints.begin(self.updates, content))
+            folder = distributed.on_main_process(lambda: self.checkpoints.begin(self.steps, content))
             self.engine.save(folder / ENGINE_FOLDER)
-            distributed.on_main_process(lambda: self.checkpoints.finish(self.updates))
-            self.saved = self.updates
-        epoch, update = divmod(self.updates, self.plan.updates_per_epoch)
-        if epoch and not update:
+            distributed.on_main_process(lambda: self.checkpoints.finish(self.steps))
+            self.saved = self.steps
+        epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
+        if epoch and not step:
             epoch -= 1
-            path = distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch, self.updates))
+            path = distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch, self.steps))
         seconds = round(time.perf_counter() - started, 3)
         name = path.relative_to(self.output_dir).as_posix()
-        self.log.event(event="checkpoint", epoch=epoch, update=self.updates, path=name, seconds=seconds)
+        self.log.event(event="checkpoint", epoch=epoch, step=self.steps, path=name, seconds=seconds)
         logger.info("saved %s in %.1f s", path, seconds)
-        return self.checkpoints.folder_of(self.updates)
+        return self.checkpoints.folder_of(self.steps)
 
     def _content(self) -> dict[str, Any]:
-        """The published format, and under `progress` what it lacks. Collective."""
-        epoch, update = divmod(self.updates, self.plan.updates_per_epoch)
+        """The published format, plus `progress` with what that lacks. Collective."""
+        epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
         meters = distributed.gather_objects(self.meter.state_dict())
         return {
             "model": self.engine.model_state(),
@@ -350,7 +348,7 @@ class Runner:
             "config": OmegaConf.to_container(self.cfg),
             "progress": {
                 "epoch": epoch,
-                "update": update,
+                "step": step,
                 "global_batch": self.plan.global_batch,
                 "world_size": distributed.world_size(),
                 "sizes": self.stream.sizes,
@@ -360,12 +358,12 @@ class Runner:
         }
 
     def _restore(self, point: ResumePoint) -> None:
-        """Go on from a checkpoint, whose weights are loaded."""
+        """Continue from a checkpoint, whose weights are loaded already."""
         content, source, progress = point.content, point.source, point.progress
         if content.get("optimized") != self.optimized:
             logger.warning(
-                "%s: its optimizer state is not for these parameters (published checkpoints do not name them): "
-                "the weights are loaded, the optimizer starts anew", source
+                "%s: its optimizer state does not name these parameters (published checkpoints name none): the weights "
+                "are loaded, the optimizer starts anew", source
             )  # fmt: skip
         else:
             self.engine.load_state_dict(content)
@@ -373,23 +371,23 @@ class Runner:
             self._keep_settings()
         if not progress:
             logger.warning(
-                "%s: holds no position within an epoch and no counters (published checkpoints do not): training goes "
-                "on with the epoch after its last one, epoch %d", source, content["epoch"] + 1
+                "%s: has no position within an epoch and no counters (published checkpoints have none): training "
+                "continues with the epoch after its last one, epoch %d", source, content["epoch"] + 1
             )  # fmt: skip
         else:
             self.meter.load_state_dicts(progress["meters"])
             for name, part in self.stateful.items():
                 if name in progress:
                     part.load_state_dict(progress[name])
-        if point.path.parent == self.checkpoints.folder_of(self.updates):
-            self.saved = self.updates
-            epoch, update = divmod(self.updates, self.plan.updates_per_epoch)
-            if not update:  # the process may have been killed between the two names
-                distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch - 1, self.updates))
-        logger.info("%s: going on after update %d", source, self.updates)
+        if point.path.parent == self.checkpoints.folder_of(self.steps):
+            self.saved = self.steps
+            epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
+            if not step:  # the process may have been killed between the two names
+                distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch - 1, self.steps))
+        logger.info("%s: resuming after step %d", source, self.steps)
 
     def _keep_settings(self) -> None:
-        """A loaded optimizer brings the settings of its run; those of this config count."""
+        """A loaded optimizer state carries the settings of its run; those of this config take precedence."""
         run = self.cfg.run
         for group, weight_decay in zip(self.engine.optimizer.param_groups, (run.weight_decay, 0.0), strict=True):
             group["weight_decay"] = weight_decay

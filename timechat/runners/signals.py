@@ -1,7 +1,7 @@
 """How a run is asked to stop, and how it leaves its loop.
 
-A scheduler that wants its machine back sends SIGTERM, or SIGUSR1 where the job asks for an early warning. The process
-finishes its update; all processes learn of it when they next agree, and stop at the same place.
+A scheduler that wants its machine back sends SIGTERM, or SIGUSR1 if the job asked for an early warning. The process
+finishes its optimizer step; all processes learn of it at their next agreement, and stop at the same place.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopTraining(Exception):
-    """Leaves the loop between two updates, raised on every process alike; what was learned so far is saved.
+    """Leaves the loop between two optimizer steps, on every process alike; what was learned so far is saved.
 
     Args:
-        reason: why, the beginning of a sentence.
-        failed: the run ends with a TrainingError, not with exit status 0.
+        reason: the beginning of a sentence that says why.
+        failed: the run ends with a TrainingError instead of exit status 0.
     """
 
     def __init__(self, reason: str, failed: bool = False):
@@ -31,10 +31,10 @@ class StopTraining(Exception):
 
 
 class StopSignals:
-    """While it is entered, SIGTERM and SIGUSR1 are noted and do nothing else.
+    """Within this context SIGTERM and SIGUSR1 are only noted.
 
     Attributes:
-        received: one of them came to this process.
+        received: whether this process got one of them.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class StopSignals:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():  # Python allows it there alone
+        if threading.current_thread() is threading.main_thread():  # Python allows it only there
             self._handlers = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
         return self
 
@@ -55,9 +55,9 @@ class StopSignals:
 
 
 def ignore_stop_signals(worker: int) -> None:
-    """For the workers of a DataLoader: schedulers signal every process of a job, but the update needs its data.
+    """For DataLoader workers: schedulers signal every process of a job, but the current step still needs its data.
 
-    SIGTERM from the parent still ends a worker. Only waiting for a signal, not handling it, tells who sent it.
+    SIGTERM from the parent still ends a worker. Only waiting for a signal tells who sent it; a handler does not.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     threading.Thread(target=_heed_the_parent, daemon=True).start()

@@ -1,7 +1,7 @@
-"""Curves beside log.jsonl: TensorBoard, wandb and every other tracker that accelerate has a class for.
+"""Curves in addition to log.jsonl: TensorBoard, wandb and every other tracker that accelerate has a class for.
 
-A tracker class of one's own takes part as well, once it stands in accelerate's table under a name for `run.loggers`
-(newer versions of accelerate have `register_tracker_class` for that).
+Your own tracker class works as well, once accelerate's table lists it under a name for `run.loggers` (newer versions of
+accelerate have `register_tracker_class` for that).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from timechat.errors import ConfigError
 from timechat.registry import nearest
 
 PROJECT = "timechat"
-_EXTRAS = {"wandb": "timechat[wandb]"}  # of the packages that trackers need, those that have an extra here
+_EXTRAS = {"wandb": "timechat[wandb]"}  # packages of trackers that have an extra here
 
 
 class Trackers:
-    """The trackers of one run. Every process makes them, so that all stop over a wrong name; the main process starts
+    """The trackers of one run. Every process creates them, so that all stop at a wrong name; the main process starts
     and feeds them.
 
     Args:
@@ -38,14 +38,12 @@ class Trackers:
         self._classes = {name: _tracker_class(name) for name in names}
         self._running: dict[str, GeneralTracker] = {}
 
-    def start(
-        self, output_dir: Path, update: int, run_id: str, config: Mapping[str, Any], device: torch.device
-    ) -> None:
-        """Begin, or go on: a resumed run draws the same curves in TensorBoard and wandb.
+    def start(self, output_dir: Path, step: int, run_id: str, config: Mapping[str, Any], device: torch.device) -> None:
+        """Begin or continue: a resumed run continues its curves in TensorBoard and wandb.
 
         Args:
-            output_dir: of the run; its name is the run's in wandb.
-            update: finished updates of the run that goes on; points after it are taken back where that is possible.
+            output_dir: of the run; wandb shows its name as the run's.
+            step: finished steps of the run that is resumed; later points are removed where that is possible.
             run_id: the same for all starts of a run.
             config: of the whole run.
             device: of this process.
@@ -53,7 +51,7 @@ class Trackers:
         PartialState(cpu=device.type == "cpu")  # accelerate's trackers log through it; an engine may not have made it
         for name, tracker_class in self._classes.items():
             if name == "tensorboard":
-                tracker = tracker_class("tensorboard", str(output_dir), purge_step=update + 1)
+                tracker = tracker_class("tensorboard", str(output_dir), purge_step=step + 1)
                 tracker.start()
             elif name == "wandb":
                 tracker = _start_wandb(tracker_class, output_dir, run_id, config)
@@ -64,17 +62,17 @@ class Trackers:
                 tracker.store_init_configuration(dict(_flat(config)))
             self._running[name] = tracker
 
-    def log(self, scalars: Mapping[str, float], update: int) -> None:
+    def log(self, scalars: Mapping[str, float], step: int) -> None:
         """Add one point to each curve."""
         for name, tracker in self._running.items():
             if name == "wandb":
-                # Its own counter of steps only grows, but a resumed run may go back a few updates.
-                tracker.log({**scalars, "update": update})
+                # wandb's counter of steps only grows, but a resumed run may go back a few steps.
+                tracker.log({**scalars, "step": step})
             else:
-                tracker.log(dict(scalars), step=update)
+                tracker.log(dict(scalars), step=step)
 
     def close(self) -> None:
-        """Write or send what is left."""
+        """Write or send the rest."""
         for tracker in self._running.values():
             tracker.finish()
         self._running.clear()
@@ -85,10 +83,10 @@ def _tracker_class(name: str) -> type[GeneralTracker]:
         names = sorted(LOGGER_TYPE_TO_CLASS)
         raise ConfigError(
             f"run.loggers: accelerate has no tracker {name!r}{nearest(name, names)}; choose from {', '.join(names)}; "
-            "log.jsonl is always written"
+            "log.jsonl is written anyway"
         )
     tracker_class = LOGGER_TYPE_TO_CLASS[name]
-    if tracker_class.__module__.startswith("accelerate."):  # these have the names of the packages that they need
+    if tracker_class.__module__.startswith("accelerate."):  # these are named after the packages that they need
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -102,14 +100,14 @@ def _tracker_class(name: str) -> type[GeneralTracker]:
 def _start_wandb(
     tracker_class: type[GeneralTracker], output_dir: Path, run_id: str, config: Mapping[str, Any]
 ) -> GeneralTracker:
-    """Curves on wandb.ai, or in output_dir/wandb with WANDB_MODE=offline; its other variables count, too."""
+    """Curves on wandb.ai, or in output_dir/wandb with WANDB_MODE=offline; wandb's other variables work, too."""
     project = os.environ.get("WANDB_PROJECT", PROJECT)
     tracker = tracker_class(
         project, dir=str(output_dir), id=run_id, name=output_dir.name, resume="allow", config=dict(config)
     )
     tracker.start()
-    tracker.tracker.define_metric("update")
-    tracker.tracker.define_metric("*", step_metric="update")
+    tracker.tracker.define_metric("step")
+    tracker.tracker.define_metric("*", step_metric="step")
     return tracker
 
 

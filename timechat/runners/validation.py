@@ -1,8 +1,8 @@
 """What is measured after each epoch: the loss on validation data, a benchmark on a subset, and which epoch was best.
 
 The loss is the training loss without dropout, augmentation and random frames; every sample counts once, whatever the
-number of processes. Every process makes equally many steps, because some engines exchange weights in each; what fills
-up the last ones does not count.
+number of processes. Every process runs the same number of batches, because some engines exchange weights in each; dummy
+samples fill up the last ones and do not count.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Validation:
     Args:
         cfg: the whole config.
         task: says what the loss of a sample is, and reads the validation data.
-        skip_list: files that are not to be opened.
+        skip_list: files that must not be opened.
 
     Attributes:
-        epoch: the last one that was measured, -1 for none; like the best score it is kept in checkpoints.
+        epoch: the last one that was measured, -1 for none; checkpoints keep it, as they do the best score.
 
     Raises:
         ConfigError, AnnotationError: scores that cannot be measured.
@@ -73,7 +73,7 @@ class Validation:
         return {"epoch": self.epoch, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on; a best value of another score does not count."""
+        """Continue from a `state_dict`; a best value of another score does not count."""
         self.epoch, best = state["epoch"], state["best"]
         self.best = best if best and best["score"] == self.score else None
 
@@ -86,12 +86,12 @@ class Validation:
             stopping: whether this process was asked to stop.
 
         Returns:
-            The scores, alike on every process: `valid_loss`, `valid_skipped`, those of the benchmark in percent, and
-            `seconds`.
+            The scores, the same on every process: `valid_loss`, `valid_skipped`, those of the benchmark in percent,
+            and `seconds`.
 
         Raises:
             StopTraining: a process was asked to stop. TrainingError: validation data that cannot be read.
-            WorkerError: a worker hangs on a file or died.
+            WorkerError: a worker hung on a file or died.
         """
         started = time.perf_counter()
         engine.model.eval()
@@ -103,7 +103,7 @@ class Validation:
         return scores | {"seconds": round(time.perf_counter() - started, 3)}
 
     def is_best(self, scores: dict[str, float], epoch: int) -> bool:
-        """Take note of an epoch's scores; whether it is better than all before.
+        """Record an epoch's scores; returns whether it is better than all before.
 
         Raises:
             TrainingError: the benchmark has no such score.
@@ -131,7 +131,7 @@ class Validation:
                 raise_together(failure)
             if missing:
                 raise TrainingError(
-                    "too many validation samples next to each other cannot be used; repair the files that "
+                    "too many neighbouring validation samples cannot be used; repair the files that "
                     "datasets.*.build_info.valid_anno_dir names"
                 )
             losses = self.task.sample_losses(engine.model, batch.to(engine.device)).double().cpu()
@@ -144,8 +144,8 @@ class Validation:
         return {LOSS: loss / count, "valid_skipped": int(skipped)}
 
     def _batches(self, length: int) -> Iterator[tuple[int, Any, list[bool], TimeChatError | None]]:
-        """This process's batches, each with the position of its first sample and with which ones are what they are; at
-        the end, if so, why there are no more."""
+        """This process's batches, each with the position of its first sample and which of its samples are usable; last,
+        the error that ended the reading, if there was one."""
         rank, world, size = distributed.rank(), distributed.world_size(), self.cfg.run.batch_size_eval
         batches = read_batches(
             StreamDataset(
@@ -189,7 +189,7 @@ def in_order(datasets: Sequence[VideoDataset]) -> EpochStream:
 
 
 def _with_usable(collate: Callable[[Sequence[Fetched]], Batch], fetched: Sequence[Fetched]) -> tuple[Batch, list[bool]]:
-    """A batch, and for each of its samples whether it is itself and not the replacement of a bad one."""
+    """A batch, and for each of its samples whether it is itself and not a replacement for an unreadable one."""
     for record in (record for f in fetched for record in f.skipped[:1]):
         logger.error("validation: skipped %s: %s", record["sample"], record["error"])
     return collate(fetched), [not f.skipped for f in fetched]
@@ -202,7 +202,7 @@ def _benchmark_options(run: DictConfig) -> dict[str, Any]:
 
 
 def _chosen_score(run: DictConfig) -> str | None:
-    """What decides which epoch is the best; None: nothing is measured. Raises ConfigError."""
+    """The score that decides which epoch is the best; None: nothing is measured. Raises ConfigError."""
     known = [LOSS] if run.valid_splits else []
     if run.valid_benchmark.name:
         known += get_benchmark(run.valid_benchmark.name, _benchmark_options(run)).main_scores

@@ -1,4 +1,4 @@
-"""What a task is: it builds model and datasets, packs samples, and says what a training step is."""
+"""The interface of tasks: a task builds model and datasets, packs samples, and defines the training step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from timechat.models import BaseModel, build_model
 
 
 class Task(ABC):
-    """A task; one is made for each run.
+    """Base of all tasks; each run creates one.
 
     Args:
         cfg: the whole config.
 
     Attributes:
-        takes: the class of the samples that it learns from.
+        takes: the class of the samples that it can use.
     """
 
     takes: ClassVar[type]
@@ -41,12 +41,12 @@ class Task(ABC):
         return build_model(cfg.model, load_weights)
 
     def build_datasets(self, cfg: DictConfig) -> list[VideoDataset]:
-        """The datasets of a config. Raises ConfigError: one of them gives samples for another task."""
+        """The datasets of a config. Raises ConfigError: one of them makes samples for another task."""
         datasets = build_datasets(cfg)
         for dataset in datasets:
             if not issubclass(dataset.makes, self.takes):
                 raise ConfigError(
-                    f"datasets.{dataset.name}.builder={cfg.datasets[dataset.name].builder}: does not go with "
+                    f"datasets.{dataset.name}.builder={cfg.datasets[dataset.name].builder} does not fit "
                     f"run.task={cfg.run.task}; change one of them"
                 )
         return datasets
@@ -58,7 +58,7 @@ class Task(ABC):
     def train_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """The loss of a micro-batch: the mean of its samples' losses.
 
-        Averaged over processes and micro-batches it is the mean over the global batch, however samples fall on ranks.
+        Averaged over processes and micro-batches it is the mean over the global batch, whichever rank has which sample.
         """
         return self.sample_losses(model, batch).mean()
 

@@ -15,10 +15,10 @@ from timechat.tasks.base import Task
 @registry.register_task("image_text_pretrain")
 @registry.register_task("video_text_pretrain")
 class InstructionTask(Task):
-    """Conversations about videos. Published configs know it under two names."""
+    """Conversations about videos, under both names of the published configs."""
 
     takes = InstructionSample
 
     def collate(self, fetched: Sequence[Fetched[InstructionSample]]) -> VideoBatch:
-        """Conversations padded to the longest."""
+        """Pack conversations, padded to the longest."""
         return collate(fetched)

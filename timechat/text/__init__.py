@@ -1,1 +1,1 @@
-"""Words and ids, shared by data and model."""
+"""Text and token ids, shared by datasets and model."""

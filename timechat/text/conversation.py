@@ -4,8 +4,8 @@ The template is LLaMA-2's chat format around a video:
 
     [INST] <<SYS>>\\n{system}\\n<</SYS>>\\n\\n<Video><ImageHere>...</Video> The video contains ... {q} [/INST] {a} </s>
 
-with later turns as `<s>[INST] {q} [/INST] {a} </s>`. An image stands between `<Image>` and `</Image>` and has no
-sentence about seconds. Supervised are the answers, `</s>` included; everything else has the label -100.
+with later turns as `<s>[INST] {q} [/INST] {a} </s>`. An image is enclosed in `<Image>` and `</Image>` and has no
+sentence about seconds. The answers are supervised, including `</s>`; everything else has the label -100.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _INST_END = "[/INST]"
 
 @dataclass(frozen=True)
 class EncodedConversation:
-    """Token ids of a conversation and what to predict at each of them (-100: nothing)."""
+    """Token ids of a conversation and the label of each of them (-100: not supervised)."""
 
     input_ids: list[int]
     labels: list[int]
 
     @property
     def num_supervised(self) -> int:
-        """How many tokens the loss sees."""
+        """How many tokens are supervised."""
         return sum(label != IGNORE_INDEX for label in self.labels)
 
 
@@ -61,7 +61,7 @@ def encode_prompt(
     """Ids of a prompt for generation, `<s>` first, one `<ImageHere>` per video token.
 
     The published chat puts one more space between the sentence about seconds, which ends in one, and the question.
-    Released weights were evaluated so: their greedy answers depend on it.
+    Released weights were evaluated that way, and their greedy answers depend on it.
     """
     text = first_turn(f" {question}", visual_text(seconds, num_video_tokens, list_seconds), system)
     return tokenizer.encode(text)
@@ -77,18 +77,18 @@ def encode_conversation(
     system: str = TRAINING_SYSTEM,
     list_seconds: bool = True,
 ) -> EncodedConversation:
-    """Ids and labels of a whole conversation, cut at `max_txt_len` ids; labels are set after the cut.
+    """Ids and labels of a whole conversation, truncated to `max_txt_len` ids; labels are set after that.
 
     An answer is supervised from the token after the `]` that ends its `[/INST]` up to and including `</s>`.
 
     Args:
         qa: turns with "q" and "a".
         seconds: the time of each frame in seconds, None for an image.
-        num_video_tokens: how many embeddings the video turns into.
+        num_video_tokens: how many video tokens the video becomes.
         list_seconds: whether the prompt lists the frames' times (`model.list_seconds`).
 
     Raises:
-        ConversationError: there is no turn, or the cut falls inside the video tokens.
+        ConversationError: there is no turn, or the truncation would drop video tokens.
     """
     if not qa:
         raise ConversationError("QA: a conversation needs at least one turn with q and a")
@@ -96,7 +96,7 @@ def encode_conversation(
     text, full, answers = "", [], []
     for i, turn in enumerate(qa):
         text += first_turn(turn["q"], visual, system) if i == 0 else f"<s>[INST] {turn['q']} {_INST_END}"
-        # Nothing merges across the space behind `]`, so the ids up to here are the first ids of the whole.
+        # No token spans the space after `]`, so the ids up to here are the first ids of the whole.
         start = len(tokenizer.encode(text))
         text += f" {turn['a']} </s>"
         full = tokenizer.encode(text)
@@ -114,9 +114,9 @@ def encode_conversation(
 def _raise_bad_video_tokens(found: int, kept: int, expected: int, max_txt_len: int) -> None:
     if found != expected:
         raise ConversationError(
-            f"QA: a question or answer holds {IMAGE_TOKEN}, which stands for video tokens; remove it"
+            f"QA: a question or answer contains {IMAGE_TOKEN}, the placeholder of video tokens; remove it"
         )
     raise ConversationError(
-        f"max_txt_len={max_txt_len} cuts the conversation inside its {expected} video tokens ({kept} kept); "
+        f"max_txt_len={max_txt_len} truncates the conversation inside its {expected} video tokens ({kept} kept); "
         "raise model.max_txt_len, or lower the number of frames or model.num_video_query_token"
     )

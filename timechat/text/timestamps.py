@@ -1,6 +1,6 @@
 """Seconds -> the two sentences that make TimeChat time-sensitive (paper, sections 3.1 and 3.2).
 
-Timestamps travel as floats; they become text here and nowhere else, and nothing parses them back.
+Timestamps are floats everywhere else; only here do they become text, and nothing parses them back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def frame_sentence(seconds: float) -> str:
-    """The sentence that the frame's Q-Former reads beside the frame."""
+    """The sentence that the Q-Former reads together with a frame."""
     return f"This frame is sampled at {format_seconds(seconds)} second."
 
 

@@ -1,8 +1,8 @@
-"""Token ids, exact: SentencePiece for LLaMA, WordPiece for the Q-Former. Each file is loaded once per process.
+"""Exact token ids: SentencePiece for LLaMA, WordPiece for the Q-Former. Each file is loaded once per process.
 
-LLaMA's ids come from SentencePiece itself. The tokenizer that the published weights were trained with treats special
-tokens as walls: text is split at them, white space around `<ImageHere>` is dropped, and each piece of text is encoded
-on its own, with its own leading space mark. Newer wrappers merge double spaces differently, so none is used.
+LLaMA's ids come from SentencePiece itself. The tokenizer that the published weights were trained with splits text at
+special tokens, drops white space around `<ImageHere>`, and encodes each piece of text separately, each with a leading
+space mark. Newer wrappers merge double spaces differently, so none is used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from timechat.lfs import refuse_pointer
 from timechat.sources import command_for
 
 IMAGE_TOKEN = "<ImageHere>"
-MAX_TIMESTAMP_TOKENS = 32  # the published code cuts timestamp sentences here
+MAX_TIMESTAMP_TOKENS = 32  # the published code truncates timestamp sentences to this
 
 _SPECIAL = re.compile(rf"(<s>|</s>|<unk>|\s*{re.escape(IMAGE_TOKEN)}\s*)")
 
@@ -32,10 +32,10 @@ class LlamaTokenizer:
     """LLaMA's SentencePiece ids, with `<ImageHere>` added as the first id after the vocabulary.
 
     Args:
-        folder: a folder that holds `tokenizer.model`, or that file.
+        folder: a folder with `tokenizer.model`, or that file.
 
     Raises:
-        ConfigError: the file is missing or is no SentencePiece model.
+        ConfigError: the file is missing or not a SentencePiece model.
     """
 
     unk_id, bos_id, eos_id = 0, 1, 2
@@ -63,7 +63,7 @@ class LlamaTokenizer:
         }
 
     def __len__(self) -> int:
-        """Number of ids, `<ImageHere>` included."""
+        """Number of ids, including `<ImageHere>`."""
         return self.vocab_size + 1
 
     def encode(self, text: str, bos: bool = True) -> list[int]:
@@ -78,7 +78,7 @@ class LlamaTokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of generated ids: up to the first `</s>`, without special tokens and surrounding white space."""
+        """Text of generated ids up to the first `</s>`, without special tokens and surrounding white space."""
         ids = [int(i) for i in ids]
         if self.eos_id in ids:
             ids = ids[: ids.index(self.eos_id)]
@@ -86,12 +86,12 @@ class LlamaTokenizer:
         return self.sp.decode([i for i in ids if i not in special and i < self.vocab_size]).strip()
 
 
-# The caches are keyed on resolved paths: the same relative name means another file in another working directory.
+# The caches are keyed on resolved paths, because a relative path depends on the working directory.
 _load_llama = functools.lru_cache(maxsize=8)(LlamaTokenizer)
 
 
 def load_tokenizer(llama_model: str | Path) -> LlamaTokenizer:
-    """The tokenizer of a LLaMA folder, `<ImageHere>` included; loaded once. Raises ConfigError."""
+    """The tokenizer of a LLaMA folder, with `<ImageHere>`; loaded once. Raises ConfigError."""
     return _load_llama(Path(llama_model).resolve())
 
 
@@ -99,20 +99,20 @@ class QFormerTokenizer:
     """BERT's uncased WordPiece ids for timestamp sentences.
 
     Args:
-        vocab_file: `vocab.txt`, one entry a line.
+        vocab_file: `vocab.txt`, one entry per line.
 
     Raises:
-        ConfigError: the file is no text, or lacks one of the entries that BERT needs.
+        ConfigError: the file is not text, or lacks an entry that BERT needs.
     """
 
     def __init__(self, vocab_file: str | Path):
         refuse_pointer(vocab_file, ConfigError)
         try:
-            # Entries end at line feeds alone: `splitlines` would also cut at rarer separators inside of one.
+            # Entries end only at line feeds: `splitlines` would also split at rarer separators within an entry.
             with Path(vocab_file).open(encoding="utf-8") as file:
                 vocab = {line.rstrip("\n"): i for i, line in enumerate(file)}
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{vocab_file}: not a text; model.qformer_tokenizer needs a BERT vocab.txt") from error
+            raise ConfigError(f"{vocab_file}: not text; model.qformer_tokenizer needs a BERT vocab.txt") from error
         missing = [word for word in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if word not in vocab]
         if missing:
             raise ConfigError(
@@ -128,7 +128,7 @@ class QFormerTokenizer:
         return ids if len(ids) <= MAX_TIMESTAMP_TOKENS else [*ids[: MAX_TIMESTAMP_TOKENS - 1], ids[-1]]
 
     def save(self, folder: str | Path) -> None:
-        """Write `vocab.txt` into a folder, which is made if need be."""
+        """Write `vocab.txt` into a folder, which is created if necessary."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._tokenizer.save_model(str(folder))
 
@@ -139,7 +139,7 @@ _load_qformer = functools.lru_cache(maxsize=8)(QFormerTokenizer)
 def load_qformer_tokenizer(name: str | Path) -> QFormerTokenizer:
     """The Q-Former's tokenizer: a folder with `vocab.txt`, that file, or a hub id; loaded once.
 
-    A name without such a file is looked for under `ckpt/` (`ckpt/bert-base-uncased`), and only then on the hub.
+    A name without such a file is searched for under `ckpt/` (`ckpt/bert-base-uncased`), and only then on the hub.
     Raises ConfigError with the command that downloads the file.
     """
     for path in (Path(name), Path("ckpt") / Path(name).name):
@@ -154,12 +154,12 @@ def _vocab_from_hub(repo_id: str) -> str:
     """Download `vocab.txt` in the main process; the others wait and read the same cache."""
     try:
         if distributed.is_main_process():
-            with contextlib.suppress(OSError, ValueError):  # every process meets the same error just below
+            with contextlib.suppress(OSError, ValueError):  # every process raises the same error just below
                 huggingface_hub.hf_hub_download(repo_id, "vocab.txt")
         distributed.barrier()
         return huggingface_hub.hf_hub_download(repo_id, "vocab.txt", local_files_only=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"model.qformer_tokenizer: no vocab.txt at {repo_id} or ckpt/{Path(repo_id).name}, nor could it be "
+            f"model.qformer_tokenizer: no vocab.txt at {repo_id} or ckpt/{Path(repo_id).name}, and it could not be "
             f"downloaded; with internet access: hf download {repo_id} vocab.txt --local-dir ckpt/{Path(repo_id).name}"
         ) from error

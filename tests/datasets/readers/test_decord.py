@@ -1,4 +1,4 @@
-"""What reading with decord alone has to mind."""
+"""What only matters when reading with decord."""
 
 from __future__ import annotations
 

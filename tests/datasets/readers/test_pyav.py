@@ -1,4 +1,4 @@
-"""What reading with PyAV alone has to mind: edit lists, seeking, damage."""
+"""What only matters when reading with PyAV: edit lists, seeking, damage."""
 
 from __future__ import annotations
 

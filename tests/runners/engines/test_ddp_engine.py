@@ -64,7 +64,7 @@ def test_an_overflow_is_the_scalers_business_as_long_as_there_is_a_scale(scale: 
     assert engine.all_finite(torch.tensor(1.0)) is finite
 
 
-def test_a_skipped_update_leaves_no_trace() -> None:
+def test_a_skipped_step_leaves_no_trace() -> None:
     engine = _engine()
     engine.backward(torch.nan * engine.model(torch.ones(1, 2)).sum())
     engine.skip()

@@ -169,7 +169,7 @@ def test_fp32_is_no_autocast(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ('{"a": 1,}', r"not valid JSON \(.*\); correct the file"),
-        ('{"a": 1, "b": 2, "a": 3}', r"not valid JSON \(a stands there twice\)"),
+        ('{"a": 1, "b": 2, "a": 3}', r"not valid JSON \(a occurs twice\)"),
         ("[]", r"expected an object of DeepSpeed's settings, got list"),
         ('{"zero_optimization": 2}', r"zero_optimization=2: expected an object"),
         ('{"optimizer": "AdamW"}', r"optimizer='AdamW': expected an object"),

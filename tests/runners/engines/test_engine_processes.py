@@ -59,12 +59,12 @@ def ranks(strategy: str, start: Start) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def plain() -> dict[str, checks.Updates]:
-    """The same updates without an engine."""
+def plain() -> dict[str, checks.Steps]:
+    """The same steps without an engine."""
 
-    def run(build: Callable, number: int, clip: float | None) -> checks.Updates:
+    def run(build: Callable, number: int, clip: float | None) -> checks.Steps:
         model = checks.tiny_model()
-        return checks.plain_updates(model, build(model), number, clip)
+        return checks.plain_steps(model, build(model), number, clip)
 
     return {
         "three": run(checks.sgd_of, 3, None),
@@ -83,23 +83,23 @@ def test_the_engine_that_runs_is_the_one_that_was_asked_for(strategy: str, ranks
     assert [rank["offloads"] for rank in ranks] == [strategy.endswith(checks.OFFLOAD)] * 2
 
 
-def test_two_processes_train_as_torch_alone_does(ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]) -> None:
+def test_two_processes_train_as_torch_alone_does(ranks: list[dict[str, Any]], plain: dict[str, checks.Steps]) -> None:
     """Frame counts and answers of all lengths, and images, which leave the sentence's parameters idle."""
     expected = plain["three"]
     for rank in ranks:
-        found = rank["updates"]
+        found = rank["steps"]
         assert found["losses"] == pytest.approx(expected.losses, rel=1e-5)
         for mine, theirs in zip(found["gradients"], expected.gradients, strict=True):
             assert mine.keys() == theirs.keys()
             for name, gradient in theirs.items():
                 atol = 1e-7 + 1e-5 * float(gradient.abs().max())
                 assert_close(mine[name], gradient, rtol=0.0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
-    _assert_same_weights(ranks[0]["updates"]["weights"], expected.weights)
+    _assert_same_weights(ranks[0]["steps"]["weights"], expected.weights)
     assert expected.losses[2] < expected.losses[0]
 
 
 def test_clipping_goes_by_the_norm_over_all_processes(
-    ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]
+    ranks: list[dict[str, Any]], plain: dict[str, checks.Steps]
 ) -> None:
     expected = plain["clipped"]
     assert min(expected.norms) > 2 * checks.CLIP
@@ -117,14 +117,14 @@ def test_a_resumed_engine_is_bit_identical(ranks: list[dict[str, Any]]) -> None:
 
 
 def test_adam_takes_the_steps_that_torch_alone_does(
-    ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]
+    ranks: list[dict[str, Any]], plain: dict[str, checks.Steps]
 ) -> None:
     """DeepSpeed's own AdamW for CPUs, where the optimizer works in main memory."""
     _assert_same_weights(ranks[0]["resume"]["straight"]["weights"], plain["adam"].weights)
 
 
 def test_what_is_no_number_on_one_process_is_skipped_by_both(
-    ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]
+    ranks: list[dict[str, Any]], plain: dict[str, checks.Steps]
 ) -> None:
     for rank in ranks:
         assert rank["skip"]["finite"] == [False, False]
@@ -134,14 +134,14 @@ def test_what_is_no_number_on_one_process_is_skipped_by_both(
 
 
 def test_bf16_computes_in_bf16_and_leaves_weights_as_they_are(
-    ranks: list[dict[str, Any]], plain: dict[str, checks.Updates]
+    ranks: list[dict[str, Any]], plain: dict[str, checks.Steps]
 ) -> None:
     """What learns stays fp32; frozen parts beside it keep precisions of their own."""
     for rank in ranks:
         half = rank["half"]
         assert half["losses"] == pytest.approx(plain["three"].losses[:1], rel=0.05)
         assert half["losses"] != pytest.approx(plain["three"].losses[:1], rel=1e-5)
-        learns = set(rank["updates"]["gradients"][0])
+        learns = set(rank["steps"]["gradients"][0])
         kinds = {name: half["dtypes"][name] for name in half["dtypes"]}
         assert {kinds[name] for name in learns} == {"torch.float32"}
         assert kinds["ln_vision.weight"] == "torch.float16"
@@ -149,7 +149,7 @@ def test_bf16_computes_in_bf16_and_leaves_weights_as_they_are(
 
 
 def test_what_is_frozen_is_not_sharded_but_in_stage_3(strategy: str, ranks: list[dict[str, Any]]) -> None:
-    learns = set(ranks[0]["updates"]["gradients"][0])
+    learns = set(ranks[0]["steps"]["gradients"][0])
     whole = set(ranks[0]["half"]["dtypes"])
     sharded = {"fsdp": learns, "deepspeed_zero3": whole, f"deepspeed_zero3{checks.OFFLOAD}": whole}
     expected = sharded.get(strategy, set())
@@ -163,7 +163,7 @@ def test_the_main_process_gets_the_published_names(ranks: list[dict[str, Any]]) 
 
 @pytest.mark.parametrize(("written", "strategy"), [TORCH, TORCH[::-1]])
 def test_one_process_goes_on_from_what_two_wrote_with_the_other_engine(
-    written: str, strategy: str, start: Start, plain: dict[str, checks.Updates]
+    written: str, strategy: str, start: Start, plain: dict[str, checks.Steps]
 ) -> None:
     folder, _ = start(TORCH)
     saved = torch.load(folder / written / "saved.pth", weights_only=True)
@@ -172,7 +172,7 @@ def test_one_process_goes_on_from_what_two_wrote_with_the_other_engine(
     assert len(held) == len(plain["adam"].weights), "frozen parameters have no state"
     try:
         engine = checks.resumed(strategy, checks.tiny_model(), saved, folder / written)
-        found = checks.engine_updates(engine, 1, clip=checks.CLIP)
+        found = checks.engine_steps(engine, 1, clip=checks.CLIP)
     finally:
         distributed.destroy_process_group()
     assert engine.name == {"ddp": "single", "fsdp": "fsdp"}[strategy]

@@ -1,4 +1,4 @@
-"""`timechat doctor`: examine a set-up with the real files, one module for each thing that is looked at."""
+"""`timechat doctor`: check a set-up with its real files, one module per section of the report."""
 
 from __future__ import annotations
 

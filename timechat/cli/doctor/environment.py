@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from packaging.requirements import Requirement
 
-from timechat.cli.doctor.report import Report, Section, size_text
+from timechat.cli.doctor.report import Report, ReportSection, size_text
 from timechat.datasets.readers import READER
 from timechat.device import resolve_device, resolve_precision
 from timechat.errors import ConfigError
@@ -22,10 +22,10 @@ PACKAGES = (
 
 
 def check_environment(report: Report, cfg: DictConfig) -> torch.device:
-    """Examine packages, GPUs and precisions.
+    """Check packages, GPUs and precisions.
 
     Returns:
-        The device for the later sections: `run.device`, or the CPU when that cannot be had.
+        The device for the later sections: `run.device`, or the CPU if that is not available.
     """
     with report.section("1. Environment") as section:
         _packages(section)
@@ -34,14 +34,14 @@ def check_environment(report: Report, cfg: DictConfig) -> torch.device:
     return device
 
 
-def _packages(section: Section) -> None:
+def _packages(section: ReportSection) -> None:
     section.say(f"Python {platform.python_version()} on {platform.platform()}")
     required, outside = _requirements(), []
     for name in PACKAGES:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            # On some systems another package provides it, such as eva-decord, or none does.
+            # On some systems another package provides the module, such as eva-decord, or none does.
             found = importlib.util.find_spec(name) is not None
             section.say(f"{name}: {'installed under another name, version unknown' if found else 'not installed'}")
             continue
@@ -52,11 +52,11 @@ def _packages(section: Section) -> None:
     if outside:
         section.warning(f"Versions outside the supported range: {', '.join(outside)}; install the project again.")
     else:
-        section.ok("All packages are there, in versions that are supported.")
+        section.ok("All packages are installed, in supported versions.")
 
 
 def _requirements() -> dict[str, Requirement]:
-    """What the installed project asks for; nothing when it runs from its folder without having been installed."""
+    """The requirements of the installed package; nothing if it runs from a checkout without installation."""
     try:
         lines = importlib.metadata.requires("timechat") or []
     except importlib.metadata.PackageNotFoundError:
@@ -64,7 +64,7 @@ def _requirements() -> dict[str, Requirement]:
     return {requirement.name: requirement for requirement in map(Requirement, lines)}
 
 
-def _device(section: Section, cfg: DictConfig) -> torch.device:
+def _device(section: ReportSection, cfg: DictConfig) -> torch.device:
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
@@ -78,11 +78,11 @@ def _device(section: Section, cfg: DictConfig) -> torch.device:
         return torch.device("cpu")
     section.say(f"run.device={cfg.run.device}: the model runs on {device}")
     if device.type == "cpu":
-        section.warning("There is no GPU in use: the published 7B model takes many minutes for an answer on a CPU.")
+        section.warning("No GPU is used: on a CPU the published 7B model takes many minutes for an answer.")
     return device
 
 
-def _precisions(section: Section, cfg: DictConfig, device: torch.device) -> None:
+def _precisions(section: ReportSection, cfg: DictConfig, device: torch.device) -> None:
     model, problems = cfg.model, 0
     bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     section.say(f"bf16 on {device}: {'supported' if bf16 else 'not supported by the hardware'}")
@@ -90,10 +90,10 @@ def _precisions(section: Section, cfg: DictConfig, device: torch.device) -> None
         section.say(f"model.{key}={model[key]}")
         if model[key] == "fp16" and device.type == "cpu":
             problems += 1
-            section.warning(f"model.{key}=fp16 on a CPU is slow, and some operations lack it; fp32 or bf16 is better.")
+            section.warning(f"model.{key}=fp16 on a CPU is slow or not supported; fp32 or bf16 is better.")
         if model[key] == "bf16" and not bf16:
             problems += 1
-            section.warning(f"model.{key}=bf16 is only emulated, slowly, on this GPU; set it to fp16.")
+            section.warning(f"model.{key}=bf16 is only emulated on this GPU, which is slow; set it to fp16.")
     if not model.freeze_vit and model.vit_precision != "fp32":
         problems += 1
         section.error(

@@ -1,4 +1,4 @@
-"""Examine a set-up with the real files, and say in words what looks wrong. Exit status 1 when something must be mended.
+"""Check a set-up with its real files, and explain what looks wrong. Exit status 1 if something must be fixed.
 
 timechat doctor eval_configs/timechat.yaml video.mp4
 """
@@ -11,8 +11,8 @@ import sys
 from omegaconf import DictConfig
 
 from timechat.cli.common import run_main
+from timechat.cli.doctor.config_files import check_files
 from timechat.cli.doctor.environment import check_environment
-from timechat.cli.doctor.files import check_files
 from timechat.cli.doctor.prompt import check_prompt
 from timechat.cli.doctor.questions import check_answers, questions
 from timechat.cli.doctor.report import Report
@@ -26,14 +26,14 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="timechat doctor",
-        description="Examine files, weights, a video, the prompt and three answers; say in words what looks wrong.",
+        description="Check files, weights, a video, the prompt and three answers, and explain what looks wrong.",
     )
     add = parser.add_argument
     add("config", metavar="CONFIG", help="YAML file with the sections model, datasets and run")
-    add("video", metavar="VIDEO", nargs="?", help="a video to look at and to ask about")
+    add("video", metavar="VIDEO", nargs="?", help="a video to check and to ask about")
     add("--options", nargs="*", default=[], metavar="KEY=VALUE", help="override keys, such as model.ckpt=other.pth")
     add("--no-answers", action="store_true", help="do not ask the model (faster on a CPU)")
-    add("--query", default="a person does something", help="what the grounding question asks for (%(default)s)")
+    add("--query", default="a person does something", help="query of the grounding question (default: %(default)s)")
     add("--max-new-tokens", type=int, default=256, metavar="N", help="longest answer (default: %(default)s)")
     return parser
 
@@ -42,7 +42,7 @@ def examine(report: Report, cfg: DictConfig, args: argparse.Namespace) -> None:
     """Write all sections and the summary into the report.
 
     Raises:
-        ConfigError: a prompt file is missing, or this is not a model that answers with LLaMA.
+        ConfigError: a prompt file is missing, or the model does not answer with LLaMA.
     """
     must_answer(cfg.model, llama=True)
     asks = questions(args.query)

@@ -1,4 +1,4 @@
-"""What the doctor says: sections of plain text as they are examined, each ending in its findings in words."""
+"""The doctor's report: sections of plain text, written as they are checked, each ending with its findings."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ OK, WARNING, ERROR = "OK", "WARNING", "ERROR"
 
 
 def to_stdout(text: str) -> None:
-    """Write at once: a section may take minutes, and its reader should see the ones before it."""
+    """Write without delay: a section may take minutes, and the earlier ones should be visible meanwhile."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence of judgement.
+    """One conclusion.
 
     Attributes:
-        section: title of the section that it belongs to.
+        section: title of its section.
         level: OK, WARNING or ERROR.
-        text: what was found and, if it is no good, what to do.
+        text: what was found and, if it is a problem, what to do.
     """
 
     section: str
@@ -31,19 +31,19 @@ class Finding:
     text: str
 
 
-class Section:
-    """An examination under way; lines are written at once, findings at its end."""
+class ReportSection:
+    """A section in progress; lines are written immediately, findings at its end."""
 
     def __init__(self, title: str, write: Callable[[str], None]):
         self.title, self._write = title, write
         self.findings: list[Finding] = []
 
     def say(self, line: str) -> None:
-        """A line of plain facts."""
+        """Write a line of facts."""
         self._write(f"  {line}\n")
 
     def table(self, rows: list[list[str]]) -> None:
-        """Rows of equal length, the first one the head; the first column is text, the others stand to the right."""
+        """Write rows of equal length, the first one the header; all columns but the first are right-aligned."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
@@ -58,7 +58,7 @@ class Section:
         self.findings.append(Finding(self.title, WARNING, text))
 
     def error(self, text: str) -> None:
-        """Something is wrong and must be mended."""
+        """Something is wrong and must be fixed."""
         self.findings.append(Finding(self.title, ERROR, text))
 
 
@@ -66,7 +66,7 @@ class Report:
     """All sections in order.
 
     Args:
-        write: gets every piece of text.
+        write: called with every piece of text.
     """
 
     def __init__(self, write: Callable[[str], None] = to_stdout):
@@ -74,13 +74,13 @@ class Report:
         self.findings: list[Finding] = []
 
     @contextmanager
-    def section(self, title: str) -> Iterator[Section]:
-        """Examine one subject; its findings are written when the block ends."""
+    def section(self, title: str) -> Iterator[ReportSection]:
+        """Check one subject; its findings are written when the block ends."""
         self._write(f"\n== {title} ==\n")
-        section = Section(title, self._write)
+        section = ReportSection(title, self._write)
         try:
             yield section
-        finally:  # what was found before something broke is worth knowing
+        finally:  # findings from before an error are worth knowing
             for finding in section.findings:
                 self._write(f"  {finding.level + ':':<9}{finding.text}\n")
             self.findings += section.findings
@@ -91,7 +91,7 @@ class Report:
         for finding in self.findings:
             self._write(f"  {finding.level + ':':<9}[{finding.section}] {finding.text}\n")
         errors, warnings = (sum(f.level == level for f in self.findings) for level in (ERROR, WARNING))
-        verdict = "this set-up does not work as it is" if errors else "nothing that stops this set-up was found"
+        verdict = "this set-up does not work as it is" if errors else "nothing was found that keeps it from working"
         self._write(f"\n{errors} errors, {warnings} warnings: {verdict}.\n")
 
     @property
@@ -101,7 +101,7 @@ class Report:
 
 
 def size_text(num_bytes: float) -> str:
-    """Bytes for people: 1.5 GB, 23.4 MB, 512 bytes."""
+    """Readable number of bytes: 1.5 GB, 23.4 MB, 512 bytes."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"

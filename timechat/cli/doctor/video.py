@@ -1,4 +1,4 @@
-"""Section 5: one video as the model sees it, and the sentences that tell the frame encoder when each frame is shown."""
+"""Section 5: one video as the model sees it, and its timestamp sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from timechat.batch import num_windows
-from timechat.cli.doctor.report import Report, Section
+from timechat.cli.doctor.report import Report, ReportSection
 from timechat.config import frames_per_video
 from timechat.datasets.video import Video, load_video
 from timechat.errors import ConfigError, TimeChatError
@@ -19,21 +19,21 @@ from timechat.registry import registry
 from timechat.text.timestamps import frame_sentence
 from timechat.text.tokenizers import load_qformer_tokenizer
 
-MADE_UP_STEP = 2.0  # seconds between frames where there is no video
+MADE_UP_STEP = 2.0  # seconds between frames if there is no video
 
 _BLACK = 16  # brightest level, of 255, that still counts as black: video black with some noise
 _FLAT = 1.0  # standard deviation, in levels, below which a frame shows nothing
-_OFF_GRID = 1e-3  # of a frame: times further than this from index / fps are the decoder's own
+_OFF_GRID = 1e-3  # frames: times that differ more than this from index / fps are the decoder's
 # The published weights were trained with bert-base-uncased, where these words have these ids.
 _PUBLISHED_ROWS = 30523
 _PUBLISHED_IDS = {"this": 2023, "is": 2003, "at": 2012}
 
 
 def check_video(report: Report, model: DictConfig, path: str | None) -> tuple[Video | None, list[float]]:
-    """Examine a video and the timestamp sentences.
+    """Check a video and the timestamp sentences.
 
     Returns:
-        The sampled video, None without a readable one; and the seconds of its frames, made up where there is none.
+        The sampled video, None without a readable one; and the seconds of its frames, made up without a video.
     """
     with report.section("5. Video") as section:
         video = _read(section, model, path)
@@ -47,15 +47,15 @@ def check_video(report: Report, model: DictConfig, path: str | None) -> tuple[Vi
         windows = num_windows(len(seconds), model.stride, model.window_size)
         tokens = registry.get_model_class(model.arch).count_video_tokens(model, len(seconds))
         section.say(
-            f"windows: {windows} (window {model.window_size or 'over all'}, stride {model.stride}), with "
-            f"{model.num_video_query_token} queries each: {tokens} video tokens"
+            f"windows: {windows} (window {model.window_size or 'over all frames'}, stride {model.stride}), with "
+            f"{model.num_video_query_token} query tokens each: {tokens} video tokens"
         )
         if model.qformer_text_input:
             _sentence(section, model, seconds)
     return video, seconds
 
 
-def _read(section: Section, model: DictConfig, path: str | None) -> Video | None:
+def _read(section: ReportSection, model: DictConfig, path: str | None) -> Video | None:
     if path is None:
         section.say("Pixels are skipped: no video was given (doctor CONFIG VIDEO).")
         return None
@@ -66,23 +66,23 @@ def _read(section: Section, model: DictConfig, path: str | None) -> Video | None
         return None
 
 
-def _facts(section: Section, model: DictConfig, video: Video) -> None:
+def _facts(section: ReportSection, model: DictConfig, video: Video) -> None:
     count, wanted = len(video.frames), frames_per_video(model)
     section.say(f"duration {video.duration:.2f} s at {video.fps:.3f} frames per second on average")
     section.say(f"{count} frames sampled, the first at {video.seconds[0]:.2f} s, the last at {video.seconds[-1]:.2f} s")
     if count < wanted:
-        section.say(f"fewer than the {wanted} wanted: the video has no more")
+        section.say(f"fewer than the {wanted} wanted, because the video has no more")
     if count > 1:
         section.say(f"one frame every {video.duration / count:.2f} s: shorter events may fall in between")
     off = [abs(s * video.fps - round(s * video.fps)) for s in video.seconds]
     if max(off) > _OFF_GRID:
         section.warning(
-            "The video has a variable frame rate; its times are the decoder's own. The published code prints "
-            "index / average rate, which is wrong for such files."
+            "The video has a variable frame rate; its times are the decoder's. The published code prints index / "
+            "average rate, which is wrong for such files."
         )
 
 
-def _pixels(section: Section, video: Video) -> None:
+def _pixels(section: ReportSection, video: Video) -> None:
     channels = rearrange(normalise_pixels(video.frames, torch.float32), "t c h w -> c (t h w)")
     stats = (channels.mean(1), channels.std(1), channels.amin(1), channels.amax(1))
     section.say(f"pixels after preprocessing and normalisation, {list(video.frames.shape)}:")
@@ -91,7 +91,7 @@ def _pixels(section: Section, video: Video) -> None:
     _judge_frames(section, video.frames)
 
 
-def _judge_frames(section: Section, frames: Tensor) -> None:
+def _judge_frames(section: ReportSection, frames: Tensor) -> None:
     """`frames`: uint8 [T, 3, H, W]."""
     count, problems = len(frames), []
     black = [bool(frame.max() <= _BLACK) for frame in frames]
@@ -113,7 +113,7 @@ def _judge_frames(section: Section, frames: Tensor) -> None:
         section.ok("The video can be read and shows something that changes.")
 
 
-def _sentence(section: Section, model: DictConfig, seconds: list[float]) -> None:
+def _sentence(section: ReportSection, model: DictConfig, seconds: list[float]) -> None:
     """The first frame's timestamp sentence as the frame Q-Former reads it."""
     sentence = frame_sentence(seconds[0])
     try:
@@ -123,7 +123,7 @@ def _sentence(section: Section, model: DictConfig, seconds: list[float]) -> None
         return
     section.say(f"timestamp sentence of the first frame: {sentence!r}")
     section.say(f"its ids: {encode(sentence)}")
-    unknown_id = encode("x" * 200)[1]  # WordPiece gives up on words of more than 100 letters, in every vocabulary
+    unknown_id = encode("x" * 200)[1]  # WordPiece maps words of more than 100 letters to [UNK], in every vocabulary
     words = [word for s in seconds for word in frame_sentence(s).split()]
     unknown = [word for word in dict.fromkeys(words) if unknown_id in encode(word)]
     if unknown:
@@ -136,8 +136,8 @@ def _sentence(section: Section, model: DictConfig, seconds: list[float]) -> None
         encode(word)[1] != number for word, number in _PUBLISHED_IDS.items()
     ):
         section.error(
-            f"model.qformer_tokenizer={model.qformer_tokenizer} numbers its words differently from bert-base-uncased, "
-            "with which published weights were trained: it is the wrong vocabulary."
+            f"model.qformer_tokenizer={model.qformer_tokenizer} has other ids than bert-base-uncased, with which the "
+            "published weights were trained: it is the wrong vocabulary."
         )
     else:
         section.ok("The vocabulary of the Q-Former knows every word of the timestamp sentences.")

@@ -1,4 +1,4 @@
-"""Sections 3 and 4: where every part's weights come from, and whether their numbers look healthy."""
+"""Sections 3 and 4: where every part's weights come from, and whether their values look healthy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from timechat.cli.doctor.report import Report, Section, size_text, some
+from timechat.cli.doctor.report import Report, ReportSection, size_text, some
 from timechat.errors import TimeChatError
 from timechat.models import TimeChat, build_model
 from timechat.models.checkpoints import LoadReport, canonical_name, part_in_model
@@ -17,7 +17,7 @@ from timechat.models.checkpoints import LoadReport, canonical_name, part_in_mode
 LORA = "LoRA"
 LLAMA = "llama_model"
 
-# Which published file gives a part, for a part that no file gave.
+# The published file that contains a part, for parts that no configured file contained.
 _SOURCES = {
     "visual_encoder": "model.vit_model (eva_vit_g.pth)",
     "ln_vision": "model.q_former_model (instruct_blip_vicuna7b_trimmed.pth)",
@@ -27,13 +27,13 @@ _SOURCES = {
     "video_query_tokens": "model.ckpt (VL_LLaMA_2_7B_Finetuned.pth or timechat_7b.pth)",
     "video_frame_position_embedding": "model.ckpt (VL_LLaMA_2_7B_Finetuned.pth or timechat_7b.pth)",
     "llama_proj": "model.ckpt (VL_LLaMA_2_7B_Finetuned.pth or timechat_7b.pth)",
-    LORA: "model.ckpt (timechat_7b.pth); before training it is right that it has none",
+    LORA: "model.ckpt (timechat_7b.pth); before training, this is as it should be",
 }
 _ADAM_BYTES = 12  # gradient and two moments of a trainable parameter, in fp32
 
 
 def check_weights(report: Report, cfg: DictConfig) -> TimeChat | None:
-    """Build the model with all its weights; None, with the error among the findings, when that fails."""
+    """Build the model with all its weights; None, with the error among the findings, if that fails."""
     with report.section("3. Weights") as section:
         try:
             model = build_model(cfg.model)
@@ -46,14 +46,14 @@ def check_weights(report: Report, cfg: DictConfig) -> TimeChat | None:
     return model
 
 
-def _say_report(section: Section, loaded: LoadReport) -> None:
+def _say_report(section: ReportSection, loaded: LoadReport) -> None:
     parts = Counter(map(part_in_model, loaded.loaded))
     section.say(f"{loaded.source}: {len(loaded.loaded)} tensors loaded")
     for part, count in parts.items():
         section.say(f"    {count} of {part}")
     for names, meaning in (
         (loaded.resized, "interpolated, because their sizes differ in the config"),
-        (loaded.buffers, "are buffers, ignored by name, which is right"),
+        (loaded.buffers, "are buffers, ignored by name, as they should be"),
         (loaded.unused, "are left out on purpose by the config"),
     ):
         if names:
@@ -63,18 +63,18 @@ def _say_report(section: Section, loaded: LoadReport) -> None:
         section.say(f"    {len(loaded.foreign)} belong to other models and are ignored: {some(prefixes)}")
     if loaded.resized:
         section.warning(
-            f"{loaded.source}: {some(loaded.resized)} had to be interpolated; was another model.image_size or "
-            "model.max_frame_pos meant? Without training on the new size, answers get worse."
+            f"{loaded.source}: {some(loaded.resized)} had to be interpolated; did you mean another model.image_size "
+            "or model.max_frame_pos? Without training on the new size, answers get worse."
         )
     if loaded.unexpected:
         section.warning(
-            f"{loaded.source}: {len(loaded.unexpected)} keys of our own parts fit nothing and were ignored "
+            f"{loaded.source}: {len(loaded.unexpected)} keys of our parts fit nothing and were ignored "
             f"(model.allow_unexpected=true): {some(loaded.unexpected)}."
         )
 
 
-def _sources(section: Section, model: TimeChat, cfg: DictConfig) -> None:
-    """Every part, and the last file that gave it."""
+def _sources(section: ReportSection, model: TimeChat, cfg: DictConfig) -> None:
+    """Every part, and the last file that contains it."""
     sources = {LLAMA: f"model.llama_model={cfg.llama_model}"}
     for loaded in model.load_reports:
         sources |= {part_in_model(name): loaded.source for name in loaded.loaded}
@@ -84,10 +84,10 @@ def _sources(section: Section, model: TimeChat, cfg: DictConfig) -> None:
     for part in parts:
         section.say(f"    {part}: {sources.get(part, 'no file, random initial values')}")
     for part in initial:
-        source = _SOURCES.get(part, "a checkpoint of this model in model.ckpt; before training it is right without")
-        section.warning(f"{part} stays at its random initial values: no file gave it. Its source is {source}.")
+        source = _SOURCES.get(part, "a checkpoint of this model in model.ckpt; before training none is needed")
+        section.warning(f"{part} keeps its random initial values: no file contains it. Its source is {source}.")
     if not initial:
-        section.ok("Every part of the model got its weights from a file.")
+        section.ok("Every part of the model has weights from a file.")
 
 
 # Numbers --------------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class _Numbers:
 
 
 def check_parameters(report: Report, model: TimeChat | None, device: torch.device) -> None:
-    """The table of parts, the memory that they take, and tensors with sick numbers."""
+    """The table of parts, the memory that they take, and tensors with unhealthy values."""
     with report.section("4. Parameters") as section:
         if model is None:
             section.say("Skipped: there is no model, see section 3.")
@@ -132,7 +132,7 @@ def check_parameters(report: Report, model: TimeChat | None, device: torch.devic
         _health(section, model)
 
 
-def _memory(section: Section, total: _Numbers, device: torch.device) -> None:
+def _memory(section: ReportSection, total: _Numbers, device: torch.device) -> None:
     section.say(
         f"memory of the weights: {size_text(total.num_bytes)}; training adds about "
         f"{size_text(total.trainable * _ADAM_BYTES)} for gradients and AdamW's moments, and activations"
@@ -146,7 +146,7 @@ def _memory(section: Section, total: _Numbers, device: torch.device) -> None:
             )
 
 
-def _health(section: Section, model: TimeChat) -> None:
+def _health(section: ReportSection, model: TimeChat) -> None:
     sick, empty, untrained, lora = [], [], [], 0
     for name, p in model.named_parameters():
         name = canonical_name(name)
@@ -159,16 +159,16 @@ def _health(section: Section, model: TimeChat) -> None:
             empty.append(name)
     if sick:
         section.error(
-            f"{len(sick)} tensors hold NaN or infinite numbers: {some(sick)}; the file is damaged, or training "
+            f"{len(sick)} tensors contain NaN or infinite numbers: {some(sick)}; the file is damaged, or training "
             "diverged: use an earlier checkpoint."
         )
     if empty:
-        section.warning(f"{len(empty)} tensors are all zero, which no training leaves behind: {some(empty)}.")
+        section.warning(f"{len(empty)} tensors are all zero, which training never leaves: {some(empty)}.")
     if untrained:
         which = "all" if len(untrained) == lora else f"{len(untrained)} of {lora}"
         section.warning(
-            f"The LoRA is untrained: {which} of its B matrices are zero, so it changes nothing; right before training, "
-            "wrong for evaluation: name a trained checkpoint in model.ckpt."
+            f"LoRA is untrained: {which} of its B matrices are zero, so it changes nothing. That is right before "
+            "training and wrong for evaluation: name a trained checkpoint in model.ckpt."
         )
     if not sick + empty + untrained:
-        section.ok("Every tensor holds finite numbers, and none is empty.")
+        section.ok("Every tensor has finite values, and none is all zero.")

@@ -1,7 +1,7 @@
 """Readers of video files, and the one place that chooses between them.
 
-decord has wheels for x86-64 alone, on Linux and Windows. Where it cannot be imported, PyAV reads: the same frames with
-the same times, and on the test clips the same pixels.
+decord has wheels only for x86-64, on Linux and Windows. Where it cannot be imported, PyAV reads the same frames with
+the same times, and on the test videos with the same pixels.
 """
 
 from __future__ import annotations
@@ -28,6 +28,6 @@ def open_video(name: str, image_size: int | None) -> VideoReader:
         image_size: side in pixels of the square to which frames are squashed; None keeps their size.
 
     Raises:
-        VideoError: the file is damaged or no video.
+        VideoError: the file is damaged or not a video.
     """
     return READERS[READER](name, image_size)

@@ -1,4 +1,4 @@
-"""What a reader of video files offers, and the errors that all readers share."""
+"""The interface of video readers, and the errors that they share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from timechat.errors import VideoError
 
-# No frame takes fewer: its entry in the index alone takes this much.
+# No frame takes fewer bytes: its entry in the index alone takes this many.
 MIN_FRAME_BYTES = 4
 
 _FIX = "Download it again, re-encode it as H.264 or remove its entry."
@@ -20,8 +20,8 @@ class VideoReader(Protocol):
     """An open video file.
 
     Attributes:
-        spans: float32 [V, 2], from when to when each frame is shown, in the order of display, seconds from the first.
-        fps: average frame rate, frames per second; not above 0, or NaN, where the file does not say.
+        spans: float32 [V, 2], start and end of each frame's display, in display order, seconds from the first frame.
+        fps: average frame rate, frames per second; not above 0, or NaN, if the file does not say.
     """
 
     spans: np.ndarray
@@ -37,7 +37,7 @@ class VideoReader(Protocol):
             indices: strictly increasing, below V; at least one.
 
         Returns:
-            uint8 [T, 3, H, W], RGB, contiguous, turned upright where the file says that it was filmed on its side.
+            uint8 [T, 3, H, W], RGB, contiguous, rotated upright as the file says.
 
         Raises:
             VideoError: a frame cannot be decoded.
@@ -47,20 +47,20 @@ class VideoReader(Protocol):
 def refuse_false_promise(name: str, promised: int) -> None:
     """Refuse a header that promises more frames than the file can hold.
 
-    decord would reserve memory for them all, and end the process when there is none.
+    decord would reserve memory for all of them, and end the process if there is not enough.
 
     Raises:
-        VideoError: it does.
+        VideoError: it promises too many.
     """
     if promised > os.path.getsize(name) / MIN_FRAME_BYTES:
         raise VideoError(name, f"its header promises {promised} frames, too many for the file's size. {_FIX}")
 
 
 def undecodable(name: str, reason: str) -> VideoError:
-    """The error for a file that a decoder gives up on."""
-    return VideoError(name, f"cannot be decoded ({reason}). The file is damaged, cut short or no video. {_FIX}")
+    """The error for a file that cannot be decoded."""
+    return VideoError(name, f"cannot be decoded ({reason}). The file is damaged, truncated or not a video. {_FIX}")
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, in one line that is not too long."""
+    """An exception's message, as one line of limited length."""
     return str(error).split("\n")[0][:200].strip() or type(error).__name__

@@ -13,11 +13,11 @@ from einops import rearrange
 from timechat.datasets.readers.base import one_line, refuse_false_promise, undecodable
 from timechat.errors import VideoError
 
-# AssertionError is how decord reports a stream without frames, IndexError what its timestamps raise in files cut right
-# behind the header, StopIteration a frame that does not come, UnicodeEncodeError a name that is no valid text.
+# decord raises AssertionError for a stream without frames, IndexError for timestamps of files that end right after the
+# header, StopIteration for a frame that is missing, UnicodeEncodeError for a name that is not valid text.
 _ERRORS = (RuntimeError, DECORDError, AssertionError, IndexError, StopIteration, UnicodeEncodeError)
 
-# decord's messages start with the time of day and a line of its own source.
+# decord's messages start with the time and a line of its source.
 _PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+: ")
 
 
@@ -36,7 +36,7 @@ class DecordReader:
             raise _undecodable(name, error) from error
 
     def read(self, indices: list[int]) -> torch.Tensor:
-        """See `VideoReader`; works whatever bridge the process has set for decord.
+        """See `VideoReader`; independent of the bridge that the process has set for decord.
 
         Frame by frame: as fast as `get_batch`, which fails at some small widths (48, 72, ...) where decord pads rows.
         """
@@ -62,10 +62,10 @@ class DecordReader:
 
 
 def needs_order(name: str) -> bool:
-    """Whether frames that are shown before some key frame are stored behind it (open groups of pictures).
+    """Whether frames that are shown before a key frame are stored after it (open groups of pictures).
 
-    The decoder drops such frames after a seek to that key frame, and decord then counts from the wrong one: it returns
-    neighbours, up to some tenths of a second off. Such files have to be decoded in order. Reads packets, decodes none.
+    The decoder drops such frames after a seek to that key frame, and decord then miscounts: it returns neighbouring
+    frames, a few tenths of a second off. Such files must be decoded in order. Reads packets without decoding them.
 
     Raises:
         VideoError: the header promises more frames than the file can hold.
@@ -82,7 +82,7 @@ def needs_order(name: str) -> bool:
                 elif key is not None and packet.pts < key:
                     return True
     except (av.FFmpegError, ValueError, IndexError):
-        return True  # decord may still read it; in order is right for every file, only slower
+        return True  # decord may still read it; reading in order is always right, only slower
     return False
 
 

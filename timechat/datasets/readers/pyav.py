@@ -1,7 +1,7 @@
 """Reads videos with PyAV, where decord cannot be imported.
 
-Both libraries are FFmpeg inside. Frames go through the filters that decord uses (turned, then scaled bilinearly), not
-through PyAV's own `reformat`, which places chroma differently and is some levels off.
+Both libraries wrap FFmpeg. Frames pass through the filters that decord uses (rotation, then bilinear scaling), not
+through PyAV's `reformat`, which places chroma differently and is off by a few levels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from einops import rearrange
 
 from timechat.datasets.readers.base import one_line, refuse_false_promise, undecodable
 
-# ValueError: a name that is no valid text. IndexError, OverflowError: numbers in a damaged header.
+# ValueError: a name that is not valid text. IndexError, OverflowError: numbers in a damaged header.
 _ERRORS = (av.FFmpegError, ValueError, IndexError, OverflowError)
 
 # A frame's rotation, degrees anticlockwise -> arguments of the filters that turn it upright (1 clockwise, 2 back).
@@ -26,7 +26,7 @@ _UPRIGHT = {90: ("2",), -90: ("1",), 180: ("1", "1"), -180: ("1", "1")}
 
 
 class PyAVReader:
-    """See `VideoReader`. Finds frames by their time stamps, not by counting, so open groups of pictures do no harm."""
+    """See `VideoReader`. Finds frames by timestamp, not by counting, so open groups of pictures do no harm."""
 
     def __init__(self, name: str, image_size: int | None) -> None:
         self._name, self._image_size = name, image_size
@@ -41,7 +41,7 @@ class PyAVReader:
             raise undecodable(name, one_line(error)) from error
         self._stamps = [stamp for stamp, _ in shown]
         ticks = np.array([(stamp, stamp + duration) for stamp, duration in shown]) - self._stamps[0]
-        # Single precision like decord's, so that both readers print the same times.
+        # Single precision like decord's, so that both readers give the same times.
         self.spans = (ticks * tick).astype(np.float32)
 
     def read(self, indices: list[int]) -> torch.Tensor:
@@ -59,9 +59,9 @@ class PyAVReader:
         return frames
 
     def _decode(self, container: InputContainer, stamps: list[int]) -> Iterator[av.VideoFrame]:
-        """The frames with these time stamps, which increase."""
+        """The frames with these timestamps, which increase."""
         stream = _video_stream(container)
-        stream.codec_context.thread_count = 1  # like decord's: the worker processes are what runs in parallel
+        stream.codec_context.thread_count = 1  # as in decord: workers already run in parallel
         coming = _frames(container, stream)
         frame = next(coming, None)
         for stamp in stamps:
@@ -69,25 +69,25 @@ class PyAVReader:
             if frame is None or key > frame.pts:
                 coming = _frames(container, stream, key)
                 frame = next(coming, None)
-            if frame is None or frame.pts > stamp:  # the seek went too far; from the start is right for every file
+            if frame is None or frame.pts > stamp:  # the seek went too far; decoding from the start is always right
                 coming = _frames(container, stream, min(self._keys[0], self._stamps[0]))
                 frame = next(coming, None)
             while frame is not None and frame.pts < stamp:
                 frame = next(coming, None)
             if frame is None or frame.pts != stamp:
-                raise undecodable(self._name, f"the frame with time stamp {stamp} does not come")
+                raise undecodable(self._name, f"the frame with timestamp {stamp} is missing")
             yield frame
 
 
 class _Scaler:
-    """Frames -> upright RGB of one size, uint8 [H, W, 3]: a square, or without `image_size` that of the first frame."""
+    """Frames -> upright RGB of one size, uint8 [H, W, 3]: a square, or without `image_size` the first frame's size."""
 
     def __init__(self, image_size: int | None) -> None:
         self._size = None if image_size is None else (image_size, image_size)
         self._graph, self._input = None, None
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        """Turn, scale and convert a frame."""
+        """Rotate, scale and convert a frame."""
         kind = (frame.width, frame.height, frame.format.name, frame.rotation)
         if self._graph is None or kind != self._input:  # a stream may change in the middle
             self._graph, self._input = self._filters(frame), kind
@@ -110,17 +110,17 @@ class _Scaler:
 
 
 def _scan(name: str, container: InputContainer, stream: VideoStream) -> tuple[list[tuple[int, int]], list[int]]:
-    """Read packets, decode none.
+    """Read packets without decoding them.
 
     Returns:
-        (time stamp, duration) of every frame in the order of display, and the time stamps of the key frames; in ticks.
+        (timestamp, duration) of every frame in display order, and the timestamps of the key frames; in ticks.
     """
     shown, keys = [], []
     for packet in container.demux(stream):
         if not packet.size:  # the end
             continue
         if packet.is_corrupt or packet.pts is None:
-            raise undecodable(name, "a frame is incomplete or has no time")
+            raise undecodable(name, "a frame is incomplete or has no timestamp")
         if packet.is_keyframe:
             keys.append(packet.pts)
         if not packet.is_discard:  # cut away by the file's edit list
@@ -140,7 +140,7 @@ def _video_stream(container: InputContainer) -> VideoStream:
 
 
 def _frames(container: InputContainer, stream: VideoStream, stamp: int | None = None) -> Iterator[av.VideoFrame]:
-    """Frames in the order of display, from the last key frame before `stamp` on (by default from where it stands)."""
+    """Frames in display order, from the last key frame before `stamp` on; without `stamp` from the current position."""
     if stamp is not None:
         container.seek(stamp, stream=stream)
     return (frame for frame in container.decode(stream) if frame.pts is not None)

@@ -1,4 +1,4 @@
-"""How several processes train one model: the runner sees one interface and nothing of what lies under it."""
+"""How several processes train one model: the runner sees one interface, whatever is behind it."""
 
 from __future__ import annotations
 

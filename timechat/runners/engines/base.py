@@ -1,4 +1,4 @@
-"""What the runner knows of an engine, and the choices that are the same for all of them."""
+"""The interface of engines, and what all of them share."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from timechat.models.checkpoints import trainable_state_dict
 from timechat.runners.plan import TrainingPlan
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
 FP32, MOMENTS = 4, 8  # bytes of a number, and of AdamW's two moments for it
 
 
@@ -28,7 +26,7 @@ class ModelSizes:
     """What decides how much memory a model takes.
 
     Attributes:
-        learning: numbers that learn.
+        learning: number of trainable parameters.
         frozen: bytes of everything else.
     """
 
@@ -39,15 +37,15 @@ class ModelSizes:
 class Engine(ABC):
     """How the processes of a run train one model.
 
-    An update is: for each micro-batch, forward and `backward` inside `accumulate`; then `all_finite`; then either
-    `clip`, if wanted, and `step`, or `skip`. Gradients are averaged over processes.
+    An optimizer step is: for each micro-batch, forward and `backward` inside `accumulate`; then `all_finite`; then
+    either `clip`, if wanted, and `step`, or `skip`. Gradients are averaged over processes.
 
     All methods are collective: every process calls them, in the same order.
 
     Attributes:
         holds_whole_model: whether each process can run the whole model by itself, for example to answer questions.
         device: of this process.
-        precision: what the forward pass computes in.
+        precision: of the forward pass.
         model: what a training step calls, once prepared.
         optimizer: once prepared; the runner sets the learning rates of its `param_groups`.
     """
@@ -69,37 +67,37 @@ class Engine(ABC):
     def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
         """An estimate of the bytes on each process for weights, gradients and the optimizer's state.
 
-        Weights that learn are fp32, whatever is computed in.
+        Trainable weights are fp32, whatever the precision of the computation.
 
         Args:
             sizes: of the model.
-            processes: that share the work.
+            processes: how many share the work.
             accumulation: micro-batches of each process in one optimizer step.
         """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The engine that really runs, as the prepared model tells: a value of `run.strategy`, or `single`."""
+        """The engine that actually runs, judged by the prepared model: a value of `run.strategy`, or `single`."""
 
     @abstractmethod
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Move the model to the device and tie the processes together; weights must be loaded before."""
+        """Move the model to the device and connect the processes; weights must be loaded before."""
 
     @abstractmethod
     def accumulate(self, last: bool) -> AbstractContextManager:
-        """Around forward and backward of one micro-batch; `last` of its update, after which gradients are exchanged."""
+        """Around forward and backward of one micro-batch; `last` of its step, after which gradients are exchanged."""
 
     @abstractmethod
     def backward(self, loss: Tensor) -> None:
         """Add up gradients (scaled, in fp16)."""
 
     def all_finite(self, loss: Tensor) -> bool:
-        """Whether every process's loss and the gradients of this update are finite; called before `clip`.
+        """Whether every process's loss and the gradients of this step are finite; called before `clip`.
 
         An overflow of scaled gradients is finite: the loss scaler skips that step and lowers its scale by itself.
         """
-        # Gradients first: with shards the look at them is collective, whatever this process's loss is.
+        # Gradients first: with shards this check is collective, whatever this process's loss is.
         bad = not (self._finite_gradients() and torch.isfinite(loss).all())
         return distributed.all_reduce_sum([bad], self.device) == [0.0]
 
@@ -124,40 +122,40 @@ class Engine(ABC):
         """The model itself; with some engines its parameters are shards."""
 
     def model_state(self) -> dict[str, Tensor] | None:
-        """Trainable parameters and buffers by published name, whole and on the CPU; None but on the main process."""
+        """Trainable parameters and buffers by published name, unsharded on the CPU; None except on the main process."""
         state = {name: self._to_main(tensor) for name, tensor in trainable_state_dict(self.unwrap()).items()}
         return state if distributed.is_main_process() else None
 
     def _to_main(self, tensor: Tensor) -> Tensor | None:
-        """A tensor, whole and on the CPU; None but on the main process."""
+        """A tensor, unsharded on the CPU; None except on the main process."""
         return tensor.detach().cpu() if distributed.is_main_process() else None
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """State of optimizer and loss scaler (None without one).
 
-        Whole tensors, the same on any number of processes; complete on the main process alone. Engines that keep
-        files of their own have it there instead.
+        Unsharded tensors, the same on any number of processes; complete only on the main process. Engines that write
+        files themselves (`save`) keep it there instead.
         """
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the main process's `state_dict`, given to every process. Raises CheckpointError: it is none."""
+        """Continue from the main process's `state_dict`, given to every process. Raises CheckpointError: not usable."""
 
     # Most engines have nothing to write here.
     def save(self, folder: Path) -> None:  # noqa: B027
-        """Write what `state_dict` does not hold into a folder. Nothing, with most engines."""
+        """Write what `state_dict` does not hold into a folder; most engines write nothing."""
 
     def load(self, folder: Path) -> None:  # noqa: B027
         """Continue from what `save` wrote. Raises CheckpointError: it does not fit model or number of processes."""
 
 
 def optimizer_state(state: dict[str, Any]) -> dict[str, Any]:
-    """The optimizer's part of a `state_dict`. Raises CheckpointError: DeepSpeed wrote it, and keeps that to itself."""
+    """The optimizer's state in a `state_dict`. Raises CheckpointError: DeepSpeed wrote it and stores it elsewhere."""
     if state["optimizer"] is None:
         raise CheckpointError(
-            "the checkpoint was written by DeepSpeed, whose optimizer state fits the same run.strategy alone; keep "
-            "that, or take the weights alone: name checkpoint.pth in model.ckpt"
+            "the checkpoint was written by DeepSpeed, whose optimizer state only fits the same run.strategy; keep that "
+            "strategy, or take only the weights: name checkpoint.pth in model.ckpt"
         )
     return state["optimizer"]
 

@@ -35,13 +35,13 @@ class DDPEngine(Engine):
 
     @classmethod
     def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
-        """Everything on each process; gradients a second time, in the buckets that are sent."""
+        """Everything on each process; gradients twice, because the buckets that are sent hold them, too."""
         learning = sizes.learning
         return sizes.frozen + FP32 * learning, FP32 * learning * (2 if processes > 1 else 1), MOMENTS * learning
 
     def _check_processes(self) -> None:
-        """accelerate falls back to single training in silence; several processes that do not know each other would
-        each train a model of their own."""
+        """accelerate silently falls back to a single process; processes that are not connected would each train a
+        separate model."""
         alone = self.accelerator.distributed_type == DistributedType.NO
         if self.accelerator.num_processes != distributed.world_size() or (alone and distributed.world_size() > 1):
             raise ConfigError(
@@ -55,11 +55,11 @@ class DDPEngine(Engine):
         return "ddp" if isinstance(self.model, DistributedDataParallel) else "single"
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Move the model to the device and tie the processes together."""
+        """Move the model to the device and connect the processes."""
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
 
     def accumulate(self, last: bool) -> AbstractContextManager:
-        """Gradients are exchanged in the last micro-batch of an update only."""
+        """Gradients are exchanged only in the last micro-batch of an optimizer step."""
         return nullcontext() if last else self.accelerator.no_sync(self.model)
 
     def backward(self, loss: Tensor) -> None:
@@ -68,7 +68,7 @@ class DDPEngine(Engine):
 
     def _finite_gradients(self) -> bool:
         scaler = self.accelerator.scaler
-        # A scale of 1 or less: what overflows now is no matter of scaling.
+        # At a scale of 1 or less, an overflow is not due to scaling.
         if scaler and scaler.get_scale() > 1.0:
             return True
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]

@@ -1,8 +1,8 @@
-"""DeepSpeed's ZeRO: each process keeps a part of gradients and optimizer state (stage 2), and of all weights (stage 3).
+"""DeepSpeed's ZeRO: each process keeps a shard of gradients and optimizer state (stage 2) and of all weights (stage 3).
 
-DeepSpeed is called directly: accelerate takes the optimizer's step inside `backward`, before anyone can look at the
-gradients. Computing in bf16 is torch's autocast over fp32 weights, as in the other engines; DeepSpeed's own would turn
-every weight into bf16.
+DeepSpeed is called directly: accelerate takes the optimizer step inside `backward`, before anyone can check the
+gradients. bf16 means torch's autocast over fp32 weights, as in the other engines; DeepSpeed's own would turn every
+weight into bf16.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class DeepSpeedConfig(Section):
     """Keys of the `run` section."""
 
     deepspeed_config: str = key(
-        "", 'a DeepSpeed JSON file of your own (offload, communication, ...); "" = none', may_change=True
+        "", 'your DeepSpeed JSON file (offload, communication, ...); "" = none', may_change=True
     )
 
 
-TAG = "engine"  # what DeepSpeed calls the folder below the one that it is given
+TAG = "engine"  # name of the subfolder that DeepSpeed writes to
 
 
 class DeepSpeedEngine(Engine):
@@ -48,11 +48,11 @@ class DeepSpeedEngine(Engine):
     Args:
         device: of this process.
         precision: fp32 or bf16.
-        settings: of the user's own, from `user_settings`.
+        settings: the user's, from `user_settings`.
 
     Raises:
-        ConfigError: DeepSpeed is not installed, chose another kind of device, should train in fp16, or cannot make
-            sense of the settings.
+        ConfigError: DeepSpeed is not installed, chose another kind of device, refuses the settings, or was asked for
+            fp16.
     """
 
     stage: ClassVar[int]
@@ -75,16 +75,16 @@ class DeepSpeedEngine(Engine):
                 f"DS_ACCELERATOR={device.type} in the environment"
             )
         distributed.init_process_group(device, alone=True)
-        # DeepSpeed insists on it, and one process that torchrun did not start has none.
+        # DeepSpeed requires it, and a single process that torchrun did not start does not have it.
         os.environ.setdefault("LOCAL_RANK", str(distributed.local_rank()))
         self.device, self.precision = device, precision
         self.config = merged(
             {
-                # Batches are cut and losses averaged by the runner.
+                # The runner divides batches and averages losses.
                 "train_micro_batch_size_per_gpu": 1,
                 "zero_optimization": {"stage": self.stage},
                 "zero_allow_untested_optimizer": True,
-                "gradient_clipping": 0.0,  # unless `clip` says so; DeepSpeed's default is 1
+                "gradient_clipping": 0.0,  # until `clip` sets it; DeepSpeed's default is 1
             },
             settings or {},
         )
@@ -92,16 +92,16 @@ class DeepSpeedEngine(Engine):
 
     @classmethod
     def from_config(cls, run: DictConfig, plan: TrainingPlan, device: torch.device, precision: str) -> DeepSpeedEngine:
-        """The engine with the user's own settings. Raises ConfigError."""
+        """The engine with the user's settings. Raises ConfigError."""
         return cls(device, precision, user_settings(run, plan, precision))
 
     @property
     def name(self) -> str:
-        """`deepspeed_zero2` or `deepspeed_zero3`, as DeepSpeed says."""
+        """`deepspeed_zero2` or `deepspeed_zero3`, as DeepSpeed reports it."""
         return f"deepspeed_zero{self.model.zero_optimization_stage()}"
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Hand model and optimizer over to DeepSpeed; stage 3 cuts up all parameters, the frozen ones too."""
+        """Hand model and optimizer over to DeepSpeed; stage 3 shards all parameters, including the frozen ones."""
         import deepspeed
 
         autocast_forward(model, self.device, self.precision)
@@ -111,7 +111,7 @@ class DeepSpeedEngine(Engine):
         self.model, self.optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=self.config)
 
     def accumulate(self, last: bool) -> AbstractContextManager:
-        """Gradients are exchanged in every micro-batch: each process keeps its part of them alone."""
+        """Gradients are exchanged in every micro-batch, because each process keeps only its shard of them."""
         self.model.set_gradient_accumulation_boundary(last)
         return nullcontext()
 
@@ -120,7 +120,7 @@ class DeepSpeedEngine(Engine):
         self.model.backward(loss)
 
     def _gradients(self) -> Iterator[Tensor]:
-        """This process's part of the gradients that were averaged."""
+        """This process's shard of the averaged gradients."""
         for group in self.optimizer.averaged_gradients.values():
             yield from group or ()
 
@@ -128,7 +128,7 @@ class DeepSpeedEngine(Engine):
         if self._offloads:  # gradients are in main memory already, where their norms were kept
             squares = sum(float(norm) ** 2 for norm in self.optimizer.norm_for_param_grads.values())
         else:
-            squares = sum(float(part.double().square().sum()) for part in self._gradients())
+            squares = sum(float(shard.double().square().sum()) for shard in self._gradients())
         return distributed.all_reduce_sum([squares], self.device)[0] ** 0.5
 
     def _finite_gradients(self) -> bool:
@@ -145,18 +145,18 @@ class DeepSpeedEngine(Engine):
         self.optimizer.clip_grad = 0.0
 
     def skip(self) -> None:
-        """Forget the gradients. DeepSpeed does that in a step whose gradients are no numbers, and not otherwise."""
+        """Forget the gradients. DeepSpeed does so only in a step whose gradients are not finite."""
         norms = self.optimizer.norm_for_param_grads if self._offloads else {}
-        for part in (*self._gradients(), *norms.values()):
-            part.fill_(torch.nan)
+        for tensor in (*self._gradients(), *norms.values()):
+            tensor.fill_(torch.nan)
         self.step()
 
     def unwrap(self) -> nn.Module:
-        """The model itself; in stage 3 its parameters are there while it computes alone."""
+        """The model itself; in stage 3 its parameters exist only while it computes."""
         return self.model.module
 
     def model_state(self) -> dict[str, Tensor] | None:
-        """Trainable parameters and buffers by published name; stage 3 puts one after the other together."""
+        """Trainable parameters and buffers by published name; stage 3 gathers one after the other."""
         import deepspeed
 
         model, main = self.unwrap(), distributed.is_main_process()
@@ -175,23 +175,27 @@ class DeepSpeedEngine(Engine):
         """Nothing: see `load`."""
 
     def save(self, folder: Path) -> None:
-        """Each process writes its part of weights and optimizer state, in DeepSpeed's format."""
+        """Each process writes its shard of weights and optimizer state, in DeepSpeed's format."""
         self.model.save_checkpoint(str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
 
     def load(self, folder: Path) -> None:
-        """Each process reads its part. Raises CheckpointError: other processes or another stage wrote it, or nobody."""
-        parts = sorted((folder / TAG).glob("*_optim_states.pt"))
-        if len(parts) != distributed.world_size():
+        """Each process reads its shard.
+
+        Raises:
+            CheckpointError: it is missing, or written by another number of processes or another stage.
+        """
+        shards = sorted((folder / TAG).glob("*_optim_states.pt"))
+        if len(shards) != distributed.world_size():
             raise CheckpointError(
-                f"{folder}: holds DeepSpeed's parts of {len(parts)} processes, there are {distributed.world_size()}; "
-                f"start {len(parts) or 'as many as wrote it'}, or take its weights alone through model.ckpt"
+                f"{folder}: holds DeepSpeed's shards of {len(shards)} processes, there are {distributed.world_size()}; "
+                f"start {len(shards) or 'as many as wrote it'}, or take only its weights through model.ckpt"
             )
         try:
             self.model.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
         except (OSError, RuntimeError, KeyError, AssertionError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CheckpointError(
-                f"{folder}: {self.name} cannot go on from it ({reason}); was it written by another strategy?"
+                f"{folder}: {self.name} cannot resume from it ({reason}); was it written by another strategy?"
             ) from error
 
 
@@ -208,7 +212,7 @@ def _offloads_optimizer(config: dict[str, Any]) -> bool:
 
 
 def _cpu_adam(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The same AdamW, computed by DeepSpeed's vectorised code for CPUs. Raises ConfigError: it cannot be compiled."""
+    """The same AdamW in DeepSpeed's vectorised CPU code. Raises ConfigError: it cannot be compiled."""
     from deepspeed.ops.adam import DeepSpeedCPUAdam
 
     try:
@@ -216,33 +220,33 @@ def _cpu_adam(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     except RuntimeError as error:
         raise ConfigError(
             "run.deepspeed_config: offload_optimizer compiles an extension, which failed "
-            f"({error.__cause__ or error}); install a C++ compiler and ninja, or have torch compute the steps with "
+            f"({error.__cause__ or error}); install a C++ compiler and ninja, or let torch compute the steps with "
             '"zero_force_ds_cpu_optimizer": false'
         ) from error
 
 
 @registry.register_engine("deepspeed_zero2", config=DeepSpeedConfig)
 class DeepSpeedZero2Engine(DeepSpeedEngine):
-    """Each process keeps a part of gradients and optimizer state."""
+    """Each process keeps a shard of gradients and optimizer state."""
 
     stage = 2
 
     @classmethod
     def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
-        """The optimizer works on a copy of its part of the weights."""
+        """The optimizer works on a copy of its shard of the weights."""
         shard = sizes.learning / processes
         return sizes.frozen + FP32 * sizes.learning, FP32 * shard, (MOMENTS + FP32) * shard
 
 
 @registry.register_engine("deepspeed_zero3", config=DeepSpeedConfig)
 class DeepSpeedZero3Engine(DeepSpeedEngine):
-    """Each process keeps a part of the weights as well, the frozen ones among them."""
+    """Each process keeps a shard of the weights as well, including the frozen ones."""
 
     stage = 3
     holds_whole_model = False
 
     @classmethod
     def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
-        """A part of everything."""
+        """A shard of everything."""
         shard = sizes.learning / processes
         return sizes.frozen / processes + FP32 * shard, FP32 * shard, MOMENTS * shard

@@ -1,8 +1,8 @@
-"""A user's own DeepSpeed file, `run.deepspeed_config`: offload, communication, whatever a cluster needs.
+"""A user's DeepSpeed file, `run.deepspeed_config`: offload, communication, whatever a cluster needs.
 
-What the run decides by itself (batch sizes, accumulation, precision, clipping, optimizer, ZeRO stage) stays in one
-place, the YAML. The file may say the same or "auto", as files for Hugging Face's trainer do; anything else about these
-would be ignored or break the run, so it is an error that lists all of it.
+The YAML alone decides batch sizes, accumulation, precision, clipping, optimizer and ZeRO stage. The file may say the
+same or "auto", as files for Hugging Face's trainer do; any other value would be ignored or break the run, so it is an
+error that lists all of them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ AUTO = "auto"
 _ADAM_EPS = 1e-8  # of torch's AdamW
 # Sections without effect unless they are enabled.
 _SWITCHED = ("fp16", "bf16", "bfloat16", "amp", "torch_autocast", "elasticity")
-# Sections of which nothing is merged: what they say is the run's to say.
+# Sections that are never merged, because the run decides what they contain.
 _DECIDED = (*_SWITCHED, "optimizer", "scheduler")
 
 
 def user_settings(run: DictConfig, plan: TrainingPlan, precision: str) -> dict[str, Any]:
-    """What the file named in `run.deepspeed_config` adds to our own settings; nothing without a file.
+    """What the file named in `run.deepspeed_config` adds to our settings; nothing without a file.
 
     Args:
         run: the section of the config.
-        plan: of the run on as many processes as there are.
+        plan: of the run, for the processes that are running.
         precision: fp32, bf16 or fp16.
 
     Raises:
-        ConfigError: no such file, a broken one, or one that contradicts the run.
+        ConfigError: the file is missing, broken, or contradicts the run.
     """
     path = run.deepspeed_config
     if not path:
@@ -44,7 +44,7 @@ def user_settings(run: DictConfig, plan: TrainingPlan, precision: str) -> dict[s
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Read a DeepSpeed file. Raises ConfigError: it is missing, no JSON, or names a key twice."""
+    """Read a DeepSpeed file. Raises ConfigError: it is missing, not JSON, or names a key twice."""
     where = f"run.deepspeed_config={path}"
     try:
         settings = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_unique)
@@ -66,7 +66,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise ValueError(f"{', '.join(twice)} stands there twice")
+        raise ValueError(f"{', '.join(twice)} occurs twice")
     return dict(pairs)
 
 
@@ -74,7 +74,7 @@ def decided_by_run(run: DictConfig, plan: TrainingPlan, precision: str) -> dict[
     """Dotted key of DeepSpeed -> its value in this run, and where that comes from."""
     bf16 = (precision == "bf16", "run.precision")
     sizes = "run.batch_size_train, run.accum_grad_iters and the processes"
-    skipping = "updates that are no numbers are skipped"
+    skipping = "steps that are not finite are skipped"
     return {
         "train_batch_size": (plan.global_batch, sizes),
         "train_micro_batch_size_per_gpu": (plan.micro_batch, "run.batch_size_train"),
@@ -104,7 +104,7 @@ def decided_by_run(run: DictConfig, plan: TrainingPlan, precision: str) -> dict[
 def without_decided(
     settings: Mapping[str, Any], decided: Mapping[str, tuple[Any, str]], path: str | Path
 ) -> dict[str, Any]:
-    """The settings but for those that the run decides, and those that are "auto".
+    """The settings without those that the run decides and those that are "auto".
 
     Args:
         settings: of the file.
@@ -139,11 +139,11 @@ def without_decided(
 
 
 def _refused(keys: tuple[str, ...], value: Any) -> str:
-    """Why a setting cannot be had whatever the run says, or an empty text."""
+    """Why a setting is not supported, whatever the run says, or an empty text."""
     if keys[0] == "zero_optimization" and keys[1:] == ("offload_optimizer", "device") and value == "nvme":
-        return "cpu in this run (gradients on a disk cannot be looked at before a step)"
+        return "cpu in this run (gradients on a disk cannot be checked before a step)"
     if keys[:2] == ("zero_optimization", "zenflow"):
-        return "null in this run (its steps would take gradients of earlier updates)"
+        return "null in this run (a step would use gradients of earlier steps)"
     return ""
 
 
@@ -174,7 +174,7 @@ def _same(theirs: Any, ours: Any) -> bool:
 
 
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Both settings, section by section; where both say something, ours count."""
+    """Both settings, section by section; where both set a key, ours wins."""
     both = dict(theirs)
     for key, value in ours.items():
         if isinstance(value, Mapping) and isinstance(both.get(key), Mapping):

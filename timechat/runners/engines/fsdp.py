@@ -1,8 +1,8 @@
-"""What learns is cut into shards, one a process: torch's own fully sharded data parallelism (FSDP2).
+"""Trainable parameters are sharded over the processes: torch's fully sharded data parallelism (FSDP2).
 
-Each process keeps a part of every trainable parameter, of its gradient and of its optimizer state; a block's parameters
-are put together while it computes. What is frozen stays whole on every process: it has no gradient and no optimizer
-state to save memory on, and would have to travel in every pass.
+Each process keeps a shard of every trainable parameter, of its gradient and of its optimizer state; a block's
+parameters are gathered while it computes. Frozen parameters stay unsharded on every process: they have no gradient and
+no optimizer state to save memory on, and would have to be gathered in every pass.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from timechat.runners.engines.base import (
 
 @registry.register_engine("fsdp")
 class FSDPEngine(Engine):
-    """Training on shards; whole tensors go in and out.
+    """Training on shards; state dicts hold unsharded tensors.
 
     Args:
         device: of this process.
@@ -48,20 +48,20 @@ class FSDPEngine(Engine):
 
     @classmethod
     def memory(cls, sizes: ModelSizes, processes: int, accumulation: int) -> tuple[float, float, float]:
-        """What is frozen stays whole; gradients are kept whole until they are exchanged."""
+        """Frozen parameters are not sharded; accumulated gradients are not either until they are exchanged."""
         shard = sizes.learning / processes
         gradients = FP32 * (shard if accumulation == 1 else sizes.learning)
         return sizes.frozen + FP32 * shard, gradients, MOMENTS * shard
 
     @property
     def name(self) -> str:
-        """`fsdp`, once every parameter that learns is a shard."""
+        """`fsdp`, once every trainable parameter is sharded."""
         learns = [p for p in self.model.parameters() if p.requires_grad]
         sharded = isinstance(self.model, FSDPModule) and all(isinstance(p, DTensor) for p in learns)
         return "fsdp" if sharded else "single"
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Move the model to the device, cut up what learns, block by block, and give the optimizer the shards."""
+        """Move the model to the device, shard what is trainable, block by block, and give the optimizer the shards."""
         model.to(self.device)
         learns = {name: p for name, p in model.named_parameters() if p.requires_grad}
         frozen = {p for p in model.parameters() if not p.requires_grad}
@@ -76,7 +76,7 @@ class FSDPEngine(Engine):
         self.model, self.optimizer = model, optimizer
 
     def accumulate(self, last: bool) -> AbstractContextManager:
-        """Gradients are exchanged in the last micro-batch of an update only; until then they are kept whole."""
+        """Gradients are exchanged only in the last micro-batch of an optimizer step; until then they are unsharded."""
         self.model.set_requires_gradient_sync(last)
         return nullcontext()
 
@@ -85,7 +85,7 @@ class FSDPEngine(Engine):
         self.scaler.scale(loss).backward()
 
     def _finite_gradients(self) -> bool:
-        # A scale of 1 or less: what overflows now is no matter of scaling.
+        # At a scale of 1 or less, an overflow is not due to scaling.
         if self.scaler.is_enabled() and self.scaler.get_scale() > 1.0:
             return True
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -108,14 +108,14 @@ class FSDPEngine(Engine):
         self.optimizer.zero_grad()
 
     def unwrap(self) -> nn.Module:
-        """The model itself; what learns is shards."""
+        """The model itself; its trainable parameters are shards."""
         return self.model
 
     def _to_main(self, tensor: Tensor) -> Tensor | None:
         return super()._to_main(tensor.full_tensor() if isinstance(tensor, DTensor) else tensor)
 
     def state_dict(self) -> dict[str, Any]:
-        """State of optimizer and loss scaler (None without one), as without shards."""
+        """State of optimizer and loss scaler (None without one), unsharded."""
         state = self.optimizer.state_dict()
         whole = {
             index: {key: self._to_main(value) for key, value in values.items()}
@@ -137,14 +137,14 @@ class FSDPEngine(Engine):
 
 
 def _blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """The layers of every stack of layers that learn something: each is put together while it computes."""
+    """The layers of every stack that have trainable parameters: each is gathered while it computes."""
     for stack in model.modules():
         if isinstance(stack, nn.ModuleList | nn.Sequential):
             yield from (layer for layer in stack if any(p.requires_grad for p in layer.parameters()))
 
 
 def _shard_like(value: Tensor, parameter: DTensor) -> Tensor:
-    """This process's shard of a parameter's whole state; counters stay whole."""
+    """This process's shard of a parameter's state; counters are not sharded."""
     if value.shape != parameter.shape:
         return value
     # Every process has read the same file: nothing needs to be sent.

@@ -1,4 +1,4 @@
-"""Section 2: every file that a config names: is it there, and is it what its name says."""
+"""Section 2: every file that a config names: whether it exists and is what it should be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from omegaconf import DictConfig
 
-from timechat.cli.doctor.report import Report, Section, size_text, some
+from timechat.cli.doctor.report import Report, ReportSection, size_text, some
 from timechat.datasets.builders import DatasetBuilder
 from timechat.errors import TimeChatError
 from timechat.lfs import pointer_problem
@@ -22,7 +22,7 @@ from timechat.registry import registry
 from timechat.sources import advice
 from timechat.text.tokenizers import load_tokenizer
 
-VIDEOS_LOOKED_FOR = 20  # of each annotation file
+VIDEOS_CHECKED = 20  # of each annotation file
 
 _MARKUP = re.compile(rb"\s*(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 _PICKLE = b"\x80"
@@ -35,7 +35,7 @@ _WEIGHTS_OF_LLAMA = (
 
 
 def check_files(report: Report, cfg: DictConfig) -> None:
-    """Examine the paths of weights, decoder, vocabularies, annotations and videos."""
+    """Check the paths of weights, decoder, vocabularies, annotations and videos."""
     with report.section("2. Files") as section:
         for key, path in _weight_paths(cfg):
             _look_at(section, key, path, weights=True)
@@ -46,7 +46,7 @@ def check_files(report: Report, cfg: DictConfig) -> None:
             if entry.build_info.anno_dir:
                 _dataset(section, name, entry, cfg.model)
         if not section.findings:
-            section.ok("Every file that the config names is there, and none looks damaged.")
+            section.ok("Every file that the config names exists, and none looks damaged.")
 
 
 def _weight_paths(cfg: DictConfig) -> Iterator[tuple[str, Path]]:
@@ -57,8 +57,8 @@ def _weight_paths(cfg: DictConfig) -> Iterator[tuple[str, Path]]:
         yield "run.resume_ckpt_path", Path(cfg.run.resume_ckpt_path)
 
 
-def _look_at(section: Section, key: str, path: Path, weights: bool = False) -> bool:
-    """Say whether a file is there, and what is wrong with it; returns whether it is usable."""
+def _look_at(section: ReportSection, key: str, path: Path, weights: bool = False) -> bool:
+    """Report whether a file exists and what is wrong with it; returns whether it is usable."""
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "missing"
         section.say(f"{key}={path}: {what}")
@@ -72,7 +72,7 @@ def _look_at(section: Section, key: str, path: Path, weights: bool = False) -> b
 
 
 def problem_of_file(path: Path) -> str | None:
-    """What is plain from the first bytes of any file: empty, a git-lfs pointer, a web page."""
+    """The problem that the first bytes of any file show: empty, a git-lfs pointer, a web page."""
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
@@ -80,21 +80,21 @@ def problem_of_file(path: Path) -> str | None:
     if problem := pointer_problem(path):
         return f"{problem}."
     if _MARKUP.match(head):
-        return "is a web page (HTML), not the file itself; download it again, logged in where that is needed."
+        return "is a web page (HTML), not the file itself; download it again, logged in if necessary."
     return None
 
 
 def problem_of_weights(path: Path) -> str | None:
-    """What its structure says about a file of weights: cut short, or no weights at all. Reads headers alone."""
+    """The problem that the structure of a weight file shows: truncated, or no weights at all. Reads only headers."""
     with path.open("rb") as file:
         head = file.read(8)
     if path.suffix == ".safetensors":
         return _problem_of_safetensors(path)
     if head.startswith(b"PK"):
-        cut = "is cut short: its table of contents, which stands at the end, is missing; download it again."
+        cut = "is truncated: the table of contents at its end is missing; download it again."
         return None if zipfile.is_zipfile(path) else cut
     if not head.startswith(_PICKLE):
-        return f"is no file of weights: it starts with {head!r}; is it the right file?"
+        return f"is not a weight file: it starts with {head!r}; is it the right file?"
     return None
 
 
@@ -104,7 +104,7 @@ def _problem_of_safetensors(path: Path) -> str | None:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if 8 + length > size:
-            return "is cut short, or no safetensors file: its header is longer than the file; download it again."
+            return "is truncated, or not a safetensors file: its header is longer than the file; download it again."
         try:
             header = json.loads(file.read(length))
             data = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
@@ -112,18 +112,18 @@ def _problem_of_safetensors(path: Path) -> str | None:
             return "is damaged: its header cannot be read; download it again."
     expected = 8 + length + data
     if size < expected:
-        return f"is cut short: {size_text(size)} of the {size_text(expected)} that its header says; download it again."
+        return f"is truncated: it has {size_text(size)}, its header says {size_text(expected)}; download it again."
     return None
 
 
 # LLaMA ----------------------------------------------------------------------------------------------------------------
 
 
-def _llama_folder(section: Section, folder: Path) -> None:
+def _llama_folder(section: ReportSection, folder: Path) -> None:
     if not folder.is_dir():
         section.say(f"model.llama_model={folder}: missing")
         fix = advice(folder, "model.llama_model")
-        section.error(f"model.llama_model={folder} is no folder; {fix}it must be a Hugging Face LLaMA folder.")
+        section.error(f"model.llama_model={folder} is not a folder; {fix}it must be a Hugging Face LLaMA folder.")
         return
     section.say(f"model.llama_model={folder}:")
     if _look_at(section, "LLaMA's config", folder / "config.json"):
@@ -135,14 +135,14 @@ def _llama_folder(section: Section, folder: Path) -> None:
             section.error(str(error))
     names = [name for name in _WEIGHTS_OF_LLAMA if (folder / name).is_file()]
     if not names:
-        section.error(f"{folder} holds no weights: none of {', '.join(_WEIGHTS_OF_LLAMA)} is there.")
+        section.error(f"{folder} contains no weights: none of {', '.join(_WEIGHTS_OF_LLAMA)} exists.")
     elif names[0].endswith(".index.json"):
         _shards(section, folder, names[0])
     else:
         _look_at(section, "LLaMA's weights", folder / names[0], weights=True)
 
 
-def _shards(section: Section, folder: Path, index_name: str) -> None:
+def _shards(section: ReportSection, folder: Path, index_name: str) -> None:
     index = _read_json(section, folder / index_name)
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
@@ -155,16 +155,16 @@ def _shards(section: Section, folder: Path, index_name: str) -> None:
     held = sum((folder / shard).stat().st_size for shard in shards if (folder / shard).is_file())
     if all(usable) and held < promised:
         section.error(
-            f"{folder}: the shards hold {size_text(held)}, less than the {size_text(promised)} that {index_name} "
-            "says; some were cut short: download them again."
+            f"{folder}: the shards have {size_text(held)}, less than the {size_text(promised)} that {index_name} "
+            "says; some are truncated: download them again."
         )
 
 
-def _read_json(section: Section, path: Path) -> dict:
+def _read_json(section: ReportSection, path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        section.error(f"{path} is no valid JSON ({error}); download it again.")
+        section.error(f"{path} is not valid JSON ({error}); download it again.")
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -172,7 +172,7 @@ def _read_json(section: Section, path: Path) -> dict:
 # Vocabulary of the Q-Former -------------------------------------------------------------------------------------------
 
 
-def _vocabulary(section: Section, model: DictConfig) -> None:
+def _vocabulary(section: ReportSection, model: DictConfig) -> None:
     name = model.qformer_tokenizer
     path = _vocabulary_file(name)
     if path is None:
@@ -189,7 +189,7 @@ def _vocabulary(section: Section, model: DictConfig) -> None:
     if rows != model.qformer.vocab_size:
         section.warning(
             f"model.qformer_tokenizer={name} has {rows} ids, the Q-Former embeds {model.qformer.vocab_size} "
-            "(model.qformer.vocab_size): this is probably another vocabulary than the weights were trained with."
+            "(model.qformer.vocab_size): this is probably not the vocabulary that the weights were trained with."
         )
 
 
@@ -210,13 +210,13 @@ def _vocabulary_file(name: str) -> Path | None:
 # Data -----------------------------------------------------------------------------------------------------------------
 
 
-def _dataset(section: Section, name: str, entry: DictConfig, model: DictConfig) -> None:
+def _dataset(section: ReportSection, name: str, entry: DictConfig, model: DictConfig) -> None:
     anno, videos = Path(entry.build_info.anno_dir), Path(entry.build_info.videos_dir)
     where = f"datasets.{name}.build_info"
     usable = _look_at(section, f"{where}.anno_dir", anno)
     section.say(f"{where}.videos_dir={videos}: {'found' if videos.is_dir() else 'missing'}")
     if not videos.is_dir():
-        section.error(f"{where}.videos_dir={videos} is no folder; correct the path.")
+        section.error(f"{where}.videos_dir={videos} is not a folder; correct the path.")
     if not (usable and videos.is_dir()):
         return
     try:
@@ -225,13 +225,13 @@ def _dataset(section: Section, name: str, entry: DictConfig, model: DictConfig) 
     except TimeChatError as error:
         section.error(str(error))
         return
-    step = max(1, len(items) // VIDEOS_LOOKED_FOR)
-    sample = [items[i].path for i in range(0, len(items), step)][:VIDEOS_LOOKED_FOR]
+    step = max(1, len(items) // VIDEOS_CHECKED)
+    sample = [items[i].path for i in range(0, len(items), step)][:VIDEOS_CHECKED]
     missing = [path for path in sample if not (videos / path).is_file()]
-    section.say(f"{anno}: {len(items)} items; {len(sample) - len(missing)} of {len(sample)} looked for are there")
+    section.say(f"{anno}: {len(items)} items; {len(sample) - len(missing)} of {len(sample)} checked files exist")
     if len(missing) == len(sample):
         section.error(
-            f"{where}.videos_dir={videos} holds none of {len(sample)} files looked for, such as {missing[0]}."
+            f"{where}.videos_dir={videos} contains none of the {len(sample)} files checked, such as {missing[0]}."
         )
     elif missing:
         section.warning(f"{where}.videos_dir={videos} lacks {len(missing)} of {len(sample)} files: {some(missing)}.")
