@@ -162,7 +162,7 @@ def _imports(path: Path, cfg: DictConfig, saved: bool) -> list[str]:
     names = _names(path, cfg, IMPORT, "a module")
     if saved:
         refuse_code_inside(path.parent, names)
-    import_modules(names, str(path), [Path()] if saved else [path.parent, Path()])
+    import_modules(names, f"{path}: {IMPORT}", [Path()] if saved else [path.parent, Path()])
     return names
 
 
@@ -247,7 +247,8 @@ def schema_of(written: Written) -> Group:
     model = names.group("model.arch", "model", MODEL)
     sections = {name: _dataset(names, name) for name in names.datasets()}
     brought = [
-        (f"{kind} {key}", names.group(f"run.{key}", kind, default)) for key, (kind, default) in _RUN_NAMES.items()
+        (f"{kind} {names.at(f'run.{key}', default)!r}", names.group(f"run.{key}", kind, default))
+        for key, (kind, default) in _RUN_NAMES.items()
     ]
     _raise_if(names.problems)
     run = merged("run", brought)

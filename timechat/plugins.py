@@ -9,8 +9,8 @@ A package offers its modules through the entry-point group `timechat.plugins`, i
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from timechat.errors import RegistryError
 
 GROUP = "timechat.plugins"
+_OURS = str(Path(__file__).parent)
 _installed_loaded = False
 
 
@@ -26,7 +27,7 @@ def import_modules(names: Sequence[str], source: str, folders: Sequence[Path] = 
 
     Args:
         names: dotted, such as `my_lab.pooling`.
-        source: who names them, for messages.
+        source: what names them, for messages: `x.yaml: import`.
         folders: where they may lie, in these or in one above, besides Python's own path, which comes first.
 
     Raises:
@@ -37,7 +38,7 @@ def import_modules(names: Sequence[str], source: str, folders: Sequence[Path] = 
             if str(place) not in sys.path:
                 sys.path.append(str(place))
         importlib.invalidate_caches()
-        _import(name, f"{source}: import: {name}", folders)
+        _import(name, f"{source}: {name}", folders)
 
 
 def _place_of(name: str, folder: Path) -> Path | None:
@@ -66,22 +67,22 @@ def _import(name: str, where: str, folders: Sequence[Path] = ()) -> None:
     try:
         importlib.import_module(name)
     except RegistryError as error:
-        raise RegistryError(f"{where}: {error}") from error
+        raise RegistryError(f"{where}: {_message_and_place(error)}") from error
     except Exception as error:  # whatever a module from outside does
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            places = ", ".join(
-                ["Python's path", *(f"{folder.resolve()} and the folders above it" for folder in folders)]
-            )
+            looked = "".join(f", in {folder.resolve()} or a folder above it" for folder in folders)
             raise RegistryError(
-                f"{where}: there is no module {error.name!r} {places}; correct the name, or put its folder on "
-                "PYTHONPATH"
+                f"{where}: there is no module {error.name!r} on Python's path{looked}; correct the name, or put the "
+                "folder that holds it on PYTHONPATH"
             ) from error
-        raise RegistryError(f"{where}: failed with {type(error).__name__}: {error}{_line_of(error)}") from error
+        raise RegistryError(f"{where}: failed with {type(error).__name__}: {_message_and_place(error)}") from error
 
 
-def _line_of(error: Exception) -> str:
-    """Where an error was raised, `` (file.py, line 3)``."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
+def _message_and_place(error: Exception) -> str:
+    """What an error says, with file and line: of the broken syntax, or of the last line of the module that ran."""
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({error.filename}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(("<frozen", _OURS))]
+    place = (own or list(frames))[-1]
+    return f"{error} ({place.filename}, line {place.lineno})"

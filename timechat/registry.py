@@ -6,15 +6,16 @@
     registry.get_model_class("timechat")
 
 There is one table for each kind of thing. What is registered brings the schema of its keys, `config`; a subclass that
-gives none has its parent's. What this package offers registers itself when a kind is first asked for, like the plug-ins
-of other packages (`timechat/plugins.py`). An unknown name is an error that lists the known ones.
+gives none has its parent's. Some keys of models, builders, runners and learning-rate schedules are read by others, too:
+their schemas derive from those in `_BASES`. What this package offers registers itself when a kind is first asked for,
+like the plug-ins of other packages (`timechat/plugins.py`). An unknown name is an error that lists the known ones.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from timechat.errors import RegistryError
@@ -37,6 +38,14 @@ _PROVIDERS = {
     "benchmark": ("timechat.evaluation.benchmarks",),
 }
 
+# The keys that everything of a kind has, because others read them.
+_BASES = {
+    "model": "timechat.models.config:VideoEncoderConfig",
+    "builder": "timechat.datasets.config:DatasetConfig",
+    "runner": "timechat.runners.config:RunnerConfig",
+    "lr scheduler": "timechat.runners.schedules:LRConfig",
+}
+
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return ` (did you mean 'x'?)` for the known name closest to `name`, or an empty string."""
@@ -49,12 +58,16 @@ class Registry:
 
     Args:
         providers: for each kind the modules that register what this package offers.
+        bases: for some kinds the schema, `module:class`, that theirs derive from.
     """
 
-    def __init__(self, providers: dict[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(
+        self, providers: Mapping[str, tuple[str, ...]] | None = None, bases: Mapping[str, str] | None = None
+    ) -> None:
         self._tables: dict[str, dict[str, Any]] = {}
         self._configs: dict[str, dict[str, type[Section]]] = {}
         self._providers = dict(providers or {})
+        self._bases = dict(bases or {})
 
     def _register(self, kind: str, name: str, config: type[Section] | None = None) -> Callable[[T], T]:
         def add(cls: T) -> T:
@@ -63,19 +76,26 @@ class Registry:
             if name in table and not _same(table[name], cls):
                 there = f"{table[name].__module__}.{table[name].__qualname__}"
                 raise RegistryError(f"{kind} {name!r} is already registered, for {there}; choose another name")
+            schema, base = config or self._inherited(kind, cls), self._base(kind)
+            if not (isinstance(schema, type) and issubclass(schema, base)):
+                raise RegistryError(f"{kind} {name!r}: its config, {schema!r}, must be a subclass of {base.__name__}")
             table[name] = cls
-            self._configs.setdefault(kind, {})[name] = config or self._inherited(kind, cls)
+            self._configs.setdefault(kind, {})[name] = schema
             return cls
 
         return add
 
     def _inherited(self, kind: str, cls: Any) -> type[Section]:
-        """The schema of the nearest class above that is registered."""
+        """The schema of the nearest class above that is registered, or the base of the kind."""
         for parent in getattr(cls, "__mro__", ())[1:]:
             for name, registered in self._tables.get(kind, {}).items():
                 if registered is parent:
                     return self._configs[kind][name]
-        return Section
+        return self._base(kind)
+
+    def _base(self, kind: str) -> type[Section]:
+        module, _, name = self._bases.get(kind, f"{Section.__module__}:{Section.__name__}").partition(":")
+        return getattr(importlib.import_module(module), name)
 
     def _load(self, kind: str) -> None:
         """Import what this package offers of a kind."""
@@ -185,4 +205,4 @@ def _same(there: Any, new: Any) -> bool:
     return there is new or (there.__module__, there.__qualname__) == (new.__module__, new.__qualname__)
 
 
-registry = Registry(_PROVIDERS)
+registry = Registry(_PROVIDERS, _BASES)

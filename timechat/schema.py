@@ -27,7 +27,8 @@ from omegaconf import DictConfig
 from timechat.errors import RegistryError
 
 _METADATA = "timechat"
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", list: "a list"}
+_VALUES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_TYPE_NAMES = {**_VALUES, list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,20 @@ def section(cls: type[Section], comment: str = "", *, named: str = "", may_chang
 
     Args:
         cls: its keys.
-        comment: what it is about, one line.
+        comment: what it is about, one line; by default the first one of the class's docstring.
         named: a kind of the registry ("processor", "benchmark"): what the section's key `name` names adds keys of its
             own to it.
         may_change: as for `key`, for all of its keys.
     """
-    rules = Rules(comment, named=named, may_change=may_change)
+    rules = Rules(comment or _about(cls), named=named, may_change=may_change)
     return dataclasses.field(default_factory=cls, metadata={_METADATA: rules})
+
+
+def _about(cls: type) -> str:
+    """The first line of a docstring, as a comment."""
+    line = (cls.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    made_up = line.startswith(f"{cls.__name__}(")  # by dataclass, where there is none
+    return "" if made_up else line[:1].lower() + line[1:]
 
 
 @dataclass
@@ -140,13 +148,7 @@ class Key:
             return None
         low = rules.least is None or value >= rules.least
         high = (rules.most is None or value <= rules.most) and (rules.below is None or value < rules.below)
-        if low and high:  # not a number is neither
-            return None
-        if rules.most is not None:
-            return f"must be from {rules.least:g} to {rules.most:g}"
-        if rules.below is not None:
-            return f"must be at least {rules.least:g} and below {rules.below:g}"
-        return f"must be {rules.least:g} or more"
+        return None if low and high else f"must be {_range(rules)}"  # not a number is neither
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,13 @@ class Group:
 
 @functools.cache
 def group_of(schema: type[Section]) -> Group:
-    """The keys of a schema. Raises RegistryError: a field that is no key."""
-    hints = get_type_hints(schema)
+    """The keys of a schema. Raises RegistryError: it is not a dataclass, or a field is not a key."""
+    if "__dataclass_fields__" not in vars(schema):
+        raise RegistryError(f"{schema.__name__}: is not a dataclass; write @dataclass above the class")
+    try:
+        hints = get_type_hints(schema)
+    except NameError as error:
+        raise RegistryError(f"{schema.__name__}: an annotation cannot be read, {error}") from error
     keys = {field.name: _entry(schema, field, hints[field.name]) for field in dataclasses.fields(schema)}
     return Group(keys, (schema,))
 
@@ -201,25 +208,40 @@ def _entry(schema: type, field: dataclasses.Field, hint: Any) -> Key | Group:
             f"{schema.__name__}.{field.name}: make it a key, `{field.name}: ... = key(default, comment)`"
         )
     options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    (kind, *others), nullable = [option for option in options if option is not type(None)], type(None) in options
+    nullable, kinds = type(None) in options, [option for option in options if option is not type(None)]
+    kind = kinds[0] if len(kinds) == 1 else None
     if isinstance(kind, type) and issubclass(kind, Section):
         within = group_of(kind)
         return Group(within.keys, within.schemas, rules)
     element = get_args(kind)[0] if get_origin(kind) is list else None
     kind = list if element else kind
-    if others or kind not in _TYPE_NAMES or (element is not None and element not in _TYPE_NAMES):
+    if (element or kind) not in _VALUES:
         known = "int, float, bool, str, a list of one of them, or a Section"
         raise RegistryError(
             f"{schema.__name__}.{field.name}: is annotated {hint}; a key is {known}, with | None or without"
         )
     default = field.default_factory() if field.default is dataclasses.MISSING else field.default
-    return Key(kind, element, nullable, default, rules)
+    entry = Key(kind, element, nullable, default, rules)
+    problem = entry.problem(default)
+    if problem:
+        raise RegistryError(f"{schema.__name__}.{field.name}: its default does not pass: {field.name}{problem}")
+    return entry
 
 
 def _is_a(value: Any, kind: type | None) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)  # type: ignore[arg-type]
+
+
+def _range(rules: Rules) -> str:
+    """The bounds in words; there is at least one."""
+    least, most, below = rules.least, rules.most, rules.below
+    if most is not None:
+        return f"{most:g} or less" if least is None else f"from {least:g} to {most:g}"
+    if below is not None:
+        return f"below {below:g}" if least is None else f"at least {least:g} and below {below:g}"
+    return f"{least:g} or more"
 
 
 def _copied(value: Any) -> Any:

@@ -166,6 +166,9 @@ def test_youcook2_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert result.predictions["c.mp4"] == []
     assert [f.id for f in result.failures] == ["c.mp4"]
     assert result.unanswered == ["d.mp4"]
+    boiled = next(example for example in result.examples if example.id == "b.mp4")
+    assert boiled.predicted_captions == ["boil the eggs."]
+    assert boiled.true_captions == ["boil the eggs."]
     shown = benchmark.in_percent(scores)
     assert (shown["F1"], shown["expected"]) == (pytest.approx(31.25), 4)
 

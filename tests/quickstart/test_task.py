@@ -87,6 +87,7 @@ def test_captions_that_are_all_alike_are_refused(tmp_path: Path) -> None:
             r"one\.builder=frame_words does not fit run\.task",
         ),
         ("sampled_times", TASK, r"model\.arch=frame_classifier: has no decoder"),
+        ("sampled_times", "model.arch=frame_reader", r"model\.arch=frame_reader: has no decoder"),
     ],
 )
 def test_samples_of_another_task_are_refused(tmp_path: Path, builder: str, task: str, message: str) -> None:

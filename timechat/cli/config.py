@@ -3,7 +3,7 @@
 timechat config                             # every key of `model`, of a dataset, and of `run`
 timechat config timechat                    # the keys of one model, builder, processor, task, runner, ..., by name
 timechat config train_configs/X.yaml        # a file with everything filled in
-timechat config --import my_lab.pooling timechat_pooled
+timechat config my_model --import my_lab    # of what a module from outside registers
 """
 
 from __future__ import annotations
@@ -27,6 +27,18 @@ from timechat.schema import Group, group_of
 COMMENT_COLUMN = 40
 WIDTH = 120
 
+# Where the keys of a kind stand in a config, and the key that names what has them.
+_PLACES = {
+    "model": ("model", "arch"),
+    "builder": ("datasets.NAME", "builder"),
+    "processor": ("datasets.NAME.vis_processor.train", "name"),
+    "task": ("run", "task"),
+    "runner": ("run", "runner"),
+    "lr scheduler": ("run", "lr_sched"),
+    "engine": ("run", "strategy"),
+    "benchmark": ("run.valid_benchmark", "name"),
+}
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -35,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME|FILE", help="registered names, or YAML files to fill in (default: all keys)")
-    add("--import", dest="modules", nargs="*", default=[], metavar="MODULE", help="modules that register more names")
+    add("--import", dest="modules", action="append", default=[], metavar="MODULE", help="that registers more names")
     return parser
 
 
@@ -68,9 +80,12 @@ def _pages(name: str) -> Iterator[str]:
         known = sorted({known for kind in KINDS for known in registry.names(kind)})
         raise RegistryError(f"nothing is registered as {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     for kind in kinds:
-        group = group_of(registry.config_of(kind, name))
-        body = to_yaml(group, group.defaults()) if group.keys else "# no further keys\n"
-        yield f"# {kind} {name}\n{body}"
+        group, (section, named_by) = group_of(registry.config_of(kind, name)), _PLACES[kind]
+        values = group.defaults()
+        if named_by in values:
+            values[named_by] = name
+        body = to_yaml(group, values) if group.keys else "# no further keys\n"
+        yield f"# {kind} {name}: `{named_by}: {name}` in `{section}`\n{body}"
 
 
 def to_yaml(schema: Group, values: Mapping[str, Any]) -> str:
@@ -107,7 +122,7 @@ def _value(value: Any) -> str:
 
 def _commented(line: str, comment: str) -> Iterator[str]:
     """The line with its comment after it, or above it if the line would be too long."""
-    commented = f"{line:<{COMMENT_COLUMN}}# {comment}"
+    commented = f"{line:<{COMMENT_COLUMN - 1}} # {comment}"
     if not comment:
         yield line
     elif len(commented) <= WIDTH:

@@ -68,10 +68,10 @@ def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, load the config, evaluate; returns the exit status."""
-    arguments = vars(build_parser().parse_args(argv))
-    cfg_path = arguments.pop("cfg_path")
 
     def run() -> None:
+        arguments = vars(build_parser().parse_args(argv))  # whose help names what plug-ins offer
+        cfg_path = arguments.pop("cfg_path")
         cfg = load_config(cfg_path, arguments["options"])
         arguments["benchmark_options"] = parse_options(arguments["benchmark_options"])
         record = evaluate(cfg, Evaluation(**arguments), resolve_device(cfg.run.device))

@@ -75,11 +75,9 @@ class DatasetBuilder:
 
     def processor(self) -> FrameProcessor:
         """The processor of the train split, made from the keys of its section."""
-        settings = {
-            k: v for k, v in self.cfg.vis_processor.train.items() if v is not None and k not in ("name", "n_frms")
-        }
-        cls = registry.get_processor_class(self.cfg.vis_processor.train.name)
-        return cls(**{**settings, "image_size": self.model.image_size})
+        section = self.cfg.vis_processor.train
+        settings = {key: value for key, value in section.items() if key not in ("name", "n_frms")}
+        return registry.get_processor_class(section.name)(**{**settings, "image_size": self.model.image_size})
 
 
 def _load_sampled(path: str, generator: torch.Generator, *, n_frms: int, image_size: int, sampling: str) -> Video:

@@ -33,7 +33,7 @@ class VideoProcessorConfig(Section):
 
 @dataclass
 class ImageProcessorConfig(VideoProcessorConfig):
-    """The same for images."""
+    """What every processor of images has; `name` brings its own keys."""
 
     name: str = key("blip2_image_train", "a registered processor")
 

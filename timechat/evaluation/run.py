@@ -118,7 +118,7 @@ def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
     benchmark = get_benchmark(request.benchmark, options)
     train = _read_train(request, benchmark)
     cfg = _configured(cfg, request, benchmark)
-    prompt, ids = load_prompt(request.prompt_file or PROMPTS / benchmark.prompt_file), asked_ids(request.ids)
+    prompt, ids = load_prompt(request.prompt_file or benchmark.prompt_path), asked_ids(request.ids)
     annotations = benchmark.load_annotations(request.anno_path, limit=request.limit, ids=ids)
     questions = benchmark.questions(annotations, prompt, videos_dir=request.videos_dir)
     check_videos(questions, Path(request.videos_dir))
@@ -261,13 +261,19 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
         "published": published_scores(plan.benchmark.name) if request.literature else [],
         "transcripts": _transcripts(plan),
         "prompt": {
-            "file": request.prompt_file or f"prompts/{plan.benchmark.prompt_file}",
+            "file": request.prompt_file or _prompt_name(plan.benchmark),
             "text": plan.prompt,
             "sha256": sha256_of(plan.prompt),
         },
         "system_prompt": model.get("system_prompt") or SYSTEM_PROMPT,
         "checkpoint": {key: model[key] for key in WEIGHT_KEYS if model.get(key)},
     }
+
+
+def _prompt_name(benchmark: Benchmark) -> str:
+    """How a report calls the benchmark's prompt: `prompts/grounding.txt`, or the path of one from elsewhere."""
+    path = benchmark.prompt_path
+    return f"prompts/{path.name}" if path.parent == PROMPTS else str(path)
 
 
 def _transcripts(plan: _Plan) -> dict[str, Any] | None:

@@ -80,6 +80,12 @@ def part_of(name: str) -> str | None:
     return top if top in (*own, "video_frame_position_embedding") else None
 
 
+def part_in_model(name: str) -> str:
+    """Which part of a model a parameter of it belongs to: a published one, else the module that it stands in."""
+    name = canonical_name(name)
+    return part_of(name) or name.split(".", 1)[0]
+
+
 @dataclass
 class LoadReport:
     """What happened to every key of one file.
@@ -222,8 +228,8 @@ _RESIZE: dict[str, Callable[[Tensor, Tensor], Tensor | None]] = {
 
 def _incomplete_parts(own: dict[str, Tensor], loaded: set[str]) -> list[str]:
     """Names that are missing from parts of which the file has some tensors."""
-    begun = {part_of(name) for name in loaded}
-    missing = [n for n in own if part_of(n) in begun and n not in loaded and not _BUFFERS.search(n)]
+    begun = {part_in_model(name) for name in loaded}
+    missing = [n for n in own if part_in_model(n) in begun and n not in loaded and not _BUFFERS.search(n)]
     return [f"missing: {_some(missing)}"] if missing else []
 
 
@@ -261,8 +267,8 @@ def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadRepor
             raise CheckpointError(
                 f"{source}: none of its {len(state)} tensors belongs to TimeChat; is it the right file?"
             )
-    loaded = {part_of(name) for report in reports for name in report.loaded} | {"llama_model"}
-    initial = sorted({part_of(canonical_name(name)) or name for name, _ in model.named_parameters()} - loaded)
+    loaded = {part_in_model(name) for report in reports for name in report.loaded} | {"llama_model"}
+    initial = sorted({part_in_model(name) for name, _ in model.named_parameters()} - loaded)
     if initial:
         logger.warning("no weight file contains %s: they keep their random initial values", ", ".join(initial))
     return reports

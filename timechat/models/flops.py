@@ -10,13 +10,14 @@ Shapes: F frames, P ViT tokens of a frame, Q query tokens, L tokens of a timesta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from timechat.batch import VideoBatch
+from timechat.batch import VideoBatch, num_video_tokens
 from timechat.models import llama as lm
 from timechat.models.qformer import Layer, QFormer
 from timechat.models.video_qformer import window_slices
@@ -123,9 +124,10 @@ class VideoFlops:
     Args:
         model: which of its parts are trained decides the operations of backward.
         last: that layer.
+        count_tokens: how many tokens of a video of so many frames reach it; None: all that the video Q-Former gives.
     """
 
-    def __init__(self, model: VideoEncoder, last: nn.Linear):
+    def __init__(self, model: VideoEncoder, last: nn.Linear, count_tokens: Callable[[int], int] | None = None):
         # Keeps only counts: some engines replace the weights by shards, or by nothing.
         self.cfg, self.tokenizer = model.cfg, model.timestamp_tokenizer
         self.num_queries, self.num_outputs = model.query_tokens.shape[1], model.video_query_tokens.shape[1]
@@ -136,6 +138,8 @@ class VideoFlops:
         queries = model.video_query_tokens.requires_grad
         self.windows = _QFormerFlops(model.video_Qformer, self.frames.gradient or positions, queries)
         self.last = PerToken.of([last], self.windows.gradient, True)
+        cfg, queries = self.cfg, self.num_outputs
+        self.count_tokens = count_tokens or (lambda n: num_video_tokens(n, cfg.stride, queries, cfg.window_size))
 
     def __call__(self, frame_counts: list[int], seconds: list) -> float:
         """The operations of encoding videos."""
@@ -149,7 +153,7 @@ class VideoFlops:
             for where in window_slices(count, cfg.window_size, cfg.stride)
         ]
         total += self.windows(len(windows), self.num_outputs, 0, max(windows))
-        return total + self.last(len(windows) * self.num_outputs)
+        return total + self.last(sum(map(self.count_tokens, frame_counts)))
 
     def _sentence_length(self, times: list[float] | None) -> int:
         """Tokens of a video's longest sentence, assumed to be the last one, which has the most digits."""
@@ -162,7 +166,8 @@ class TimeChatFlops:
     """Operations of TimeChat's forward and backward on a batch; padding counts, because it is computed."""
 
     def __init__(self, model: TimeChat):
-        self.video = VideoFlops(model, model.llama_proj)
+        count_tokens = partial(type(model).count_video_tokens, model.cfg)
+        self.video = VideoFlops(model, model.llama_proj, count_tokens)
         llama = lm.causal_lm(model.llama_model)
         learns = self.video.windows.gradient or _learns(model.llama_proj) or _learns(llama)
         self.decoder = PerToken.of(llama.model.layers, learns, learns)

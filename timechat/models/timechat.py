@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 import transformers
 from einops import rearrange
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from timechat.batch import VideoBatch
+from timechat.batch import VideoBatch, num_video_tokens
 from timechat.device import precision_name
 from timechat.errors import ConfigError
 from timechat.models import llama as lm
@@ -95,6 +96,11 @@ class TimeChat(VideoEncoder):
         return encoder_leaves_out(self, name)
 
     # Encoding ---------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def count_video_tokens(cls, cfg: DictConfig, num_frames: int) -> int:
+        """How many embeddings of LLaMA a video of `num_frames` frames becomes (paper, section 3.2)."""
+        return num_video_tokens(num_frames, cfg.stride, cfg.num_video_query_token, cfg.window_size)
 
     def num_video_tokens(self, num_frames: int) -> int:
         """How many LLaMA embeddings a video of `num_frames` frames becomes."""

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from timechat.batch import num_video_tokens
 from timechat.device import precision_name, resolve_dtype
 from timechat.errors import ConfigError
 from timechat.models.base import BaseModel
@@ -107,11 +105,6 @@ class VideoEncoder(BaseModel):
     def leaves_out(self, name: str) -> bool:
         """The decoder, for models without one, the ViT's last block, and the text path without text."""
         return part_of(name) in DECODER_PARTS or encoder_leaves_out(self, name)
-
-    @classmethod
-    def count_video_tokens(cls, cfg: DictConfig, num_frames: int) -> int:
-        """How many tokens of the video Q-Former a video of `num_frames` frames becomes (paper, section 3.2)."""
-        return num_video_tokens(num_frames, cfg.stride, cfg.num_video_query_token, cfg.window_size)
 
     # Encoding ---------------------------------------------------------------------------------------------------------
 

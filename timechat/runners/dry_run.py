@@ -15,7 +15,7 @@ from timechat.config import frames_per_video
 from timechat.datasets import SampleStream, StreamDataset
 from timechat.datasets.base import VideoDataset
 from timechat.models.base import BaseModel, StepSize
-from timechat.models.checkpoints import WEIGHT_FILES, canonical_name, part_of, weight_path
+from timechat.models.checkpoints import WEIGHT_FILES, part_in_model, weight_path
 from timechat.registry import registry
 from timechat.runners.memory import activation_bytes, estimate_memory
 from timechat.runners.plan import TrainingPlan, make_plan
@@ -85,7 +85,7 @@ def _parameters(model: nn.Module) -> Iterator[str]:
     """One line for each part: parameters, how many are trained, precision."""
     parts: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        parts.setdefault(part_of(canonical_name(name)) or name.split(".")[0], []).append(parameter)
+        parts.setdefault(part_in_model(name), []).append(parameter)
     rows = [_row(name, parameters) for name, parameters in parts.items()]
     rows.append(_row("all", list(model.parameters())))
     yield from _table([("part", "parameters", "trainable", "precision"), *rows])

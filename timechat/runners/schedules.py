@@ -6,6 +6,7 @@ Iterations are counted as in the published configs: micro-batches of one process
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,8 @@ class LRConfig(Section):
 
 
 @dataclass(frozen=True)
-class LRSchedule:
-    """What both schedules share.
+class LRSchedule(ABC):
+    """What all schedules share; a subclass says in `__call__` what the learning rate is.
 
     Attributes:
         max_epoch, iters_per_epoch: length of the run.
@@ -60,6 +61,10 @@ class LRSchedule:
             warmup_steps=run.warmup_steps,
             decay_rate=run.lr_decay_rate,
         )
+
+    @abstractmethod
+    def __call__(self, iteration: int) -> float:
+        """The learning rate at an iteration, counted from 0."""
 
     def _warmup(self, iteration: int) -> float:
         start = self.warmup_start_lr if self.warmup_start_lr >= 0 else self.init_lr

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from timechat.batch import num_video_tokens
 from timechat.cli.doctor.report import Report, ReportSection
 from timechat.errors import TimeChatError
 from timechat.models.llama import TRAINED_CONTEXT
 from timechat.models.timechat import SYSTEM_PROMPT
+from timechat.registry import registry
 from timechat.text.conversation import encode_prompt, first_turn, visual_text
 from timechat.text.tokenizers import IMAGE_TOKEN, LlamaTokenizer, load_tokenizer
 
@@ -30,7 +30,7 @@ def check_prompt(report: Report, model: DictConfig, seconds: Sequence[float], qu
             section.say("Skipped: there is no tokenizer.")
             return
         system = model.system_prompt or SYSTEM_PROMPT
-        tokens = num_video_tokens(len(seconds), model.stride, model.num_video_query_token, model.window_size)
+        tokens = registry.get_model_class(model.arch).count_video_tokens(model, len(seconds))
         section.say("the prompt as text:")
         for line in abbreviated_prompt(question, seconds, tokens, system, model.list_seconds).splitlines():
             section.say(f"    {line}")

@@ -9,12 +9,13 @@ from einops import rearrange
 from omegaconf import DictConfig
 from torch import Tensor
 
-from timechat.batch import num_video_tokens, num_windows
+from timechat.batch import num_windows
 from timechat.cli.doctor.report import Report, ReportSection
 from timechat.config import frames_per_video
 from timechat.datasets.video import Video, load_video
 from timechat.errors import ConfigError, TimeChatError
 from timechat.models.eva_vit import normalise_pixels
+from timechat.registry import registry
 from timechat.text.timestamps import frame_sentence
 from timechat.text.tokenizers import load_qformer_tokenizer
 
@@ -44,7 +45,7 @@ def check_video(report: Report, model: DictConfig, path: str | None) -> tuple[Vi
             _facts(section, model, video)
             _pixels(section, video)
         windows = num_windows(len(seconds), model.stride, model.window_size)
-        tokens = num_video_tokens(len(seconds), model.stride, model.num_video_query_token, model.window_size)
+        tokens = registry.get_model_class(model.arch).count_video_tokens(model, len(seconds))
         section.say(
             f"windows: {windows} (window {model.window_size or 'over all frames'}, stride {model.stride}), with "
             f"{model.num_video_query_token} query tokens each: {tokens} video tokens"

@@ -12,7 +12,7 @@ from torch import Tensor
 from timechat.cli.doctor.report import Report, ReportSection, size_text, some
 from timechat.errors import TimeChatError
 from timechat.models import TimeChat, build_model
-from timechat.models.checkpoints import LoadReport, canonical_name, part_of
+from timechat.models.checkpoints import LoadReport, canonical_name, part_in_model
 
 LORA = "LoRA"
 LLAMA = "llama_model"
@@ -47,7 +47,7 @@ def check_weights(report: Report, cfg: DictConfig) -> TimeChat | None:
 
 
 def _say_report(section: ReportSection, loaded: LoadReport) -> None:
-    parts = Counter(part_of(name) or name for name in loaded.loaded)
+    parts = Counter(map(part_in_model, loaded.loaded))
     section.say(f"{loaded.source}: {len(loaded.loaded)} tensors loaded")
     for part, count in parts.items():
         section.say(f"    {count} of {part}")
@@ -77,20 +77,17 @@ def _sources(section: ReportSection, model: TimeChat, cfg: DictConfig) -> None:
     """Every part, and the last file that contains it."""
     sources = {LLAMA: f"model.llama_model={cfg.llama_model}"}
     for loaded in model.load_reports:
-        sources |= {part_of(name) or name: loaded.source for name in loaded.loaded}
-    parts = list(dict.fromkeys(_part(name) for name, _ in model.named_parameters()))
+        sources |= {part_in_model(name): loaded.source for name in loaded.loaded}
+    parts = list(dict.fromkeys(part_in_model(name) for name, _ in model.named_parameters()))
     initial = [part for part in parts if part not in sources]
     section.say("where the parts come from:")
     for part in parts:
         section.say(f"    {part}: {sources.get(part, 'no file, random initial values')}")
     for part in initial:
-        section.warning(f"{part} keeps its random initial values: no file contains it. Its source is {_SOURCES[part]}.")
+        source = _SOURCES.get(part, "a checkpoint of this model in model.ckpt; before training none is needed")
+        section.warning(f"{part} keeps its random initial values: no file contains it. Its source is {source}.")
     if not initial:
         section.ok("Every part of the model has weights from a file.")
-
-
-def _part(name: str) -> str:
-    return part_of(canonical_name(name)) or name
 
 
 # Numbers --------------------------------------------------------------------------------------------------------------
@@ -127,7 +124,7 @@ def check_parameters(report: Report, model: TimeChat | None, device: torch.devic
         parts: dict[str, _Numbers] = {}
         total = _Numbers()
         for name, p in model.named_parameters():
-            parts.setdefault(_part(name), _Numbers()).add(p)
+            parts.setdefault(part_in_model(name), _Numbers()).add(p)
             total.add(p)
         head = ["part", "tensors", "millions", "trainable", "dtype", "memory"]
         section.table([head, *(numbers.row(name) for name, numbers in parts.items()), total.row("total")])

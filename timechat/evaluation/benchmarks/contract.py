@@ -13,7 +13,7 @@ from timechat.errors import ConfigError, ParseFailure, PredictionError
 from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number
 from timechat.evaluation.controls import Controls
 from timechat.evaluation.echoes import without_echo
-from timechat.evaluation.prompting import QUERY_MARKS, fill_prompt, has_query_mark
+from timechat.evaluation.prompting import PROMPTS, QUERY_MARKS, fill_prompt, has_query_mark
 
 Interval = tuple[float, float]
 
@@ -57,6 +57,7 @@ class Example:
     Attributes:
         quality: 0 (miss) to 1.
         true, predicted: intervals in seconds.
+        true_captions, predicted_captions: what is said of each interval (dense captioning only).
         true_saliency, predicted_saliency: one score per clip (highlight detection only).
         clip_seconds: length of a clip.
     """
@@ -67,6 +68,8 @@ class Example:
     quality: float
     true: Sequence[Interval] = ()
     predicted: Sequence[Interval] = ()
+    true_captions: Sequence[str] = ()
+    predicted_captions: Sequence[str] = ()
     true_saliency: Sequence[float] = ()
     predicted_saliency: Sequence[float] = ()
     clip_seconds: float = 2.0
@@ -106,7 +109,7 @@ class Benchmark(ABC):
     Attributes:
         name: the value of `--benchmark`; set by `registry.register_benchmark`.
         task: its name in words, such as temporal grounding.
-        prompt_file: default prompt, under `prompts/`.
+        prompt_file: default prompt, under `prompts/`, or an absolute path.
         main_scores: those that papers report.
         takes_query: whether a prompt has a place for the query.
         percent: factor that turns a score into percent; counts are left as they are.
@@ -127,6 +130,11 @@ class Benchmark(ABC):
     uses_durations: ClassVar[bool] = False
     model_defaults: ClassVar[Mapping[str, Any]] = {}
     max_new_tokens: ClassVar[int] = 512
+
+    @property
+    def prompt_path(self) -> Path:
+        """The file of the default prompt."""
+        return PROMPTS / self.prompt_file
 
     @abstractmethod
     def read(self, anno_path: str | Path) -> list[Row]:

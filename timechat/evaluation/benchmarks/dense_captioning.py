@@ -92,13 +92,23 @@ class DenseCaptioning(Benchmark):
     def example(self, row: Row, parsed: list[dict[str, Any]] | None) -> Example:
         """Quality is the F1 of the mean best IoU of predicted and of true events; captions play no part."""
         predicted = [tuple(event["timestamp"]) for event in parsed or []]
-        true = [(min(segment), max(segment)) for segment in row["segments"]]
+        events = true_events(row)
+        true = [(start, end) for start, end, _ in events]
         quality = 0.0
         if predicted:
             iou = interval_iou(predicted, true)
             precision, recall = iou.max(axis=1).mean(), iou.max(axis=0).mean()
             quality = float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
-        return Example(row["image_id"], row["image_id"], "", quality, true, predicted)
+        return Example(
+            id=row["image_id"],
+            video=row["image_id"],
+            query="",
+            quality=quality,
+            true=true,
+            predicted=predicted,
+            true_captions=[caption for _, _, caption in events],
+            predicted_captions=[event["caption"] for event in parsed or []],
+        )
 
     def controls(
         self,
