@@ -1,6 +1,6 @@
 # Two commands on a fresh machine:
 #   make quickstart   environment, rendered videos, a tiny TimeChat trained and scored (downloads only Python packages)
-#   make test         environment, ruff, pytest
+#   make test         environment, ruff, mypy, pytest
 # Both can be interrupted and started again; finished videos and stages are not repeated.
 
 SHELL := /bin/bash
@@ -82,6 +82,7 @@ $(LMMS_VENV)/.installed: pyproject.toml
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

@@ -29,7 +29,7 @@ class SampleRef:
     index: int
 
 
-class EpochStream(Sequence):
+class EpochStream:
     """The samples of one epoch, in order.
 
     Args:
@@ -141,7 +141,7 @@ class RankBatches(Sampler[list[int]]):
         return (self._micro_batches[number] for number in range(self.start, len(self._micro_batches)))
 
 
-class RankPositions(Sequence):
+class RankPositions:
     """What `positions_of_rank` returns; nothing is stored."""
 
     def __init__(self, length: int, rank: int, world_size: int, batch_size: int):

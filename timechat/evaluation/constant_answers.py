@@ -143,7 +143,7 @@ class _Train:
     def f1_of(self, intervals: Sequence[Interval]) -> float:
         """F1 if every video had these intervals."""
         matches = self.matches(intervals)
-        return self.f1(matches.any(axis=0), self.any_per_video(matches).mean(axis=0))
+        return self.f1(np.any(matches, axis=0), self.any_per_video(matches).mean(axis=0))
 
     def caption(self, interval: Interval) -> str:
         """The most frequent caption of the true events that match; of all where none does."""

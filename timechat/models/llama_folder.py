@@ -98,7 +98,7 @@ def _merged(weight: Tensor, layer: LoraLayer) -> Tensor:
     """W + scale * B A in fp32, rounded once to the precision of W."""
     total = weight.float()
     for adapter in layer.active_adapters:
-        total = total + layer.get_delta_weight(adapter).float()
+        total = total + layer.get_delta_weight(adapter).float()  # type: ignore[attr-defined]  # of each kind, not of their base
     return total.to(weight.dtype)
 
 

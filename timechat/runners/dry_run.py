@@ -154,7 +154,7 @@ def _memory(
         return
     size = StepSize(cfg.run.batch_size_train, frames_per_video(cfg.model), tokens, supervised)
     kept = activation_bytes(model, size, precision)
-    rows = [("strategy", "GPUs", "weights", "gradients", "optimizer", "activations", "together")]
+    rows: list[tuple[str, ...]] = [("strategy", "GPUs", "weights", "gradients", "optimizer", "activations", "together")]
     for strategy in registry.names("engine"):
         engine = registry.get_engine_class(strategy)
         for count in sorted({1, processes if processes > 1 else USUAL_NODE}):

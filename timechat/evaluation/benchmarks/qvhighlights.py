@@ -169,7 +169,8 @@ class QVHighlights(Benchmark):
             table.add(CONSTANT, {key: _highlights(profile(count)) for key, count in clips.items()}, note)
         flat = {key: _highlights(np.ones(count)) for key, count in clips.items()}
         table.add(WHOLE, flat, "every clip is as good as every other")
-        blind, alone = {}, 0
+        blind: dict[str, Any] = {}
+        alone = 0
         for group in grouped(rows, _video):
             mean = mean_saliency([true_saliency(row) for row in group])
             blind |= {self.row_id(row): _highlights(mean[: clips[self.row_id(row)]]) for row in group}

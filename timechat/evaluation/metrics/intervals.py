@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def read_interval(value: object, where: str, error: type[TimeChatError]) -> tupl
     return (start, end) if start <= end else (end, start)
 
 
-def interval_iou(first: Iterable, second: Iterable) -> np.ndarray:
+def interval_iou(first: Iterable[Sequence[float]], second: Iterable[Sequence[float]]) -> np.ndarray:
     """IoU of every pair of two lists of intervals.
 
     The denominator is the hull, from the earlier start to the later end, as published; it equals the union whenever
@@ -51,7 +52,7 @@ def interval_iou(first: Iterable, second: Iterable) -> np.ndarray:
     return np.divide(overlap, hull, out=np.ones_like(hull), where=hull > 0)
 
 
-def check_known_ids(predicted: Iterable, known: Iterable) -> None:
+def check_known_ids(predicted: Iterable[Any], known: Iterable[Any]) -> None:
     """Raise `PredictionError` naming the predicted ids that the ground truth does not have."""
     unknown = sorted(set(predicted) - set(known), key=str)
     if unknown:
