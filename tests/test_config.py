@@ -102,7 +102,7 @@ def test_an_empty_value_of_a_text_is_the_empty_text(load: Load) -> None:
         ("model:\n\tarch: x", "not valid YAML"),
         ("model: {lora_r: 1, lora_r: 2}", "not valid YAML.*duplicate key lora_r"),
         ("model: {ckpt: '${nope'}", "not valid YAML"),
-        ("- model", "expected the sections model, datasets and run, found a ListConfig"),
+        ("- model", "expected the sections model, datasets and run, found a list"),
         ("model: 3", "model must be a section with keys, not 3"),
         ("datasets: [webvid]", "datasets must be a section with keys"),
         ("datasets: {webvid: }", r"datasets\.webvid must be a section with keys"),
