@@ -132,8 +132,8 @@ def _schedule(cfg: DictConfig, plan: TrainingPlan | None, processes: int) -> Ite
     last = plan.max_epoch * per_epoch
     yield f"epochs                       {plan.max_epoch}"
     yield f"optimizer steps              {per_epoch:,} per epoch, {last:,} in all"
-    cut = f"{processes} processes x {plan.accumulation} micro-batches x {plan.micro_batch}"
-    yield f"samples of a step            {plan.global_batch}  ({cut})"
+    factors = f"{processes} processes x {plan.accumulation} micro-batches x {plan.micro_batch}"
+    yield f"samples of a step            {plan.global_batch}  ({factors})"
     if (left := plan.samples_of(per_epoch - 1)) < plan.global_batch:
         yield f"samples of an epoch's last   {left}"
     warmup = plan.steps_of(run.warmup_steps)

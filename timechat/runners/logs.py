@@ -123,7 +123,7 @@ class RunLog:
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
             for name in (LOG_FILE, SKIPPED_FILE):
-                _cut(output_dir / name, step)
+                _keep_until(output_dir / name, step)
 
     def start(self, run_id: str, config: dict[str, Any], device: torch.device) -> None:
         """Start the trackers, once nothing can keep the run from beginning; on the main process only.
@@ -197,7 +197,7 @@ class RunLog:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
 
-def _cut(path: Path, step: int) -> None:
+def _keep_until(path: Path, step: int) -> None:
     """Keep the records up to a step; lines that a killed process or machine left unfinished are removed, too."""
     if not path.exists():
         return
