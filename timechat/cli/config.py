@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from timechat.cli.common import run_main
+from timechat.cli.common import path, run_main
 from timechat.composition import schema_for
 from timechat.config import load_config, plain
 from timechat.errors import RegistryError
@@ -47,7 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
         prog="timechat config", description="Print config keys, with defaults and meaning, as YAML."
     )
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME|FILE", help="registered names, or YAML files to fill in (default: all keys)")
+    add(
+        "names",
+        nargs="*",
+        type=path,
+        metavar="NAME|FILE",
+        help="registered names, or YAML files to fill in (default: all keys)",
+    )
     add("--import", dest="modules", action="append", default=[], metavar="MODULE", help="that registers more names")
     return parser
 
