@@ -228,6 +228,8 @@ def _unknown_keys(cfg: DictConfig, schema: Group, prefix: str, source: str) -> I
                 yield f"{source}: unknown key {dotted}{nearest(name, list(schema.keys))}"
             continue
         value = node(cfg, key)
+        if value._is_missing():
+            yield f"{source}: {dotted}=??? means a missing value to OmegaConf; write another one, or leave the key out"
         if isinstance(entry, Group) and not value._is_interpolation():
             if isinstance(value, DictConfig) and not value._is_none():
                 yield from _unknown_keys(value, entry, f"{dotted}.", source)
@@ -239,7 +241,7 @@ def _wrong_values(values: Mapping[str, Any], schema: Group, prefix: str) -> Iter
     for name, entry in schema.keys.items():
         dotted, value = f"{prefix}{name}", values.get(name)
         if isinstance(entry, Key):
-            problem = "=???: is OmegaConf's mark of a value that is missing" if value == "???" else entry.problem(value)
+            problem = entry.problem(value)
             if problem:
                 yield f"{dotted}{problem}"
         elif isinstance(value, Mapping):

@@ -33,7 +33,7 @@ _METADATA = "timechat"
 _VALUES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 _TYPE_NAMES = {**_VALUES, list: "a list"}
 _NULLS = ("", "null", "Null", "NULL", "None")  # the last one is Python's
-_LARGEST = 2**63 - 1  # what torch and numpy count with
+_LARGEST = 2**64 - 1  # that torch takes, as a seed
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ class Key:
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
                 return "must be finite"
-            if isinstance(number, int) and self.rules.most is None and abs(number) > _LARGEST:
-                return f"must be {_LARGEST} or less"
+            if isinstance(number, int) and abs(number) > _LARGEST:
+                return f"must be a number of 64 bits, up to {_LARGEST}"
         return None
 
     def _limit(self, value: Any) -> str | None:

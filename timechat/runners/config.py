@@ -58,7 +58,7 @@ class RunnerConfig(Section):
     precision: str | None = key(None, "fp32 | bf16 | fp16; null = as amp says", choices=("fp32", "fp16", "bf16"))
     num_workers: int = key(4, "processes that read samples, per training process", least=0, may_change=True)
     batch_size_eval: int = key(1, "samples of a micro-batch in validation and evaluation", least=1, may_change=True)
-    seed: int = key(42, "of all randomness", least=0, most=2**64 - 1)  # what torch.manual_seed takes
+    seed: int = key(42, "of all randomness", least=0)
 
     valid_splits: list[str] = key(
         [],
