@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from einops import rearrange
+from numpy.typing import NDArray
 
 from timechat.datasets.readers.base import one_line, refuse_false_promise, undecodable
 
@@ -88,7 +89,7 @@ class _Scaler:
         self._graph: av.filter.Graph | None = None
         self._input: tuple[int, int, str, int] | None = None
 
-    def rgb(self, frame: av.VideoFrame) -> np.ndarray:
+    def rgb(self, frame: av.VideoFrame) -> NDArray[Any]:
         """Rotate, scale and convert a frame."""
         kind = (frame.width, frame.height, frame.format.name, frame.rotation)
         if self._graph is None or kind != self._input:  # a stream may change in the middle

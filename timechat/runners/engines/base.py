@@ -60,7 +60,7 @@ class Engine(ABC):
     @classmethod
     def from_config(cls, run: DictConfig, plan: TrainingPlan, device: torch.device, precision: str) -> Engine:
         """The engine that a `run` section describes. Raises ConfigError: it cannot do this."""
-        return cls(device, precision)  # type: ignore[call-arg]
+        return cls(device, precision)  # type: ignore[call-arg]  # a subclass takes both
 
     @classmethod
     @abstractmethod
