@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from timechat import distributed
-from timechat.config import frames_per_video, merged_configs, plain
+from timechat.config import OPTIONS, frames_per_video, merged_configs, plain
 from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Question, Result, get_benchmark
@@ -37,6 +37,7 @@ from timechat.io import file_state, sha256_of, write_json, write_text
 from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
+from timechat.options import options_section, split_options
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
 
 def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> DictConfig:
     """The config with the checkpoint, and with the benchmark's defaults for keys that `--options` does not set."""
-    given = OmegaConf.from_dotlist(list(request.options)).get("model", {})
+    given = options_section(split_options(request.options, OPTIONS), OPTIONS).get("model") or {}
     model = {key: value for key, value in benchmark.model_defaults.items() if key in cfg.model and key not in given}
     for key, value in model.items():
         if cfg.model[key] != value:

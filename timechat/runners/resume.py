@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from timechat import distributed
-from timechat.config import free_keys, is_no_op, plain
+from timechat.composition import free_keys
+from timechat.config import is_no_op, plain
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models.weight_files import read_file
 from timechat.runners.checkpointing import FILE, Checkpoints, verify
