@@ -107,6 +107,9 @@ class RunLog:
         step: finished steps of the run that is resumed; records of later ones are removed.
         loggers: `run.loggers`, the names of trackers.
 
+    Attributes:
+        failure: what could not be written, of which all processes have to learn; None: everything was.
+
     Raises:
         ConfigError: a tracker that accelerate does not know, or whose package is not installed.
     """
@@ -117,6 +120,7 @@ class RunLog:
         self._trackers = Trackers(loggers)
         self._step = step
         self._bar: tqdm | None = None
+        self.failure: str | None = None
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
             for name in (LOG_FILE, SKIPPED_FILE):
@@ -161,7 +165,10 @@ class RunLog:
     def _record(self, event: str, record: dict[str, Any]) -> None:
         self._append(LOG_FILE, [{"event": event, **record}])
         scalars = {f"{event}/{k}": v for k, v in record.items() if k not in _POSITION and v is not None}
-        self._trackers.log(scalars, record["step"])
+        try:
+            self._trackers.log(scalars, record["step"])
+        except OSError as error:
+            self._note_failure("a tracker of run.loggers", error)
 
     def skipped(self, records: list[dict[str, Any]]) -> None:
         """List skipped samples in skipped.jsonl and warn about them."""
@@ -187,11 +194,22 @@ class RunLog:
         """End the bar and the trackers."""
         if self._bar is not None:
             self._bar.close()
-        self._trackers.close()
+        try:
+            self._trackers.close()
+        except OSError as error:
+            self._note_failure("a tracker of run.loggers", error)
 
     def _append(self, name: str, records: Iterable[dict[str, Any]]) -> None:
-        with (self.output_dir / name).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
+        """An error is only noted: it meets the main process alone, in the middle of what all do together."""
+        try:
+            with (self.output_dir / name).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError as error:
+            self._note_failure(str(self.output_dir / name), error)
+
+    def _note_failure(self, what: str, error: OSError) -> None:
+        logger.error("%s: cannot be written (%s)", what, error)
+        self.failure = self.failure or f"{what}: cannot be written ({error.strerror or error}); is the disk full?"
 
 
 def _cut(path: Path, step: int) -> None:
