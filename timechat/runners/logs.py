@@ -7,7 +7,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,12 @@ class RunLog:
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
             for name in (LOG_FILE, SKIPPED_FILE):
-                _cut(output_dir / name, step)
+                _keep(output_dir / name, lambda record: record.get("step", 0) <= step)
+
+    def forget_scores(self, epoch: int) -> None:
+        """Remove the scores of epochs after this one: they came after the checkpoint, and are measured again."""
+        if self._main:
+            _keep(self.output_dir / LOG_FILE, lambda record: record.get("event") != "valid" or record["epoch"] <= epoch)
 
     def start(self, run_id: str, config: dict[str, Any], device: torch.device) -> None:
         """Start the trackers, once nothing can keep the run from beginning; on the main process only.
@@ -212,18 +217,19 @@ class RunLog:
         self.failure = self.failure or f"{what}: cannot be written ({error.strerror or error}); is the disk full?"
 
 
-def _cut(path: Path, step: int) -> None:
-    """Keep the records up to a step; lines that a killed process or machine left unfinished are removed, too."""
+def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Keep some records; lines that a killed process or machine left unfinished are removed, too."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if _is_kept(line, step)]
-    write_text(path, "".join(kept))
+    kept = [line for line in lines if _is_kept(line, wanted)]
+    if kept != lines:
+        write_text(path, "".join(kept))
 
 
-def _is_kept(line: str, step: int) -> bool:
+def _is_kept(line: str, wanted: Callable[[dict[str, Any]], bool]) -> bool:
     try:
-        return line.endswith("\n") and json.loads(line).get("step", 0) <= step
+        return line.endswith("\n") and wanted(json.loads(line))
     except ValueError:
         logger.warning("a broken line of the log is removed: %r", line[:80])
         return False

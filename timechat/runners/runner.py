@@ -122,12 +122,16 @@ class Runner:
 
     def _load_model(self, point: ResumePoint | None) -> BaseModel:
         """The model with its weights. Nothing is lost if that is given up. Raises StopTraining, on all processes."""
-        with stop_signals.at_once():
+
+        def load() -> BaseModel:
             # Weights that no file provides are the same in every run, whatever random numbers were drawn before.
             torch.manual_seed(self.cfg.run.seed)
             model = self.task.build_model(self.cfg)
             if point:
                 load_weights(model, state_dict_of(point.content, point.source), point.source)
+            return model
+
+        model = stop_signals.at_once(load)
         if distributed.all_reduce_sum([stop_signals.received], self.engine.device) != [0.0]:
             raise StopTraining(f"{stop_reason()} while the weights were loaded")
         return model
@@ -462,6 +466,7 @@ class Runner:
             for name, part in self.stateful.items():
                 if name in progress:
                     part.load_state_dict(progress[name])
+            self.log.forget_scores(self.validation.epoch)
             if point.named:  # its settings may be the cure
                 self.nonfinite.in_a_row = 0
         if point.path.parent == self.checkpoints.folder_of(self.steps):

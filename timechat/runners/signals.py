@@ -12,13 +12,14 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from timechat import distributed
 from timechat.datasets.worker_signals import STOP_SIGNALS
+
+T = TypeVar("T")
 
 
 class StopTraining(Exception):
@@ -75,24 +76,23 @@ class StopSignals:
                 signal.signal(number, handler)
             self._handlers = {}
 
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Within this context a signal ends the work, and the context, at once; `received` says that it did.
+    def at_once(self, work: Callable[[], T]) -> T | None:
+        """Do something that a signal ends at once: long work that needs no other process and loses nothing.
 
-        For long work that needs no other process and loses nothing.
+        Returns:
+            What the work returns; None, whatever it raised, if a signal has come: see `received`.
         """
         with self:
-            try:
-                self._at_once = True
-                if not self.received:
-                    yield
-                else:
-                    raise _Interrupted
+            try:  # the handler may raise anywhere in here, until the inner `finally` is done
+                try:
+                    self._at_once = True
+                    return None if self.received else work()
+                finally:
+                    self._at_once = False
             except BaseException:
                 if not self.received:
                     raise
-            finally:
-                self._at_once = False
+        return None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
