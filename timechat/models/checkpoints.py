@@ -175,13 +175,18 @@ def _note_key(model: BaseModel, own: dict[str, Tensor], name: str, parts: set[st
         report.unexpected.append(name)
 
 
-def encoder_leaves_out(model: nn.Module, name: str) -> bool:
-    """Whether the config omits a key of ViT or Q-Formers: the ViT's last block, the text path without text."""
+def encoder_leaves_out(name: str, depth: int, text_input: bool) -> bool:
+    """Whether the config omits a key of ViT or Q-Formers: the ViT's last block, the text path without text.
+
+    Args:
+        name: the key.
+        depth: blocks of the model's ViT.
+        text_input: whether its Q-Former reads text.
+    """
     block = _VIT_BLOCK.match(name)
     if block:
-        return int(block[1]) == len(model.visual_encoder.blocks)
-    without_text = not model.cfg.qformer_text_input
-    return bool(_VIT_TAIL.match(name) or (without_text and _TEXT_PATH.match(name)))
+        return int(block[1]) == depth
+    return bool(_VIT_TAIL.match(name) or (not text_input and _TEXT_PATH.match(name)))
 
 
 def _copy(target: Tensor, name: str, source: Tensor | LazyTensor, report: LoadReport) -> str | None:

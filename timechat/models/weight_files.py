@@ -14,6 +14,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,11 @@ def open_weights(path: str | Path, key: str) -> dict[str, LazyTensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         _must_be_dict(content, path, key)
         state = state_dict_of(content, f"{key}={path}")
-        return {name: LazyTensor(tensor.shape, lambda t=tensor: t) for name, tensor in state.items()}
+        return {name: _in_memory(tensor) for name, tensor in state.items()}
+
+
+def _in_memory(tensor: Tensor) -> LazyTensor:
+    return LazyTensor(tensor.shape, lambda: tensor)
 
 
 def open_folder(folder: str | Path, key: str) -> dict[str, LazyTensor]:
@@ -157,7 +162,7 @@ def _open_safetensors(path: Path, key: str) -> dict[str, LazyTensor]:
 
     with safetensors.safe_open(path, "pt") as file:
         shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    return {name: LazyTensor(shape, lambda n=name: load(n)) for name, shape in shapes.items()}
+    return {name: LazyTensor(shape, partial(load, name)) for name, shape in shapes.items()}
 
 
 def _open_zip(path: Path, key: str) -> dict[str, LazyTensor]:
@@ -172,13 +177,14 @@ def _open_zip(path: Path, key: str) -> dict[str, LazyTensor]:
         """The data of a tensor whose shape, strides and storage the pickle gave."""
         storage = fake.untyped_storage()
         with _Refusal(path, key):
-            entry = entries.get(storage._checkpoint_offset)
+            offset = storage._checkpoint_offset
+            entry = None if offset is None else entries.get(offset)
             if entry is None or entry.file_size != storage.nbytes():
                 raise CheckpointError(f"{key}={path}: a tensor's data is not where the file says; download it again")
             numbers = _read_entry(path, entry).view(fake.dtype)
         return numbers.as_strided(fake.shape, fake.stride(), fake.storage_offset())
 
-    return {name: LazyTensor(fake.shape, lambda f=fake: load(f)) for name, fake in state.items()}
+    return {name: LazyTensor(fake.shape, partial(load, fake)) for name, fake in state.items()}
 
 
 def _entries_by_offset(path: Path) -> dict[int, zipfile.ZipInfo]:

@@ -51,7 +51,7 @@ class Meter:
 
     def reset(self) -> None:
         """Begin anew."""
-        self.__init__(started=time.perf_counter())
+        self._become(Meter(started=time.perf_counter()))
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint keeps of this process: its counts, and the seconds since the last reset."""
@@ -63,11 +63,14 @@ class Meter:
         """Continue from the `state_dict` of each process; another number of processes shares the sums evenly."""
         world = distributed.world_size()
         if len(states) == world:
-            state = dict(states[distributed.rank()])
+            state: dict[str, Any] = dict(states[distributed.rank()])
         else:
             state = {key: sum(s[key] for s in states) / len(states) for key in states[0]}
             state |= {key: state[key] * len(states) / world for key in ("videos", "tokens", "flops")}
-        self.__init__(started=time.perf_counter() - state.pop("elapsed"), **state)
+        self._become(Meter(started=time.perf_counter() - state.pop("elapsed"), **state))
+
+    def _become(self, other: Meter) -> None:
+        vars(self).update(vars(other))
 
     def reduce(self, device: torch.device) -> dict[str, float | None]:
         """Averages and rates over all processes since the reset; collective.

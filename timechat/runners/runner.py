@@ -18,10 +18,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from timechat import distributed
 from timechat.batch import Batch
+from timechat.config import plain
 from timechat.datasets import RankBatches, SampleStream, StreamDataset
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.worker_signals import ignore_stop_signals
@@ -179,7 +180,7 @@ class Runner:
             self._stop(StopTraining(f"{error}: stopped", failed=True))
 
     def _write_start(self, epoch: int) -> None:
-        config = OmegaConf.to_container(self.cfg)
+        config = plain(self.cfg)
         self.log.event(event="start", epoch=epoch, step=self.steps, config=config)
 
         def record() -> str:
@@ -431,7 +432,7 @@ class Runner:
             **self.engine.state_dict(),
             "optimized": self.optimized,
             "epoch": epoch - 1,  # the last one that is finished
-            "config": OmegaConf.to_container(self.cfg),
+            "config": plain(self.cfg),
             "progress": {
                 "epoch": epoch,
                 "step": step,
