@@ -560,3 +560,27 @@ def test_a_used_folder_is_refused_before_the_model_is_built(
     monkeypatch.setattr("timechat.tasks.base.build_model", lambda *args: pytest.fail("the model was built"))
     with pytest.raises(ConfigError, match=r"holds checkpoint_10\.pth of an earlier run.*run\.resume_ckpt_path="):
         build(output, datasets)
+
+
+def test_resized_weights_have_a_new_optimizer_state(
+    tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With more frame positions the old ones' state fits nothing; that of all other weights goes on."""
+    datasets = {"tv": video_entry(videos, ["a.mp4", "b.mp4"], "resized.json", **PLAIN)}
+    options = ("run.iters_per_epoch=2", "run.save_every_steps=1")
+    train(tmp_path / "first", datasets, *options)
+    path = tmp_path / "first" / "checkpoints" / "step_00000001"
+    runner = build(tmp_path / "second", datasets, *options, f"run.resume={path}", "model.max_frame_pos=16")
+    assert (
+        "has another shape of video_frame_position_embedding.weight, whose optimizer state starts anew" in caplog.text
+    )
+    parameters = [p for group in runner.engine.optimizer.param_groups for p in group["params"]]
+    steps = {
+        name: runner.engine.optimizer.state[parameter].get("step")
+        for name, parameter in zip(runner.optimized, parameters, strict=True)
+        if parameter in runner.engine.optimizer.state
+    }
+    assert set(runner.optimized) - steps.keys() == {"video_frame_position_embedding.weight"}
+    runner.train()
+    assert runner.steps == 2
+    assert (tmp_path / "second" / "checkpoint_0.pth").is_file()

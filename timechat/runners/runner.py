@@ -133,7 +133,8 @@ class Runner:
             return model
 
         model = stop_signals.at_once(load)
-        if distributed.all_reduce_sum([stop_signals.received], self.engine.device) != [0.0]:
+        stops = distributed.all_reduce_sum([stop_signals.received], self.engine.device) != [0.0]
+        if stops or model is None:
             raise StopTraining(f"{stop_reason()} while the weights were loaded")
         return model
 
