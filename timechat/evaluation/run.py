@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ from timechat.evaluation.benchmarks.annotations import Row
 from timechat.evaluation.benchmarks.options import complete_options
 from timechat.evaluation.literature import published_scores
 from timechat.evaluation.plots import draw_plots
-from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, predict
+from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, never, predict
 from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.evaluation.record import (
     cached_durations,
@@ -76,7 +76,11 @@ class _Plan:
 
 
 def evaluate(
-    cfg: DictConfig, request: Evaluation, device: torch.device, model: VideoModel | None = None
+    cfg: DictConfig,
+    request: Evaluation,
+    device: torch.device,
+    model: VideoModel | None = None,
+    stopping: Callable[[], bool] = never,
 ) -> dict[str, Any] | None:
     """Run one evaluation; under torchrun, call it in every process.
 
@@ -85,11 +89,13 @@ def evaluate(
         request: what to evaluate.
         device: of this process.
         model: whole, in evaluation mode and on the device; None builds the one that the config names.
+        stopping: asked between clips and between batches, whether to end early.
 
     Returns:
         On the main process the record that `scores.json` holds, else None.
 
     Raises:
+        StoppedError: on all processes, if one of them was to stop.
         TimeChatError: anything that the user can fix; everything cheap is checked before weights are loaded.
     """
     plan = _plan(cfg, request, device)
@@ -101,7 +107,7 @@ def evaluate(
         return cast(VideoModel, build_model(plan.cfg.model).to(device).eval())  # `_plan` has seen that it answers
 
     model = LazyModel(build) if model is None else model
-    predictions = [predict(model, plan.questions, request.videos_dir, *run) for run in plan.runs]
+    predictions = [predict(model, plan.questions, request.videos_dir, *run, stopping) for run in plan.runs]
     if not distributed.is_main_process():
         return None
     records = [_report(plan, *run, answers) for run, answers in zip(plan.runs, predictions, strict=True)]

@@ -93,6 +93,12 @@ class RunnerConfig(Section):
         least=1,
         may_change=True,
     )
+    save_every_minutes: float | None = key(
+        30.0,
+        "minutes between two checkpoints, at most, and a step; null = no limit",
+        least=0,
+        may_change=True,
+    )
     keep_checkpoints: int = key(
         3,
         "how many of the newest to keep below output_dir/checkpoints; each epoch's file stays anyway",

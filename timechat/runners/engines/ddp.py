@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from timechat import distributed
 from timechat.errors import ConfigError
 from timechat.registry import registry
-from timechat.runners.engines.base import FP32, MOMENTS, Engine, ModelSizes, optimizer_state
+from timechat.runners.engines.base import FP32, MOMENTS, Engine, ModelSizes, copy_from_file, optimizer_state
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ class DDPEngine(Engine):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
         self.optimizer.load_state_dict(optimizer_state(state))
+        copy_from_file(self.optimizer)
         if self.accelerator.scaler and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
