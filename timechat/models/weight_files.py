@@ -305,7 +305,7 @@ _PLAIN_VALUES = {
     "omegaconf.": "OmegaConf.to_container(config, resolve=True)",
     "argparse.Namespace": "vars(args)",
     "pathlib.": "str(path)",
-    "numpy.": ".tolist()",
+    "numpy.": "array.tolist()",
 }
 
 
@@ -313,7 +313,7 @@ def _refused(error: pickle.UnpicklingError, path: str | Path) -> str:
     """Why torch refuses a file, and the way out for one that holds objects of harmless classes."""
     text = str(error)
     blocked = re.search(r"GLOBAL (\S+) whose module \S+ is blocked", text)
-    strange = re.search(r"GLOBAL (\S+) was not an allowed global", text)
+    strange = re.search(r"(?:GLOBAL |but got <class ')([\w.]+)(?: was not an allowed global|'>)", text)
     if blocked or not strange:
         reason = blocked[1] if blocked else re.sub(r".*WeightsUnpickler error: ", "", _plain(text), flags=re.DOTALL)
         return f"it is damaged or contains code and not only tensors ({_first_line(reason)})"
