@@ -1,6 +1,6 @@
 # Two commands on a fresh machine:
 #   make quickstart   environment, rendered videos, a tiny TimeChat trained and scored (downloads only Python packages)
-#   make test         environment, ruff, pytest
+#   make test         environment, ruff, mypy, pytest
 # Both can be interrupted and started again; finished videos and stages are not repeated.
 
 SHELL := /bin/bash
@@ -50,6 +50,8 @@ quickstart: quickstart-data
 	PYTHON=$(BIN)/python NPROC=$(NPROC) QUICKSTART_RUN=$(QUICKSTART_RUN) bash eval.sh quickstart
 	$(BIN)/python -m timechat.cli.plot $(QUICKSTART_RUN)
 	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/6_times/eval/"
+	@echo "ask it:   $(BIN)/timechat ask --model quickstart/configs/evaluate.yaml data/quickstart/videos/test/test_0002.mp4 \\"
+	@echo "              \"At which seconds does the event 'purple triangle' start and end?\""
 
 quickstart-data: $(VENV)/.installed
 	$(BIN)/python -m quickstart.data.make --output data/quickstart
@@ -82,6 +84,7 @@ $(LMMS_VENV)/.installed: pyproject.toml
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

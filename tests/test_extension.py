@@ -128,7 +128,7 @@ def test_the_document_shows_the_files_that_are_tested() -> None:
 
 @pytest.fixture(scope="module")
 def trained(lab: Path) -> Path:
-    """The folder of a run of two epochs of two updates."""
+    """The folder of a run of two epochs of two optimizer steps."""
     output_of(lab, ROOT / "train.py", "--cfg-path", "train.yaml")
     return lab / "runs" / "mine"
 
@@ -137,7 +137,7 @@ def test_dry_run(lab: Path) -> None:
     text = " ".join(output_of(lab, ROOT / "train.py", "--cfg-path", "train.yaml", "--dry-run").split())
     assert "pool_scale 48 48 float32" in text
     assert "video 12 prompt" in text  # 3 windows of 6 tokens, in twos
-    assert "learning rate of update 4 0.000625" in text
+    assert "learning rate of step 4 0.000625" in text
     assert "datasets.moments: 2 samples" in text  # one is too short
     assert "my_engine 8 0.00" in text
     assert "Activations: 1 samples of 12 frames and 2048 tokens, fp32." in text
@@ -165,7 +165,7 @@ def test_checkpoints_and_run_folder_remember_the_import(trained: Path) -> None:
 def test_resume(lab: Path, trained: Path) -> None:
     shutil.copytree(trained, lab / "runs" / "resumed")
     options = ("--options", "run.max_epoch=3", "run.output_dir=runs/resumed")
-    assert "going on after update 4" in output_of(lab, ROOT / "train.py", "--cfg-path", "train.yaml", *options)
+    assert "resuming after step 4" in output_of(lab, ROOT / "train.py", "--cfg-path", "train.yaml", *options)
     assert (lab / "runs" / "resumed" / "done.txt").read_text() == "6 optimizer steps\n"
 
 
@@ -196,7 +196,7 @@ def test_evaluate(lab: Path, trained: Path) -> None:
 def test_doctor(lab: Path, trained: Path) -> None:
     ckpt = ("--options", "model.ckpt_2=runs/mine/checkpoint_1.pth")
     text = output_of(lab, "-m", "timechat.cli.doctor", "train.yaml", "videos/a.mp4", "--max-new-tokens", "4", *ckpt)
-    assert "with 6 queries each: 12 video tokens" in text
+    assert "with 6 query tokens each: 12 video tokens" in text
     assert "tokens: 12 of the video" in text
     assert "pool_scale: model.ckpt_2=runs/mine/checkpoint_1.pth" in text
     assert "0 errors" in text
@@ -206,7 +206,7 @@ def test_the_doctor_names_parts_of_the_lab_that_no_file_gave(
     registered: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert doctor(["train.yaml", "--no-answers"]) == 0
-    assert "WARNING: pool_scale stays at its random initial values" in capsys.readouterr().out
+    assert "WARNING: pool_scale keeps its random initial values" in capsys.readouterr().out
 
 
 def test_export(registered: Path, trained: Path) -> None:

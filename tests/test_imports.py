@@ -10,6 +10,7 @@ from helpers.imports import ROOT, Import, imports_in, modules_of
 
 # From the top down. What stands on one floor may import each other, but for models and datasets.
 FLOORS = (
+    {"__main__"},
     {"cli", "app", "data"},
     {"runners"},
     {"evaluation"},

@@ -215,7 +215,7 @@ def test_doctor(installed: Installed) -> None:
     page = installed.run(
         "timechat", "doctor", str(TINY / "config.yaml"), "--max-new-tokens", "4", "--options", *paths, "run.device=cpu"
     )
-    assert "All packages are there" in page
+    assert "All packages are installed" in page
 
 
 def test_evaluate_with_the_default_prompts(installed: Installed, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -86,26 +86,42 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     saved = read_model_folder(path) if path.is_dir() else None
     files = [(path / CONFIG, _as_config(saved))] if saved else _read_with_includes(path)
     modules = [name for file in files for name in _imports(*file, saved=bool(saved))]
-    written = [*((str(file), _without(cfg, IMPORT)) for file, cfg in files), (OPTIONS, _read_options(options))]
+    written = [*((str(file), without(cfg, IMPORT)) for file, cfg in files), (OPTIONS, _read_options(options))]
     schema = schema_of(written)
     defaults = OmegaConf.create({IMPORT: list(dict.fromkeys(modules)), **schema.defaults()})
     problems = [problem for source, cfg in written for problem in _unknown_keys(cfg, schema, "", source)]
     if saved:
-        own = file_keys(schema.keys["model"])
+        own = file_keys(schema.section("model"))
         problems += _misplaced_files(saved, own, path / CONFIG)
         defaults.model.update(dict.fromkeys(own, ""))
     _raise_if(problem for problem in problems if _NO_SECTION in problem)
     try:
-        cfg = OmegaConf.merge(defaults, *(cfg for _, cfg in written))
+        cfg = merged_configs(defaults, *(cfg for _, cfg in written))
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError("\n".join([*problems, f"{path}: {_first_line(error)}"])) from error
     _empty_texts(cfg, schema)
-    wrong = _wrong_values(OmegaConf.to_container(cfg), schema, "")
+    wrong = _wrong_values(plain(cfg), schema, "")
     _raise_if([*problems, *(f"{_source_of(problem, written)}: {problem}" for problem in wrong)])
     _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _conflicts(cfg, cfg, schema, ""))
     _mention_no_ops([cfg for _, cfg in written])
     return cfg
+
+
+def plain(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """A section as dicts and lists; interpolations stay as they are written unless `resolve`."""
+    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=resolve))
+
+
+def merged_configs(*configs: DictConfig | dict[str, Any]) -> DictConfig:
+    """A new section with the keys of all; later ones win."""
+    return cast(DictConfig, OmegaConf.merge(*configs))
+
+
+def without(cfg: DictConfig, key: str) -> DictConfig:
+    """The same section without one of its keys."""
+    kept: list[Any] = [name for name in cfg if name != key]
+    return OmegaConf.masked_copy(cfg, kept)
 
 
 def file_keys(section: Group) -> list[str]:
@@ -154,7 +170,7 @@ def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[
     chain = (*above, path.resolve())
     names = _names(path, cfg, INCLUDE, "a YAML file")
     below = [entry for name in names for entry in _read_with_includes(path.parent / name, chain)]
-    return [*below, (path, _without(cfg, INCLUDE))]
+    return [*below, (path, without(cfg, INCLUDE))]
 
 
 def _imports(path: Path, cfg: DictConfig, saved: bool) -> list[str]:
@@ -179,15 +195,11 @@ def _misplaced_files(saved: ModelFolder, own: Sequence[str], file: Path) -> Iter
 
 def _names(path: Path, cfg: DictConfig, key: str, what: str) -> list[str]:
     """A line at the top of a file that holds a name or a list of names."""
-    value = OmegaConf.to_container(cfg).get(key, [])
+    value = plain(cfg).get(key, [])
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise ConfigError(f"{path}: {key}={value!r} must be the name of {what}, or a list of names")
     return names
-
-
-def _without(cfg: DictConfig, key: str) -> DictConfig:
-    return OmegaConf.masked_copy(cfg, [name for name in cfg if name != key])
 
 
 def _read_yaml(path: Path) -> DictConfig:
@@ -199,12 +211,14 @@ def _read_yaml(path: Path) -> DictConfig:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(cfg, DictConfig):
         raise ConfigError(f"{path}: expected the sections model, datasets and run, found a {type(cfg).__name__}")
-    return OmegaConf.masked_copy(cfg, [key for key in cfg if not _is_null(cfg, key)])
+    # A section whose keys are all commented out reads as null: it says nothing.
+    said: list[Any] = [key for key in cfg if not _node(cfg, key)._is_none()]
+    return OmegaConf.masked_copy(cfg, said)
 
 
-def _is_null(cfg: DictConfig, key: str) -> bool:
-    """A section whose keys are all commented out reads as null: it says nothing."""
-    return cfg._get_node(key)._is_none()
+def _node(cfg: DictConfig, key: Any) -> Node:
+    """What stands at a key that is there, as it is written."""
+    return cast(Node, cfg._get_node(key))
 
 
 def _read_options(options: Sequence[str]) -> DictConfig:
@@ -263,7 +277,7 @@ class _Names:
 
     def __init__(self, written: Written):
         self.written = written
-        self.raw = OmegaConf.merge(*(cfg for _, cfg in written))
+        self.raw = merged_configs(*(cfg for _, cfg in written))
         self.problems: list[str] = []
 
     def at(self, key: str, default: str) -> str:
@@ -296,7 +310,7 @@ class _Names:
         }
         expanded = Group(keys, group.schemas, group.rules)
         kind = group.rules.named
-        name = self.at(f"{where}.name", group.keys["name"].default) if kind else ""  # type: ignore[union-attr]
+        name = self.at(f"{where}.name", group.key("name").default) if kind else ""
         if not name:
             return expanded
         own = self.group(f"{where}.name", kind, name)  # which may repeat what every such section has
@@ -347,13 +361,14 @@ def _source_of(problem: str, written: Written) -> str:
 
 
 def _unknown_keys(cfg: DictConfig, schema: Group, prefix: str, source: str) -> Iterator[str]:
-    for name in cfg:
-        dotted, entry = f"{prefix}{name}", schema.keys.get(str(name))
+    for key in cfg:
+        name = str(key)
+        dotted, entry = f"{prefix}{name}", schema.keys.get(name)
         if entry is None:
             if not is_no_op(dotted):
-                yield f"{source}: unknown key {dotted}{nearest(str(name), list(schema.keys))}"
+                yield f"{source}: unknown key {dotted}{nearest(name, list(schema.keys))}"
             continue
-        value = cfg._get_node(name)
+        value = _node(cfg, key)
         if isinstance(entry, Group) and not value._is_interpolation():
             if isinstance(value, DictConfig) and not value._is_none():
                 yield from _unknown_keys(value, entry, f"{dotted}.", source)
@@ -390,8 +405,8 @@ def _mention_no_ops(written: Sequence[DictConfig]) -> None:
 
 def _leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in cfg:
-        value = cfg._get_node(key)
+        dotted, value = prefix + str(key), _node(cfg, key)
         if isinstance(value, DictConfig) and not value._is_interpolation() and not value._is_none():
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{dotted}.")
         else:
-            yield f"{prefix}{key}"
+            yield dotted

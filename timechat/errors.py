@@ -7,6 +7,7 @@ training replaces such a sample and counts it. Everything else stops the program
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class TimeChatError(Exception):
@@ -67,7 +68,7 @@ class VideoError(SampleError):
         self.path = str(path)
         self.reason = reason
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.reason)
 
 
@@ -92,5 +93,5 @@ class ParseFailure(TimeChatError):
         self.answer = answer
         self.reason = reason
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.answer, self.reason)

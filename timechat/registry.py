@@ -162,7 +162,8 @@ class Registry:
         register = self._register("benchmark", name, config)
 
         def add(cls: T) -> T:
-            cls.name = name  # type: ignore[attr-defined]
+            benchmark: Any = cls
+            benchmark.name = name
             return register(cls)
 
         return add

@@ -15,7 +15,6 @@ composes the sections of what a YAML file names and checks the file against them
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -132,7 +131,7 @@ class Key:
             return None if self.nullable else f" must be {_TYPE_NAMES[self.kind]}, not null"
         if not _is_a(value, self.kind):
             return f"={value!r} must be {_TYPE_NAMES[self.kind]}"
-        if self.kind is list and not all(_is_a(entry, self.element) for entry in value):
+        if self.element and not all(_is_a(entry, self.element) for entry in value):
             return f"={value!r} must be a list, each entry {_TYPE_NAMES[self.element]}"
         limit = self._limit(value)
         return f"={value}: {limit}" if limit else None
@@ -166,10 +165,28 @@ class Group:
             for name, entry in self.keys.items()
         }
 
+    def key(self, name: str) -> Key:
+        """The key of that name. Raises TypeError: it is a section."""
+        entry = self.keys[name]
+        if not isinstance(entry, Key):
+            raise TypeError(f"{name} is a section")
+        return entry
 
-@functools.cache
+    def section(self, name: str) -> Group:
+        """The section of that name. Raises TypeError: it is a key."""
+        entry = self.keys[name]
+        if not isinstance(entry, Group):
+            raise TypeError(f"{name} is a key")
+        return entry
+
+
+_GROUPS: dict[type[Section], Group] = {}  # what `group_of` has found
+
+
 def group_of(schema: type[Section]) -> Group:
     """The keys of a schema. Raises RegistryError: it is not a dataclass, or a field is not a key."""
+    if schema in _GROUPS:
+        return _GROUPS[schema]
     if "__dataclass_fields__" not in vars(schema):
         raise RegistryError(f"{schema.__name__}: is not a dataclass; write @dataclass above the class")
     try:
@@ -177,7 +194,8 @@ def group_of(schema: type[Section]) -> Group:
     except NameError as error:
         raise RegistryError(f"{schema.__name__}: an annotation cannot be read, {error}") from error
     keys = {field.name: _entry(schema, field, hints[field.name]) for field in dataclasses.fields(schema)}
-    return Group(keys, (schema,))
+    _GROUPS[schema] = Group(keys, (schema,))
+    return _GROUPS[schema]
 
 
 def merged(where: str, groups: Sequence[tuple[str, Group]]) -> Group:
@@ -201,7 +219,7 @@ def merged(where: str, groups: Sequence[tuple[str, Group]]) -> Group:
     return Group(keys, tuple(schemas), groups[0][1].rules)
 
 
-def _entry(schema: type, field: dataclasses.Field, hint: Any) -> Key | Group:
+def _entry(schema: type, field: dataclasses.Field[Any], hint: Any) -> Key | Group:
     rules = field.metadata.get(_METADATA)
     if rules is None:
         raise RegistryError(
@@ -215,12 +233,12 @@ def _entry(schema: type, field: dataclasses.Field, hint: Any) -> Key | Group:
         return Group(within.keys, within.schemas, rules)
     element = get_args(kind)[0] if get_origin(kind) is list else None
     kind = list if element else kind
-    if (element or kind) not in _VALUES:
+    if kind is None or (element or kind) not in _VALUES:
         known = "int, float, bool, str, a list of one of them, or a Section"
         raise RegistryError(
             f"{schema.__name__}.{field.name}: is annotated {hint}; a key is {known}, with | None or without"
         )
-    default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     entry = Key(kind, element, nullable, default, rules)
     problem = entry.problem(default)
     if problem:
@@ -228,10 +246,10 @@ def _entry(schema: type, field: dataclasses.Field, hint: Any) -> Key | Group:
     return entry
 
 
-def _is_a(value: Any, kind: type | None) -> bool:
+def _is_a(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
         return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)  # type: ignore[arg-type]
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _range(rules: Rules) -> str:

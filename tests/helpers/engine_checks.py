@@ -133,7 +133,7 @@ def parameters_of(engine: Engine) -> dict[str, Tensor]:
 
 
 def prepared(strategy: str, model: TimeChat, precision: str = "fp32", adam: bool = False) -> Engine:
-    """An engine with a copy of a model and an optimizer of its own."""
+    """An engine with a copy of a model and a new optimizer."""
     AcceleratorState._reset_state(reset_partial_state=True)
     strategy, offload, _ = strategy.partition(OFFLOAD)
     settings: dict[str, Any] = {"zero_optimization": {"offload_optimizer": {"device": "cpu", "pin_memory": False}}}
@@ -182,7 +182,7 @@ def check_resume(strategy: str, model: TimeChat, folder: Path) -> dict[str, Any]
 
 
 def check_skip(strategy: str, model: TimeChat) -> dict[str, Any]:
-    """A loss that is no number on the second process, a gradient that is none on the first; then as if nothing was."""
+    """A loss that is not finite on the second process, a gradient that is not on the first; then an ordinary step."""
     engine = prepared(strategy, model, adam=True)
     before, answers, rank = parameters_of(engine), [], distributed.rank()
     share = batches(model)[rank :: distributed.world_size()]

@@ -23,7 +23,7 @@ def main(folder: Path, strategies: list[str]) -> None:
     """Train; what the runs wrote is the result."""
     distributed.init_process_group(torch.device("cpu"))
     datasets = json.loads((folder / "datasets.json").read_text())
-    # Each process writes a config of its own to read it again.
+    # Each process writes and reads a separate config.
     configs = folder / f"config{distributed.rank()}"
     for strategy in strategies:
         for name, epochs in (("full", 2), ("resumed", 1), ("resumed", 2), ("lora", 1), ("lora", 2)):

@@ -28,7 +28,7 @@ HANGS = "hangs.mp4"
 
 
 def plant(runner: Runner, steps: set[int]) -> None:
-    """A loss that is no number, on the second process alone."""
+    """A loss that is not finite, only on the second process."""
     step, done = runner.task.train_step, iter(range(100))
 
     def planted(model: Any, batch: Any) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class FakeMeteor:
-    """METEOR is 1 for equal captions, else 0; the real one starts for 10 seconds and has tests of its own."""
+    """METEOR is 1 for equal captions, else 0; the real one takes 10 seconds to start and has separate tests."""
 
     def __enter__(self) -> FakeMeteor:
         return self

@@ -1,4 +1,4 @@
-"""Two processes, trouble on one of them: both skip, stop and save alike, and nobody waits for ever."""
+"""Two processes, trouble on one of them: both skip, stop and save alike, and neither waits forever."""
 
 from __future__ import annotations
 

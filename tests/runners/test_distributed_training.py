@@ -33,7 +33,7 @@ RANDOM = {"sample_type": "rand", "vis_processor": {"train": {"name": "alpro_vide
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Videos, images and a file that is no video."""
+    """Videos, images and a file that is not a video."""
     folder = tmp_path_factory.mktemp("two")
     make_videos(folder / "videos")
     (folder / "videos" / "bad.mp4").write_text("no video")
@@ -147,7 +147,7 @@ def test_the_main_process_alone_writes(folder: Path, ranks: list[dict[str, Any]]
 
 
 def test_unreadable_videos_of_one_process_stop_both(folder: Path) -> None:
-    """Through train.py. The second process alone meets them; the first must not wait for it for ever."""
+    """Through train.py. Only the second process meets them; the first must not wait for it forever."""
     stream = SampleStream([40], None, 42).epoch(0, 40)
     names = ["a.mp4"] * 40
     for position in range(1, 40, 2):

@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(base: Path, whole: Call
 
 @pytest.mark.parametrize(("workers", "world"), [(2, 1), (0, 2), (2, 2)])
 def test_with_workers_and_on_two_processes(base: Path, whole: Callable, workers: int, world: int) -> None:
-    """One process dies in epoch 2; the other one does not wait for ever."""
+    """One process dies in epoch 2; the other one does not wait forever."""
     options = (*DROPOUT, "run.reference_world_size=1")
     case = Case(
         base / "videos", base / f"workers{workers}_{world}", (*LONG, *options, f"run.num_workers={workers}"), world

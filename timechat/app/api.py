@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from omegaconf import DictConfig
@@ -26,6 +26,7 @@ from timechat.config import frames_per_video, load_config
 from timechat.datasets.video import FRAME_SUFFIXES, Video, load_image, load_video
 from timechat.device import resolve_device
 from timechat.errors import ConfigError
+from timechat.evaluation.predict import VideoModel
 from timechat.evaluation.transcripts import choose_sentences, read_transcript, speech_prompt
 from timechat.models import BaseModel, build_model, must_answer
 
@@ -46,7 +47,19 @@ class EncodedVideo:
 
 
 # A path to a video or an image, frames [T, 3, H, W] with T seconds, or what was made of them.
-VideoLike = str | os.PathLike[str] | Video | EncodedVideo | tuple[Tensor, Sequence[float]]
+UnseenVideo = str | os.PathLike[str] | Video | tuple[Tensor, Sequence[float]]
+VideoLike = UnseenVideo | EncodedVideo
+
+
+class _Answering(VideoModel, Protocol):
+    def generate(
+        self,
+        frames: Sequence[Tensor],
+        seconds: Sequence[Sequence[float] | None],
+        prompts: Sequence[str],
+        **options: Any,
+    ) -> list[str]:
+        """One answer for each video, which need not be encoded."""
 
 
 def load(
@@ -114,7 +127,7 @@ class VideoLanguageModel(HubModel):
         if isinstance(video, EncodedVideo):
             return video
         frames, seconds = self._frames(video)
-        return EncodedVideo(self.model.encode_video([frames], [seconds])[0], seconds)
+        return EncodedVideo(self._answering.encode_video([frames], [seconds])[0], seconds)
 
     @torch.no_grad()
     def ask(
@@ -151,15 +164,15 @@ class VideoLanguageModel(HubModel):
         """
         prompt = prompt_for(question, task)
         if asr is not None:
-            prompt = speech_prompt(prompt, choose_sentences(read_transcript(asr), None, None))
+            prompt = speech_prompt(prompt, choose_sentences(read_transcript(Path(asr)), None, None))
         seen = self.encode(video)
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if do_sample else {}
-        text = self.model.answer(
+        text = self._answering.answer(
             [seen.embeddings], [seen.seconds], [prompt], system=system, max_new_tokens=max_new_tokens, **sampling
         )[0]
         return Answer(text, find_segments(text, question, task, prompt), list(seen.seconds or []))
 
-    def _frames(self, video: VideoLike) -> tuple[Tensor, list[float] | None]:
+    def _frames(self, video: UnseenVideo) -> tuple[Tensor, list[float] | None]:
         """Frames [T, 3, H, W] and their seconds; None for an image."""
         size = self.cfg.model.image_size
         if isinstance(video, str | os.PathLike):
@@ -175,11 +188,16 @@ class VideoLanguageModel(HubModel):
             )
         return frames, [float(second) for second in seconds]
 
+    @property
+    def _answering(self) -> _Answering:
+        """The model, which `must_answer` has found to be one that answers."""
+        return cast(_Answering, self.model)
+
     # The model itself -------------------------------------------------------------------------------------------------
 
     def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float] | None]) -> list[Tensor]:
         """Videos -> embeddings, as of the model; see `TimeChat.encode_video`."""
-        return self.model.encode_video(frames, seconds)
+        return self._answering.encode_video(frames, seconds)
 
     def answer(
         self,
@@ -189,7 +207,7 @@ class VideoLanguageModel(HubModel):
         **options: Any,
     ) -> list[str]:
         """Answers about encoded videos, as of the model; see `TimeChat.answer`."""
-        return self.model.answer(videos, seconds, prompts, **options)
+        return self._answering.answer(videos, seconds, prompts, **options)
 
     def generate(
         self,
@@ -199,7 +217,7 @@ class VideoLanguageModel(HubModel):
         **options: Any,
     ) -> list[str]:
         """Answers about videos, as of the model; see `TimeChat.generate`."""
-        return self.model.generate(frames, seconds, prompts, **options)
+        return self._answering.generate(frames, seconds, prompts, **options)
 
 
 def _device(name: str) -> torch.device:

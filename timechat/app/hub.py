@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -17,6 +17,9 @@ from timechat.errors import ConfigError
 from timechat.model_folder import CONFIG, INDEX, PICKLES, WEIGHTS
 from timechat.models import BaseModel, must_answer
 from timechat.models.export import build_saved, check_precision, temporary_folder, write_model
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 CARD = "README.md"
 MODEL_CARD = """---
@@ -60,7 +63,7 @@ class HubModel(
         self.cfg, self.model = cfg, model
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # without the arguments that a model's config would overrule
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
@@ -71,7 +74,7 @@ class HubModel(
         revision: str | None = None,
         options: Sequence[str] = (),
         device: str | None = None,
-    ) -> HubModel:
+    ) -> Self:
         """Load what `save_pretrained` or `push_to_hub` wrote; every tensor must be there, and no other one.
 
         Args:

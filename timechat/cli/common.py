@@ -31,7 +31,7 @@ def config_parser(description: str, prog: str | None = None) -> argparse.Argumen
     return parser
 
 
-def run_main(main: Callable[[], None]) -> int:
+def run_main(main: Callable[[], object]) -> int:
     """Run an entry point and return its exit status; errors that a user can fix become one message, no traceback.
 
     These are our typed errors, files that cannot be read or written (a full disk, no permission), and Ctrl-C, whose

@@ -18,7 +18,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from timechat.cli.common import run_main
-from timechat.config import load_config, schema_of
+from timechat.config import load_config, plain, schema_of
 from timechat.errors import RegistryError
 from timechat.plugins import import_modules
 from timechat.registry import KINDS, nearest, registry
@@ -73,7 +73,7 @@ def _pages(name: str) -> Iterator[str]:
     if name.endswith((".yaml", ".yml")):
         cfg = load_config(name)
         modules = f"import: {_value(list(cfg['import']))}\n" if cfg["import"] else ""
-        yield modules + to_yaml(schema_of([(name, cfg), ("", OmegaConf.create())]), OmegaConf.to_container(cfg))
+        yield modules + to_yaml(schema_of([(name, cfg), ("", OmegaConf.create())]), plain(cfg))
         return
     kinds = [kind for kind in KINDS if name in registry.names(kind)]
     if not kinds:

@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("run_dir", help="the run's output_dir")
     args = parser.parse_args(argv)
-    return run_main(lambda: plot_run(args.run_dir) and None)
+    return run_main(lambda: plot_run(args.run_dir))
 
 
 if __name__ == "__main__":

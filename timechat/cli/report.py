@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="timechat report", description="Print finished evaluations side by side.")
     parser.add_argument("folders", nargs="+", metavar="DIR", help="output folder of an evaluation")
     folders = parser.parse_args(argv).folders
-    return run_main(lambda: sys.stdout.write(compare({folder: read_record(folder) for folder in folders})) and None)
+    return run_main(lambda: sys.stdout.write(compare({folder: read_record(folder) for folder in folders})))
 
 
 if __name__ == "__main__":

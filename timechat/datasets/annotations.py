@@ -64,7 +64,7 @@ def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
     """
     items, problems = [], []
     for number, row in enumerate(_read_rows(Path(path))):
-        relative = os.path.join(row["page_dir"] or "", f"{row['videoid']}.mp4") if row["videoid"] else None
+        relative = os.path.join(row["page_dir"] or "", f"{row['videoid']}.mp4") if row["videoid"] else ""
         entry = {"video": relative, "QA": [{"q": CAPTION_QUESTION, "a": row["name"]}]}
         found = list(_problems_of(entry, videos_dir, "video"))
         problems += [f"row {number}: {problem}" for problem in found]

@@ -13,7 +13,7 @@ from torch import Tensor
 from timechat.datasets.video import Video
 
 
-class VideoDataset(torch.utils.data.Dataset, ABC):
+class VideoDataset(torch.utils.data.Dataset[Any], ABC):
     """Base of all datasets; a subclass defines in `sample` what is made of an item.
 
     Args:

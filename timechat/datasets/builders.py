@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from timechat.config import frames_per_video
+from timechat.config import frames_per_video, merged_configs, without
 from timechat.datasets.annotations import Item, read_captions, read_instructions
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.config import CaptionConfig, DatasetConfig, ImageDatasetConfig
@@ -145,9 +145,7 @@ def validation_config(cfg: DictConfig) -> DictConfig:
             changed.build_info.videos_dir = info.valid_videos_dir or info.videos_dir
             changed.vis_processor.train = {"name": _UNCHANGED[entry.data_type]}
             changed.sample_type = "uniform"
-    return OmegaConf.merge(
-        OmegaConf.masked_copy(cfg, [key for key in cfg if key != "datasets"]), {"datasets": datasets}
-    )
+    return merged_configs(without(cfg, "datasets"), {"datasets": datasets})
 
 
 def build_datasets(cfg: DictConfig) -> list[VideoDataset]:

@@ -41,7 +41,7 @@ class Fetched(Generic[S]):
     dummy: bool = False
 
 
-class StreamDataset(torch.utils.data.Dataset):
+class StreamDataset(torch.utils.data.Dataset["Fetched[Any]"]):
     """The samples of one epoch by position.
 
     A sample that cannot be used is replaced by the one at the next position of the stream, so the replacement is the
@@ -70,7 +70,7 @@ class StreamDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.stream)
 
-    def __getitem__(self, position: int) -> Fetched:
+    def __getitem__(self, position: int) -> Fetched[Any]:
         """Read the sample at a position; a position beyond the epoch wraps around and gives a dummy sample.
 
         Errors other than SampleError pass through, because they mean that the config is wrong.
@@ -98,7 +98,7 @@ class StreamDataset(torch.utils.data.Dataset):
             return dataset.sample(ref.index, generator)
 
 
-def notes_of(fetched: Sequence[Fetched]) -> dict[str, Any]:
+def notes_of(fetched: Sequence[Fetched[Any]]) -> dict[str, Any]:
     """What every batch records about its samples: the fields `keys`, `skipped` and `dummy` of `Batch`."""
     return {
         "keys": [f.sample.key for f in fetched if f.sample is not None],

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from timechat.errors import ConfigError
@@ -29,7 +31,7 @@ class SampleRef:
     index: int
 
 
-class EpochStream(Sequence):
+class EpochStream:
     """The samples of one epoch, in order.
 
     Args:
@@ -37,7 +39,7 @@ class EpochStream(Sequence):
         indices: int64 [L], the index in that dataset.
     """
 
-    def __init__(self, datasets: np.ndarray, indices: np.ndarray):
+    def __init__(self, datasets: NDArray[Any], indices: NDArray[Any]):
         self.datasets = datasets
         self.indices = indices
 
@@ -99,7 +101,7 @@ class SampleStream:
             indices[positions] = self._walk(epoch, dataset, size, len(positions))
         return EpochStream(datasets, indices)
 
-    def _walk(self, epoch: int, dataset: int, size: int, count: int) -> np.ndarray:
+    def _walk(self, epoch: int, dataset: int, size: int, count: int) -> NDArray[Any]:
         """The first `count` indices of a dataset, int64: one permutation after the other, one per row of keys."""
         passes = math.ceil(count / size)
         keys = _numpy_generator(self.seed, epoch, _PERMUTATION, dataset).random((passes, size))
@@ -141,7 +143,7 @@ class RankBatches(Sampler[list[int]]):
         return (self._micro_batches[number] for number in range(self.start, len(self._micro_batches)))
 
 
-class RankPositions(Sequence):
+class RankPositions:
     """What `positions_of_rank` returns; nothing is stored."""
 
     def __init__(self, length: int, rank: int, world_size: int, batch_size: int):
@@ -207,7 +209,7 @@ def _numpy_generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
-def _cumulative_shares(ratios: Sequence[float], count: int) -> np.ndarray:
+def _cumulative_shares(ratios: Sequence[float], count: int) -> NDArray[Any]:
     values = np.asarray([float(ratio) for ratio in ratios], dtype=np.float64)
     if len(values) != count:
         raise ConfigError(f"{len(values)} sample ratios for {count} datasets; give one for each dataset.")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
+from numpy.typing import NDArray
 from PIL import Image
 
 from timechat.datasets import readers
@@ -110,7 +112,7 @@ def _frame_count(num_video_frames: int, n_frms: int) -> int:
     return min(n_frms, num_video_frames)
 
 
-def frame_seconds(timestamps: np.ndarray, fps: float) -> np.ndarray:
+def frame_seconds(timestamps: NDArray[Any], fps: float) -> NDArray[Any]:
     """When each frame of a video is shown.
 
     At a constant frame rate this is index / fps, without the rounding of the decoder's single precision. At a variable
@@ -128,7 +130,7 @@ def frame_seconds(timestamps: np.ndarray, fps: float) -> np.ndarray:
     return np.asarray(timestamps, dtype=np.float64)
 
 
-def is_constant_rate(timestamps: np.ndarray, fps: float) -> bool:
+def is_constant_rate(timestamps: NDArray[Any], fps: float) -> bool:
     """Whether every frame is shown within a millisecond of index / fps.
 
     Args:
@@ -338,13 +340,13 @@ def _check_container(name: str) -> None:
         )
 
 
-def _check_times(name: str, times: np.ndarray) -> None:
+def _check_times(name: str, times: NDArray[Any]) -> None:
     grows = bool(np.all(np.diff(times) >= 0)) and (len(times) == 1 or times[-1] > times[0])
     if not (np.all(np.isfinite(times)) and grows):
         raise VideoError(name, "its timestamps do not increase. Re-encode it, for example with ffmpeg.")
 
 
-def _last_end(times: np.ndarray, reported: float) -> float:
+def _last_end(times: NDArray[Any], reported: float) -> float:
     """End of the last frame, seconds; if the container does not say, the frame has the average length."""
     count = len(times)
     if count > 1 and reported <= times[-1]:
@@ -353,7 +355,7 @@ def _last_end(times: np.ndarray, reported: float) -> float:
 
 
 def _clip_range(
-    name: str, times: np.ndarray, duration: float, start: float | None, end: float | None
+    name: str, times: NDArray[Any], duration: float, start: float | None, end: float | None
 ) -> tuple[int, int]:
     """Range of frame indices [first, stop) of a clip, never empty."""
     left = 0.0 if start is None else float(start)

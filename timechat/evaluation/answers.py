@@ -107,7 +107,7 @@ def _check_rows(files: Mapping[Path, list[Any]], questions: Sequence[Question]) 
                 )
 
 
-def _asked_in(row: Mapping[str, Any]) -> tuple:
+def _asked_in(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return row["video"], row.get("start"), row.get("end"), row["prompt"]
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timechat.evaluation.metrics.dense_captioning import IOU_THRESHOLDS, Event
 from timechat.evaluation.metrics.intervals import interval_iou
@@ -55,10 +57,10 @@ def fit_interval(intervals: Sequence[Interval]) -> ConstantInterval:
         for pair, hits, mean in zip(chunk, (iou >= HIT_IOU).mean(axis=1), iou.mean(axis=1), strict=True):
             if best is None or (hits, mean) > (best.hits, best.mean_iou):
                 best = ConstantInterval((float(pair[0]), float(pair[1])), float(hits), float(mean))
-    return best  # type: ignore[return-value]  # there is at least one pair
+    return cast(ConstantInterval, best)  # there is at least one pair
 
 
-def _grid(times: np.ndarray) -> list[float]:
+def _grid(times: NDArray[Any]) -> list[float]:
     distinct = np.unique(times)
     if len(distinct) <= GRID_TIMES:
         return distinct.tolist()
@@ -120,15 +122,15 @@ class _Train:
         self._first = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)  # of each video
         self._sizes = np.asarray(sizes, dtype=np.float64)[:, None]
 
-    def matches(self, intervals: Sequence[Interval]) -> np.ndarray:
+    def matches(self, intervals: Sequence[Interval]) -> NDArray[Any]:
         """Whether interval i and true event j match at threshold k: bool [i, j, k]."""
         return interval_iou(intervals, self._intervals)[..., None] > np.asarray(IOU_THRESHOLDS)
 
-    def any_per_video(self, matches: np.ndarray) -> np.ndarray:
+    def any_per_video(self, matches: NDArray[Any]) -> NDArray[Any]:
         """Whether each interval matches anything in each video: bool [i, videos, k]."""
         return np.logical_or.reduceat(matches, self._first, axis=1)
 
-    def f1(self, covered: np.ndarray, matched: np.ndarray) -> float:
+    def f1(self, covered: NDArray[Any], matched: NDArray[Any]) -> float:
         """Mean F1 over videos; of a video it is taken from the means over thresholds.
 
         Args:
@@ -143,7 +145,7 @@ class _Train:
     def f1_of(self, intervals: Sequence[Interval]) -> float:
         """F1 if every video had these intervals."""
         matches = self.matches(intervals)
-        return self.f1(matches.any(axis=0), self.any_per_video(matches).mean(axis=0))
+        return self.f1(np.any(matches, axis=0), self.any_per_video(matches).mean(axis=0))
 
     def caption(self, interval: Interval) -> str:
         """The most frequent caption of the true events that match; of all where none does."""
@@ -152,7 +154,7 @@ class _Train:
         return Counter(event[2] for event in chosen).most_common(1)[0][0]
 
 
-def fit_profile(rows: Sequence[np.ndarray]) -> np.ndarray:
+def fit_profile(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Mean saliency by relative time.
 
     Args:
@@ -164,7 +166,7 @@ def fit_profile(rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.mean([stretch(row, PROFILE_BINS) for row in rows], axis=0)
 
 
-def stretch(profile: np.ndarray, length: int) -> np.ndarray:
+def stretch(profile: NDArray[Any], length: int) -> NDArray[Any]:
     """A profile over relative time with another number of clips: each takes the value at its middle."""
     middles = (np.arange(length) + 0.5) / length
     return np.asarray(profile, dtype=np.float64)[(middles * len(profile)).astype(np.int64)]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timechat.datasets.video import load_video
 from timechat.errors import VideoError
@@ -193,7 +194,7 @@ def missing_durations(durations: Collection[float | None]) -> str:
     return f"; {missing} of {len(durations)} are misses because the duration is unknown" if missing else ""
 
 
-def mean_saliency(rows: Sequence[np.ndarray]) -> np.ndarray:
+def mean_saliency(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Mean of saliency profiles of one video; the shorter ones count as 0 behind their ends."""
     total = np.zeros(max(map(len, rows)))
     for row in rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class Frames(NamedTuple):
     seconds: list[float]
 
 
-class _Decoding(torch.utils.data.Dataset):
+class _Decoding(torch.utils.data.Dataset[tuple[int, Frames | VideoError]]):
     """Decodes in a worker: index -> (index, frames, or why there are none)."""
 
     def __init__(self, clips: Sequence[Clip], videos_dir: Path, num_frames: int, image_size: int):
@@ -42,10 +42,12 @@ class _Decoding(torch.utils.data.Dataset):
         return index, Frames(video.frames, video.seconds)
 
     def _load(self, clip: Clip) -> Video:
-        path, sizes = self.videos_dir / clip.video, {"n_frms": self.num_frames, "image_size": self.image_size}
+        path = self.videos_dir / clip.video
+        wanted: dict[str, Any] = {"n_frms": self.num_frames, "image_size": self.image_size}
+        wanted |= {"start": clip.start, "end": clip.end}
         if clip.frame_rate is None:
-            return load_video(path, start=clip.start, end=clip.end, **sizes)
-        return load_frame_folder(path, frame_rate=clip.frame_rate, start=clip.start, end=clip.end, **sizes)
+            return load_video(path, **wanted)
+        return load_frame_folder(path, frame_rate=clip.frame_rate, **wanted)
 
 
 def decoded(

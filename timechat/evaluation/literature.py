@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+
+from timechat.config import plain
 
 FILE = Path(__file__).with_name("literature.yaml")
 
@@ -28,4 +30,4 @@ class Published(TypedDict):
 
 def published_scores(benchmark: str) -> list[Published]:
     """What others reported on a benchmark; empty where nothing is listed."""
-    return OmegaConf.to_container(OmegaConf.load(FILE)).get(benchmark, [])  # type: ignore[union-attr, return-value]
+    return plain(cast(DictConfig, OmegaConf.load(FILE))).get(benchmark, [])

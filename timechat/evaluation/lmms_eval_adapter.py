@@ -15,20 +15,20 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from timechat import distributed
 from timechat.batch import pad_conversations
-from timechat.config import frames_per_video, load_config
+from timechat.config import frames_per_video, load_config, merged_configs
 from timechat.datasets.video import load_video
 from timechat.errors import ConfigError, VideoError
 from timechat.models import TimeChat, build_model, must_answer
@@ -103,7 +103,7 @@ class TimeChatLmms(lmms):
         self.num_frames, self.image_size = frames_per_video(cfg.model), cfg.model.image_size
         self.system = cfg.model.system_prompt or SYSTEM_PROMPT
         self._device = _resolve_device(device or cfg.run.device)
-        self.model: TimeChat = build_model(cfg.model).to(self._device).eval()
+        self.model = cast(TimeChat, build_model(cfg.model).to(self._device).eval())
         self._encoded: dict[Any, Encoded] = {}
 
     @property
@@ -149,8 +149,9 @@ class TimeChatLmms(lmms):
         scores: list[tuple[float, bool]] = []
         with self._progress(len(requests)) as bar:
             for batch in _batches(requests, self.batch_size):
+                encoded = cast(list[Encoded], self._encode(batch))  # all of them: what cannot be read is an error
                 pairs = [(_prompt(request), self._continuation(request)) for request in batch]
-                scores += score_continuations(self.model, self._encode(batch), pairs, self.system)
+                scores += score_continuations(self.model, encoded, pairs, self.system)
                 bar.update(len(batch))
         return scores
 
@@ -250,7 +251,7 @@ def _load(cfg_path: str, ckpt: str | None, overrides: Mapping[str, Any]) -> Dict
             "device, skip_unreadable, and keys of the config with a dot, such as model.num_frm=32"
         )
     cfg = load_config(cfg_path, [f"{key}={value}" for key, value in overrides.items()])
-    return cfg if ckpt is None else OmegaConf.merge(cfg, {"model": {"ckpt": ckpt}})
+    return cfg if ckpt is None else merged_configs(cfg, {"model": {"ckpt": ckpt}})
 
 
 def _batch_size(asked: int | str | None, configured: int) -> int:
@@ -361,9 +362,9 @@ def score_continuations(
         ids = model.tokenizer.encode(f"{text} {answer}")
         rows.append((ids, [IGNORE_INDEX] * context + ids[context:]))
     device = videos[0].video.device
-    ids, labels, mask = (tensor.to(device) for tensor in pad_conversations(rows, model.tokenizer.pad_id))
-    is_video = ids == model.tokenizer.image_token_id
-    embeds = lm.embed_with_video(model.llama_model, ids, is_video, [video for video, _ in videos])
+    input_ids, labels, mask = (tensor.to(device) for tensor in pad_conversations(rows, model.tokenizer.pad_id))
+    is_video = input_ids == model.tokenizer.image_token_id
+    embeds = lm.embed_with_video(model.llama_model, input_ids, is_video, [video for video, _ in videos])
     hidden = lm.hidden_states(model.llama_model, embeds, mask)[:, :-1]
     return [
         _score(lm.logits(model.llama_model, h[t != IGNORE_INDEX]), t[t != IGNORE_INDEX])

@@ -242,8 +242,9 @@ def _alternating(cleaned: str, numbers: list[Time]) -> list[tuple[float, float]]
         return []
     inside = {cleaned[time.end : score.start] for time, score in zip(times, scores, strict=True)}
     between = {cleaned[score.end : time.start] for score, time in zip(scores, times[1:], strict=False)}
-    told = all(time.unit for time in times) and all(_PAIRED.fullmatch(gap) for gap in inside)
-    boxed = len(inside) == 1 and bool(_PAIRED.fullmatch(*inside)) and len(between) == 1 and not inside & between
+    paired = all(_PAIRED.fullmatch(gap) for gap in inside)
+    told = all(time.unit for time in times) and paired
+    boxed = len(inside) == 1 and paired and len(between) == 1 and not inside & between
     if not told and not boxed:
         return []
     return [(time.seconds, score.seconds) for time, score in zip(times, scores, strict=True)]

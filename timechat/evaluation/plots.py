@@ -291,7 +291,7 @@ def _save(path: Path, panels: Sequence[_Panel]) -> Path:
 def _draw_histogram(path: Path, examples: Sequence[Example]) -> Path:
     figure = Figure(figsize=(6, 3), layout="constrained")
     axis = figure.subplots()
-    axis.hist([example.quality for example in examples], bins=np.linspace(0, 1, 21), color=PREDICTED_COLOUR)
+    axis.hist([example.quality for example in examples], bins=np.linspace(0, 1, 21).tolist(), color=PREDICTED_COLOUR)
     axis.set_xlabel("average precision" if examples[0].true_saliency else "IoU")
     axis.set_ylabel("questions")
     axis.set_title("answers that could not be parsed count as 0", fontsize=8)

@@ -42,11 +42,15 @@ CHARACTERS_PER_TOKEN = 3
 class VideoModel(Protocol):
     """What prediction needs from a model; `timechat.models.TimeChat` has it."""
 
-    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float]]) -> list[Tensor]:
+    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float] | None]) -> list[Tensor]:
         """Videos -> embeddings."""
 
     def answer(
-        self, videos: Sequence[Tensor], seconds: Sequence[Sequence[float]], prompts: Sequence[str], **options: Any
+        self,
+        videos: Sequence[Tensor],
+        seconds: Sequence[Sequence[float] | None],
+        prompts: Sequence[str],
+        **options: Any,
     ) -> list[str]:
         """One answer for each prompt."""
 
@@ -62,12 +66,16 @@ class LazyModel:
         """The model itself."""
         return self._build()
 
-    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float]]) -> list[Tensor]:
+    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float] | None]) -> list[Tensor]:
         """As of the model."""
         return self.model.encode_video(frames, seconds)
 
     def answer(
-        self, videos: Sequence[Tensor], seconds: Sequence[Sequence[float]], prompts: Sequence[str], **options: Any
+        self,
+        videos: Sequence[Tensor],
+        seconds: Sequence[Sequence[float] | None],
+        prompts: Sequence[str],
+        **options: Any,
     ) -> list[str]:
         """As of the model."""
         return self.model.answer(videos, seconds, prompts, **options)
@@ -104,7 +112,11 @@ class PredictSettings:
 
     def answers_depend_on(self) -> dict[str, Any]:
         """What must be equal for answers to be the same, as JSON has it."""
-        own = {"num_frames": self.num_frames, "image_size": self.image_size, "max_new_tokens": self.max_new_tokens}
+        own: dict[str, Any] = {
+            "num_frames": self.num_frames,
+            "image_size": self.image_size,
+            "max_new_tokens": self.max_new_tokens,
+        }
         own["temperature"] = self.temperature
         if self.temperature > 0:
             own |= {"top_p": self.top_p, "seed": self.seed}

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from timechat import distributed
-from timechat.config import frames_per_video
+from timechat.config import frames_per_video, merged_configs, plain
 from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Question, Result, get_benchmark
@@ -97,7 +97,7 @@ def evaluate(
     distributed.init_process_group(device, PATIENCE)
 
     def build() -> VideoModel:
-        return build_model(plan.cfg.model).to(device).eval()
+        return cast(VideoModel, build_model(plan.cfg.model).to(device).eval())  # `_plan` has seen that it answers
 
     model = LazyModel(build) if model is None else model
     predictions = [predict(model, plan.questions, request.videos_dir, *run) for run in plan.runs]
@@ -150,7 +150,7 @@ def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> D
             )
     if request.ckpt is not None:
         model["ckpt"] = request.ckpt
-    return OmegaConf.merge(cfg, {"model": model})
+    return merged_configs(cfg, {"model": model})
 
 
 def _read_train(request: Evaluation, benchmark: Benchmark) -> list[Row] | None:
@@ -176,7 +176,7 @@ def _spoken(questions: Sequence[Question], folder: str) -> Spoken:
 def _settings(
     request: Evaluation, cfg: DictConfig, benchmark: Benchmark, prompt: str, device: torch.device
 ) -> PredictSettings:
-    model = OmegaConf.to_container(cfg.model)
+    model = plain(cfg.model)
     fingerprint = {
         "benchmark": request.benchmark,
         "anno_path": request.anno_path,

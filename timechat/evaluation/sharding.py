@@ -33,10 +33,10 @@ class Clip:
 
 def clips_of(questions: Sequence[Question]) -> list[Clip]:
     """Group questions by (video, start, end, frame_rate), in the order in which each clip appears first."""
-    groups: dict[tuple, list[Question]] = {}
+    groups: dict[tuple[str, float | None, float | None, float | None], list[Question]] = {}
     for q in questions:
         groups.setdefault((q.video, q.start, q.end, q.frame_rate), []).append(q)
-    return [Clip(*key, tuple(group)) for key, group in groups.items()]
+    return [Clip(*key, questions=tuple(group)) for key, group in groups.items()]
 
 
 def clip_cost(clip: Clip, videos_dir: Path) -> float:

@@ -221,7 +221,7 @@ def _compare_ties(
 ) -> None:
     """Warn of a file that has two different tensors for one parameter; the first is loaded."""
     for name, first in ties.items():
-        other = state[name].read() if isinstance(state[name], LazyTensor) else state[name]
+        other = _read(state[name])
         if not torch.equal(other.to(own[first].dtype).cpu(), own[first].detach().cpu()):
             logger.warning(
                 "%s: its %s differs from its %s, and the model has one tensor for both (tie_word_embeddings): the "
@@ -229,13 +229,18 @@ def _compare_ties(
             )  # fmt: skip
 
 
-def encoder_leaves_out(model: nn.Module, name: str) -> bool:
-    """Whether the config omits a key of ViT or Q-Formers: the ViT's last block, the text path without text."""
+def encoder_leaves_out(name: str, depth: int, text_input: bool) -> bool:
+    """Whether the config omits a key of ViT or Q-Formers: the ViT's last block, the text path without text.
+
+    Args:
+        name: the key.
+        depth: blocks of the model's ViT.
+        text_input: whether its Q-Former reads text.
+    """
     block = _VIT_BLOCK.match(name)
     if block:
-        return int(block[1]) == len(model.visual_encoder.blocks)
-    without_text = not model.cfg.qformer_text_input
-    return bool(_VIT_TAIL.match(name) or (without_text and _TEXT_PATH.match(name)))
+        return int(block[1]) == depth
+    return bool(_VIT_TAIL.match(name) or (not text_input and _TEXT_PATH.match(name)))
 
 
 def _copy_all(own: Mapping[str, Tensor], state: Mapping[str, Tensor | LazyTensor], report: LoadReport) -> list[str]:
@@ -259,7 +264,7 @@ def _copy(target: Tensor, name: str, source: Tensor | LazyTensor, report: LoadRe
     """Copy one tensor, resized if that is defined for it; returns the problem if it does not fit."""
     if source.shape != target.shape and name not in _RESIZE:
         return _misshapen(name, source, target)
-    tensor = source.read() if isinstance(source, LazyTensor) else source
+    tensor = _read(source)
     if tensor.shape != target.shape:
         resized = _RESIZE[name](tensor, target)
         if resized is not None:
@@ -272,6 +277,10 @@ def _copy(target: Tensor, name: str, source: Tensor | LazyTensor, report: LoadRe
     with torch.no_grad():
         target.copy_(tensor)
     return None
+
+
+def _read(source: Tensor | LazyTensor) -> Tensor:
+    return source.read() if isinstance(source, LazyTensor) else source
 
 
 def _dtype(tensor: Tensor) -> str:

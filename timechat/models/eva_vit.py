@@ -6,9 +6,11 @@ timm's `Eva` has the published parameter names. Shapes: F frames, P = (image_siz
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import cast
 
 import timm
 import torch
+from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from timechat.errors import ConfigError
@@ -28,7 +30,7 @@ def build_eva_vit(
     num_heads: int = 16,
     drop_path_rate: float = 0.0,
     grad_checkpointing: bool = False,
-) -> nn.Module:
+) -> Eva:
     """Build the encoder with random weights; the defaults are EVA ViT-g's sizes.
 
     Args:
@@ -41,7 +43,7 @@ def build_eva_vit(
         raise ConfigError(f"model.image_size={image_size}: must be a multiple of the patch size {PATCH_SIZE}")
     if embed_dim % num_heads:
         raise ConfigError(f"model.vit: embed_dim={embed_dim} is not a multiple of num_heads={num_heads}")
-    vit = timm.create_model(
+    created = timm.create_model(
         "eva_giant_patch14_224",
         pretrained=False,
         img_size=image_size,
@@ -52,6 +54,7 @@ def build_eva_vit(
         drop_path_rate=drop_path_rate,
         num_classes=0,
     )
+    vit = cast(Eva, created)
     # The head's norm and any final norm belong to the classifier that BLIP-2 drops; ln_vision replaces them.
     vit.norm = nn.Identity()
     vit.fc_norm = nn.Identity()
@@ -68,7 +71,7 @@ def normalise_pixels(frames: Tensor, dtype: torch.dtype) -> Tensor:
     return frames.to(dtype)
 
 
-def encode_pixels(vit: nn.Module, frames: Tensor) -> Tensor:
+def encode_pixels(vit: Eva, frames: Tensor) -> Tensor:
     """Frames [F, 3, H, W], uint8 or normalised floats -> tokens [F, P, E], in the encoder's precision."""
     weight = vit.patch_embed.proj.weight
     # A frozen encoder computes in its half precision; autocast might mix in another one.

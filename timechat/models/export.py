@@ -10,13 +10,15 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
-from omegaconf import DictConfig, OmegaConf
+import peft
+from omegaconf import DictConfig
 from safetensors import SafetensorError
 
-from timechat.config import file_keys
+from timechat.config import file_keys, plain
 from timechat.errors import CheckpointError, ConfigError, TimeChatError
 from timechat.io import write_json
 from timechat.model_folder import write_model_config
@@ -81,11 +83,15 @@ def export_peft(model: TimeChat, folder: str | Path, *, overwrite: bool = False)
                 model.cfg.max_txt_len, causal_lm(model.llama_model).config.rope_parameters,
             )  # fmt: skip
         # "auto" would look on the hub for whether the vocabulary has grown; LoRA here never touches embeddings.
-        model.llama_model.save_pretrained(str(new), save_embedding_layers=False)
+        cast(peft.PeftModel, model.llama_model).save_pretrained(str(new), save_embedding_layers=False)
         (new / "README.md").unlink(missing_ok=True)  # peft's model card, an unfilled form
 
 
-EXPORTERS = {"llama": export_llama, "safetensors": export_safetensors, "peft": export_peft}
+EXPORTERS: dict[str, Callable[..., None]] = {
+    "llama": export_llama,
+    "safetensors": export_safetensors,
+    "peft": export_peft,
+}
 
 
 # The whole model ------------------------------------------------------------------------------------------------------
@@ -106,7 +112,7 @@ def write_model(model: BaseModel, folder: Path, imports: Sequence[str] = ()) -> 
     state = {canonical_name(name): tensor for name, tensor in model.state_dict().items()}
     rest = {name: tensor for name, tensor in state.items() if not model.is_in_files(name)}
     written["ckpt"] = Path(write_shards(rest, folder))
-    section = OmegaConf.to_container(model.cfg, resolve=True)
+    section = plain(model.cfg, resolve=True)
     own = file_keys(group_of(registry.config_of("model", model.cfg.arch)))
     forgotten = [key for key in own if key not in written and section[key]]
     if forgotten:
@@ -206,7 +212,7 @@ def _new_folder(cfg: DictConfig, export_format: str, folder: str | Path, overwri
     final = Path(folder).resolve()
     with temporary_folder(final) as new:
         yield new
-        record = {"format": export_format, "model": OmegaConf.to_container(cfg)}
+        record = {"format": export_format, "model": plain(cfg)}
         write_json(new / RECORD_FILE, record)
         old = final.with_name(f"{new.name}.old")
         if final.exists():

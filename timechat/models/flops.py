@@ -10,11 +10,12 @@ Shapes: F frames, P ViT tokens of a frame, Q query tokens, L tokens of a timesta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from timm.models.eva import Eva
 from torch import nn
 
 from timechat.batch import VideoBatch, num_video_tokens
@@ -63,7 +64,7 @@ def _learns(module: nn.Module) -> bool:
 class VisionFlops:
     """The frame encoder: the same for every frame."""
 
-    def __init__(self, vit: nn.Module):
+    def __init__(self, vit: Eva):
         learns, patches = _learns(vit), vit.patch_embed
         pixels = patches.proj.weight
         tokens = patches.num_patches + vit.num_prefix_tokens
@@ -89,7 +90,7 @@ class _QFormerFlops:
         self.gradient = before or queries or _learns(qformer)
         split: dict[str, list[nn.Module]] = {"all": [], "queries": [], "text": [], "keys": []}
         for layer in self.layers:
-            for which, modules in _modules_by_input(layer):
+            for which, modules in _modules_by_input(cast(Layer, layer)):
                 split[which] += modules
         self.per_token = {
             which: PerToken.of(modules, before if which == "keys" else self.gradient, self.gradient)
@@ -138,10 +139,10 @@ class VideoFlops:
         queries = model.video_query_tokens.requires_grad
         self.windows = _QFormerFlops(model.video_Qformer, self.frames.gradient or positions, queries)
         self.last = PerToken.of([last], self.windows.gradient, True)
-        cfg, queries = self.cfg, self.num_outputs
-        self.count_tokens = count_tokens or (lambda n: num_video_tokens(n, cfg.stride, queries, cfg.window_size))
+        cfg, outputs = self.cfg, self.num_outputs
+        self.count_tokens = count_tokens or (lambda n: num_video_tokens(n, cfg.stride, outputs, cfg.window_size))
 
-    def __call__(self, frame_counts: list[int], seconds: list) -> float:
+    def __call__(self, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]) -> float:
         """The operations of encoding videos."""
         cfg, queries = self.cfg, self.num_queries
         texts = [self._sentence_length(times) for times in seconds]
@@ -155,7 +156,7 @@ class VideoFlops:
         total += self.windows(len(windows), self.num_outputs, 0, max(windows))
         return total + self.last(sum(map(self.count_tokens, frame_counts)))
 
-    def _sentence_length(self, times: list[float] | None) -> int:
+    def _sentence_length(self, times: Sequence[float] | None) -> int:
         """Tokens of a video's longest sentence, assumed to be the last one, which has the most digits."""
         if self.tokenizer is None or times is None:
             return 0

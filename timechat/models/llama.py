@@ -11,6 +11,7 @@ import logging
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import peft
 import torch
@@ -63,7 +64,7 @@ def build_llama(
         config.rope_parameters = {"rope_type": "linear", "factor": ROPE_FACTOR, "rope_theta": theta}
     dtype = resolve_dtype(precision)
     if not load_weights:
-        llama = transformers.LlamaForCausalLM(config).to(dtype)
+        llama = _untrained(config, dtype)
     elif low_resource:
         llama = _load_eight_bit(folder, config, dtype, device_8bit)
     else:
@@ -71,6 +72,11 @@ def build_llama(
     # The folder's sampling settings (the published chat model has some) would mix with those of a call.
     llama.generation_config = transformers.GenerationConfig()
     return llama
+
+
+def _untrained(config: transformers.LlamaConfig, dtype: torch.dtype) -> transformers.LlamaForCausalLM:
+    llama: Any = transformers.LlamaForCausalLM(config)  # transformers decorates `to`, which hides its parameters
+    return llama.to(dtype)
 
 
 def read_config(folder: Path) -> transformers.LlamaConfig:
@@ -99,7 +105,7 @@ def _load_streamed(folder: Path, config: transformers.LlamaConfig, dtype: torch.
     `from_pretrained` keeps a file in memory while it converts it: twice the model if precisions differ.
     """
     with torch.device("meta"):
-        llama = transformers.LlamaForCausalLM(config).to(dtype)
+        llama = _untrained(config, dtype)
     # The only module that is computed and not stored; on the meta device it has no data.
     llama.model.rotary_emb = type(llama.model.rotary_emb)(config=config)
     source = f"model.llama_model={folder}"
@@ -151,7 +157,7 @@ def _load_eight_bit(
         raise ConfigError(f"model.llama_model={folder}: cannot be loaded in 8 bits ({error})") from error
 
 
-def _eight_bit_options(device: int) -> dict:
+def _eight_bit_options(device: int) -> dict[str, Any]:
     if not torch.cuda.is_available():
         raise ConfigError("model.low_resource=true loads LLaMA in 8 bits, which needs a CUDA GPU; set it to false")
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -179,7 +185,8 @@ def add_lora(
 
 def causal_lm(llama: nn.Module) -> transformers.LlamaForCausalLM:
     """The decoder itself, including LoRA's layers, without peft's wrapper."""
-    return llama.get_base_model() if isinstance(llama, peft.PeftModel) else llama
+    base = llama.get_base_model() if isinstance(llama, peft.PeftModel) else llama
+    return cast(transformers.LlamaForCausalLM, base)
 
 
 def hidden_size(llama: nn.Module) -> int:
@@ -231,9 +238,10 @@ def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return embeds, pad_sequence(ones, batch_first=True, padding_side="left")
 
 
-def generate(llama: nn.Module, embeds: Tensor, attention_mask: Tensor, **options: object) -> Tensor:
+def generate(llama: nn.Module, embeds: Tensor, attention_mask: Tensor, **options: Any) -> Tensor:
     """Continue left-padded embeddings [B, S, D]; returns only the new tokens' ids, [B, at most max_new_tokens]."""
-    return causal_lm(llama).generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
+    decoder: Any = causal_lm(llama)  # the declared result of `generate` is all that it may be with any options
+    return decoder.generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
 
 
 def enable_grad_checkpointing(llama: nn.Module) -> None:

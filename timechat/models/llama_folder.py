@@ -98,7 +98,8 @@ def _merged(weight: Tensor, layer: LoraLayer) -> Tensor:
     """W + scale * B A in fp32, rounded once to the precision of W."""
     total = weight.float()
     for adapter in layer.active_adapters:
-        total = total + layer.get_delta_weight(adapter).float()
+        # Each kind of layer has this method, their base does not.
+        total = total + layer.get_delta_weight(adapter).float()  # type: ignore[attr-defined]
     return total.to(weight.dtype)
 
 

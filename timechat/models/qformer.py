@@ -44,6 +44,8 @@ class QFormerConfig:
 class Embeddings(nn.Module):
     """Queries as they are, then word + position embeddings of the text; one norm over all."""
 
+    position_ids: Tensor
+
     def __init__(self, cfg: QFormerConfig):
         super().__init__()
         if cfg.text_input:
@@ -213,7 +215,7 @@ class QFormer(nn.Module):
             # A sentence without words: every parameter takes part in every pass, so that processes which train on
             # images and on videos at the same time exchange the same gradients.
             input_ids = torch.empty(len(encoder_states), 0, dtype=torch.long, device=encoder_states.device)
-        elif input_ids is not None:
+        elif input_ids is not None and text_mask is not None:
             mask = torch.cat([text_mask.new_ones(len(text_mask), num_queries), text_mask], dim=1)
         hidden = self.bert.embeddings(query_embeds, input_ids)
         for layer in self.bert.encoder.layer:

@@ -22,7 +22,7 @@ from timechat.device import precision_name
 from timechat.errors import ConfigError
 from timechat.models import llama as lm
 from timechat.models.base import StepSize
-from timechat.models.checkpoints import encoder_leaves_out, part_of
+from timechat.models.checkpoints import part_of
 from timechat.models.config import TimeChatConfig, decoder_precision
 from timechat.models.flops import TimeChatFlops
 from timechat.models.llama_folder import write_llama
@@ -52,7 +52,7 @@ class TimeChat(VideoEncoder):
 
     def _build_llama(self, load_weights: bool) -> None:
         cfg = self.cfg
-        llama = lm.build_llama(
+        llama: nn.Module = lm.build_llama(
             cfg.llama_model,
             precision=decoder_precision(cfg),
             max_txt_len=cfg.max_txt_len,
@@ -93,7 +93,7 @@ class TimeChat(VideoEncoder):
 
     def leaves_out(self, name: str) -> bool:
         """The ViT's last block, and the text path without text."""
-        return encoder_leaves_out(self, name)
+        return self._encoder_leaves_out(name)
 
     # Encoding ---------------------------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class TimeChat(VideoEncoder):
         *,
         system: str | None = None,
         max_new_tokens: int = 512,
-        **sampling: object,
+        **sampling: Any,
     ) -> list[str]:
         """Answer one prompt about each video.
 

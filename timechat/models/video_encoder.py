@@ -104,7 +104,10 @@ class VideoEncoder(BaseModel):
 
     def leaves_out(self, name: str) -> bool:
         """The decoder, for models without one, the ViT's last block, and the text path without text."""
-        return part_of(name) in DECODER_PARTS or encoder_leaves_out(self, name)
+        return part_of(name) in DECODER_PARTS or self._encoder_leaves_out(name)
+
+    def _encoder_leaves_out(self, name: str) -> bool:
+        return encoder_leaves_out(name, len(self.visual_encoder.blocks), self.cfg.qformer_text_input)
 
     # Encoding ---------------------------------------------------------------------------------------------------------
 

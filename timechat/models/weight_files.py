@@ -15,6 +15,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,15 +192,18 @@ def _open_safetensors(path: Path, key: str) -> dict[str, LazyTensor]:
 
     with safetensors.safe_open(path, "pt") as file:
         shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    return {name: LazyTensor(shape, lambda n=name: load(n)) for name, shape in shapes.items()}
+    return {name: LazyTensor(shape, partial(load, name)) for name, shape in shapes.items()}
 
 
 def _open_whole(path: Path, key: str, notes: Sequence[str] = ()) -> Weights:
     content = _load(path)
     _must_be_dict(content, path, key)
     state, more = _unwrapped(content, f"{key}={path}")
-    tensors = {name: LazyTensor(tensor.shape, lambda t=tensor: t) for name, tensor in state.items()}
-    return Weights(tensors, [*notes, *more])
+    return Weights({name: _in_memory(tensor) for name, tensor in state.items()}, [*notes, *more])
+
+
+def _in_memory(tensor: Tensor) -> LazyTensor:
+    return LazyTensor(tensor.shape, lambda: tensor)
 
 
 def _open_zip(path: Path, key: str) -> Weights:
@@ -216,13 +220,14 @@ def _open_zip(path: Path, key: str) -> Weights:
         """The data of a tensor whose shape, strides and storage the pickle gave."""
         storage = fake.untyped_storage()
         with _Refusal(path, key):
-            entry = entries.get(storage._checkpoint_offset)
+            offset = storage._checkpoint_offset
+            entry = None if offset is None else entries.get(offset)
             if entry is None or entry.file_size != storage.nbytes():
                 raise CheckpointError(f"{key}={path}: a tensor's data is not where the file says; download it again")
             numbers = _read_entry(path, entry).view(fake.dtype)
         return numbers.as_strided(fake.shape, fake.stride(), fake.storage_offset())
 
-    return Weights({name: LazyTensor(fake.shape, lambda f=fake: load(f)) for name, fake in state.items()}, notes)
+    return Weights({name: LazyTensor(fake.shape, partial(load, fake)) for name, fake in state.items()}, notes)
 
 
 def _is_aligned(entries: Mapping[int, zipfile.ZipInfo]) -> bool:

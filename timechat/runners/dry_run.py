@@ -136,8 +136,8 @@ def _schedule(cfg: DictConfig, plan: TrainingPlan | None, processes: int) -> Ite
     last = plan.max_epoch * per_epoch
     yield f"epochs                       {plan.max_epoch}"
     yield f"optimizer steps              {per_epoch:,} per epoch, {last:,} in all"
-    cut = f"{processes} processes x {plan.accumulation} micro-batches x {plan.micro_batch}"
-    yield f"samples of a step            {plan.global_batch}  ({cut})"
+    factors = f"{processes} processes x {plan.accumulation} micro-batches x {plan.micro_batch}"
+    yield f"samples of a step            {plan.global_batch}  ({factors})"
     if (left := plan.samples_of(per_epoch - 1)) < plan.global_batch:
         yield f"samples of an epoch's last   {left}"
     warmup = plan.steps_of(run.warmup_steps)
@@ -158,7 +158,7 @@ def _memory(
         return
     size = StepSize(cfg.run.batch_size_train, frames_per_video(cfg.model), tokens, supervised)
     kept = activation_bytes(model, size, precision)
-    rows = [("strategy", "GPUs", "weights", "gradients", "optimizer", "activations", "together")]
+    rows: list[tuple[str, ...]] = [("strategy", "GPUs", "weights", "gradients", "optimizer", "activations", "together")]
     for strategy in registry.names("engine"):
         engine = registry.get_engine_class(strategy)
         for count in sorted({1, processes if processes > 1 else USUAL_NODE}):

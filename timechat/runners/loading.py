@@ -39,7 +39,7 @@ def read_batches(dataset: StreamDataset, num_workers: int, timeout_s: float | No
         WorkerError: a worker hung or died.
         TimeChatError: an error of a worker, as it was raised there.
     """
-    dataset.board = ReadingBoard(num_workers)
+    board = dataset.board = ReadingBoard(num_workers)
     loader = DataLoader(
         dataset,
         num_workers=num_workers,
@@ -53,7 +53,7 @@ def read_batches(dataset: StreamDataset, num_workers: int, timeout_s: float | No
         batches = iter(loader)
     workers = [child for child in multiprocessing.active_children() if child not in others]
     try:
-        while (batch := _next(batches, dataset, workers, timeout_s)) is not None:
+        while (batch := _next(batches, dataset, board, workers, timeout_s)) is not None:
             yield batch
     finally:
         del batches  # ends its workers and waits for them, seconds at most
@@ -62,20 +62,24 @@ def read_batches(dataset: StreamDataset, num_workers: int, timeout_s: float | No
 
 
 def _next(
-    batches: Iterator[Any], dataset: StreamDataset, workers: list[BaseProcess], timeout_s: float | None
+    batches: Iterator[Any],
+    dataset: StreamDataset,
+    board: ReadingBoard,
+    workers: list[BaseProcess],
+    timeout_s: float | None,
 ) -> Any | None:
     """The next batch, None after the last one. Raises the errors of `read_batches`."""
-    dataset.board.forget_time()
+    board.forget_time()
     while True:
         try:
             return next(batches, None)
         except TimeChatError as error:
             raise _without_traceback(error) from error
         except RuntimeError as error:
-            _raise_if_dead(dataset, workers, error)
-            if not _timed_out(error):
+            _raise_if_dead(dataset, board, workers, error)
+            if timeout_s is None or not _timed_out(error):
                 raise
-        _raise_if_hung(dataset, timeout_s)
+        _raise_if_hung(dataset, board, timeout_s)
 
 
 def raise_together(failure: TimeChatError | None) -> NoReturn:
@@ -88,7 +92,7 @@ def raise_together(failure: TimeChatError | None) -> NoReturn:
         WorkerError: with the files of all, if the first failure is a WorkerError. TimeChatError: the first failure.
     """
     gathered = distributed.gather_objects(failure)
-    first, *others = distributed.on_main_process(lambda: [error for error in gathered if error is not None])
+    first, *others = distributed.on_main_process(lambda: [error for error in gathered or () if error is not None])
     if isinstance(first, WorkerError):
         first.files += [file for error in others if isinstance(error, WorkerError) for file in error.files]
     raise first
@@ -118,8 +122,8 @@ def _timed_out(error: RuntimeError) -> bool:
     return str(error).startswith("DataLoader timed out")
 
 
-def _raise_if_hung(dataset: StreamDataset, timeout_s: float) -> None:
-    hung, still = dataset.board.wait(POLL_S, timeout_s)
+def _raise_if_hung(dataset: StreamDataset, board: ReadingBoard, timeout_s: float) -> None:
+    hung, still = board.wait(POLL_S, timeout_s)
     limit = f"run.data_timeout_s={timeout_s:g} s on {platform.node()}"
     if hung:
         reason = f"a worker hung on it for {timeout_s:g} s (run.data_timeout_s)"
@@ -136,11 +140,13 @@ def _raise_if_hung(dataset: StreamDataset, timeout_s: float) -> None:
         )
 
 
-def _raise_if_dead(dataset: StreamDataset, workers: list[BaseProcess], error: RuntimeError) -> None:
+def _raise_if_dead(
+    dataset: StreamDataset, board: ReadingBoard, workers: list[BaseProcess], error: RuntimeError
+) -> None:
     dead = {worker.pid: worker.exitcode for worker in workers if worker.exitcode is not None}
     if not dead:
         return
-    readings = [reading for reading in dataset.board.readings() if reading.pid in dead]
+    readings = [reading for reading in board.readings() if reading.pid in dead]
     (pid, code), *_ = dead.items()
     name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
     at = f" while reading {_names(dataset, readings)}" if readings else ""

@@ -51,7 +51,7 @@ class Meter:
 
     def reset(self) -> None:
         """Begin anew."""
-        self.__init__(started=time.perf_counter())
+        self._become(Meter(started=time.perf_counter()))
 
     def state_dict(self) -> dict[str, float]:
         """What a checkpoint keeps of this process: its counts, and the seconds since the last reset."""
@@ -63,11 +63,14 @@ class Meter:
         """Continue from the `state_dict` of each process; another number of processes shares the sums evenly."""
         world = distributed.world_size()
         if len(states) == world:
-            state = dict(states[distributed.rank()])
+            state: dict[str, Any] = dict(states[distributed.rank()])
         else:
             state = {key: sum(s[key] for s in states) / len(states) for key in states[0]}
             state |= {key: state[key] * len(states) / world for key in ("videos", "tokens", "flops")}
-        self.__init__(started=time.perf_counter() - state.pop("elapsed"), **state)
+        self._become(Meter(started=time.perf_counter() - state.pop("elapsed"), **state))
+
+    def _become(self, other: Meter) -> None:
+        vars(self).update(vars(other))
 
     def reduce(self, device: torch.device) -> dict[str, float | None]:
         """Averages and rates over all processes since the reset; collective.
@@ -120,7 +123,7 @@ class RunLog:
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
             for name in (LOG_FILE, SKIPPED_FILE):
-                _cut(output_dir / name, step)
+                _keep_until(output_dir / name, step)
 
     def start(self, run_id: str, config: dict[str, Any], device: torch.device) -> None:
         """Start the trackers, once nothing can keep the run from beginning; on the main process only.
@@ -194,7 +197,7 @@ class RunLog:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
 
-def _cut(path: Path, step: int) -> None:
+def _keep_until(path: Path, step: int) -> None:
     """Keep the records up to a step; lines that a killed process or machine left unfinished are removed, too."""
     if not path.exists():
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,7 +11,7 @@ from timechat.errors import ConfigError
 from timechat.models.checkpoints import canonical_name
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> tuple[list[dict], list[str]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> tuple[list[dict[str, Any]], list[str]]:
     """Trainable parameters in two groups: with weight decay, and without (biases, norms, everything 1-d).
 
     Returns:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from timechat import distributed
-from timechat.config import free_keys, is_no_op
+from timechat.config import free_keys, is_no_op, plain
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models.weight_files import read_file
 from timechat.runners.checkpointing import FILE, Checkpoints, verify
@@ -130,7 +130,7 @@ def _must_be_unused(checkpoints: Checkpoints) -> None:
 def _differences(saved: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
     """Keys that affect what is learned and have another value now, one line each."""
     free = free_keys(cfg)
-    before, now = _decisive(saved, free), _decisive(OmegaConf.to_container(cfg), free)
+    before, now = _decisive(saved, free), _decisive(plain(cfg), free)
     for key in sorted(before.keys() | now.keys()):
         if key not in before or key not in now or before[key] != now[key]:
             yield f"{key}: {before.get(key, 'absent')} then, {now.get(key, 'absent')} now"

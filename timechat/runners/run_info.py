@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from packaging.requirements import Requirement
 
 from timechat import distributed
+from timechat.config import plain
 from timechat.errors import TrainingError
 from timechat.io import git_state, write_json
 
@@ -40,7 +41,7 @@ def record_start(output_dir: Path, cfg: DictConfig, **facts: Any) -> str:
         TrainingError: an existing file that is not a run_info.json.
     """
     path = output_dir / INFO_FILE
-    info = _read(path) if path.is_file() else {"id": secrets.token_hex(4), "starts": []}
+    info: dict[str, Any] = _read(path) if path.is_file() else {"id": secrets.token_hex(4), "starts": []}
     info["starts"].append(describe_start(cfg) | facts)
     write_json(path, info)
     return info["id"]
@@ -68,7 +69,7 @@ def describe_start(cfg: DictConfig) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": versions(),
         "git": git_state(),
-        "config": OmegaConf.to_container(cfg),
+        "config": plain(cfg),
     }
 
 

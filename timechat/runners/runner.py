@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from timechat import distributed
 from timechat.batch import Batch
+from timechat.config import plain
 from timechat.datasets import RankBatches, SampleStream, StreamDataset
 from timechat.datasets.base import VideoDataset
 from timechat.device import resolve_precision
@@ -145,7 +146,7 @@ class Runner:
             self.log.close()
 
     def _write_start(self, epoch: int) -> None:
-        config = OmegaConf.to_container(self.cfg)
+        config = plain(self.cfg)
         self.log.event(event="start", epoch=epoch, step=self.steps, config=config)
         if distributed.is_main_process():
             run_id = record_start(self.output_dir, self.cfg, engine=self.engine.name, step=self.steps)
@@ -346,7 +347,7 @@ class Runner:
             **self.engine.state_dict(),
             "optimized": self.optimized,
             "epoch": epoch - 1,  # the last one that is finished
-            "config": OmegaConf.to_container(self.cfg),
+            "config": plain(self.cfg),
             "progress": {
                 "epoch": epoch,
                 "step": step,

@@ -89,15 +89,19 @@ class LinearWarmupStepLR(LRSchedule):
     """A linear warm-up within the first epoch, then a factor after each epoch."""
 
     def __post_init__(self) -> None:
+        self._factor()
+
+    def _factor(self) -> float:
         if self.decay_rate is None:
             raise ConfigError("run.lr_decay_rate is null: linear_warmup_step_lr needs a factor such as 0.5")
+        return self.decay_rate
 
     def __call__(self, iteration: int) -> float:
         """The learning rate at an iteration, counted from 0."""
         epoch = iteration // self.iters_per_epoch
         if epoch == 0:
             return self._warmup(iteration) if self.warmup_steps else self.init_lr
-        return max(self.min_lr, self.init_lr * self.decay_rate**epoch)
+        return max(self.min_lr, self.init_lr * self._factor() ** epoch)
 
 
 def build_lr_schedule(name: str, **settings: Any) -> LRSchedule:

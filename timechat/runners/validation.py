@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from timechat import distributed
 from timechat.batch import Batch
+from timechat.config import plain
 from timechat.datasets import RankBatches, StreamDataset
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.collate import Fetched
@@ -27,6 +28,7 @@ from timechat.datasets.sampler import EpochStream
 from timechat.errors import ConfigError, TimeChatError, TrainingError
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.benchmarks.options import own_options
+from timechat.evaluation.predict import VideoModel
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
 from timechat.evaluation.scores import ordered_scores
@@ -122,8 +124,8 @@ class Validation:
         run, length = self.cfg.run, sum(map(len, self.datasets))
         sums = torch.zeros(3, dtype=torch.float64)  # losses, samples, skipped ones
         for first, batch, usable, failure in self._batches(length):
-            missing = 0 if failure else len(usable) - len(batch)
-            counts = [float(missing), float(stopping()), float(failure is not None)]
+            missing_here = 0 if failure else len(usable) - len(batch)
+            counts = [float(missing_here), float(stopping()), float(failure is not None)]
             missing, stop, failures = distributed.all_reduce_sum(counts, engine.device)
             if stop:
                 raise StopTraining("stopped by SIGTERM or SIGUSR1")
@@ -177,8 +179,8 @@ class Validation:
             literature=False,
             overwrite=True,
         )
-        record = evaluate(self.cfg, request, engine.device, engine.unwrap())
-        return distributed.on_main_process(lambda: ordered_scores(record))
+        record = evaluate(self.cfg, request, engine.device, cast(VideoModel, engine.unwrap()))
+        return distributed.on_main_process(lambda: ordered_scores(record or {}))
 
 
 def in_order(datasets: Sequence[VideoDataset]) -> EpochStream:
@@ -188,7 +190,9 @@ def in_order(datasets: Sequence[VideoDataset]) -> EpochStream:
     return EpochStream(numbers, np.concatenate([np.arange(size, dtype=np.int64) for size in sizes]))
 
 
-def _with_usable(collate: Callable[[Sequence[Fetched]], Batch], fetched: Sequence[Fetched]) -> tuple[Batch, list[bool]]:
+def _with_usable(
+    collate: Callable[[Sequence[Fetched[Any]]], Batch], fetched: Sequence[Fetched[Any]]
+) -> tuple[Batch, list[bool]]:
     """A batch, and for each of its samples whether it is itself and not a replacement for an unreadable one."""
     for record in (record for f in fetched for record in f.skipped[:1]):
         logger.error("validation: skipped %s: %s", record["sample"], record["error"])
@@ -198,7 +202,7 @@ def _with_usable(collate: Callable[[Sequence[Fetched]], Batch], fetched: Sequenc
 def _benchmark_options(run: DictConfig) -> dict[str, Any]:
     """The keys of `run.valid_benchmark` that are the benchmark's own."""
     asked = run.valid_benchmark
-    return own_options(asked.name, OmegaConf.to_container(asked))  # type: ignore[arg-type]
+    return own_options(asked.name, plain(asked))
 
 
 def _chosen_score(run: DictConfig) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class Task(ABC):
         self.cfg = cfg
 
     @abstractmethod
-    def collate(self, fetched: Sequence[Fetched]) -> Batch:
+    def collate(self, fetched: Sequence[Fetched[Any]]) -> Batch:
         """Pack the samples of a micro-batch."""
 
     def build_model(self, cfg: DictConfig, load_weights: bool = True) -> BaseModel:

@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
@@ -162,7 +163,7 @@ def _shards(section: ReportSection, folder: Path, index_name: str) -> None:
         )
 
 
-def _read_json(section: ReportSection, path: Path) -> dict:
+def _read_json(section: ReportSection, path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -15,6 +15,7 @@ from timechat.errors import ParseFailure, TimeChatError
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding
 from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.models import TimeChat
+from timechat.models.llama import causal_lm
 
 LOW_RATIO, HIGH_RATIO = 0.05, 20.0
 WHAT_HAPPENS = "What happens in the video?"
@@ -60,7 +61,7 @@ def check_answers(
             (video is None, "there is no video, see section 5"),
         )
         skipped = [reason for holds, reason in reasons if holds]
-        if skipped:
+        if skipped or model is None or video is None:
             section.say(f"Skipped: {' and '.join(skipped)}.")
             return
         try:
@@ -80,7 +81,7 @@ def _examine(section: ReportSection, model: TimeChat, video: Video, asks: list[A
             f"model.vit_precision={model.cfg.vit_precision} overflows; try bf16 or fp32. No question was asked."
         )
         return
-    _norms(section, embeds, model.llama_model.get_input_embeddings().weight)
+    _norms(section, embeds, causal_lm(model.llama_model).model.embed_tokens.weight)
     for ask in asks:
         answer = model.answer([embeds], [video.seconds], [ask.prompt], max_new_tokens=max_new_tokens)[0]
         section.say(f"question ({ask.name}): {ask.prompt}")

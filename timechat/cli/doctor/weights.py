@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from omegaconf import DictConfig
@@ -36,7 +37,7 @@ def check_weights(report: Report, cfg: DictConfig) -> TimeChat | None:
     """Build the model with all its weights; None, with the error among the findings, if that fails."""
     with report.section("3. Weights") as section:
         try:
-            model = build_model(cfg.model)
+            model = cast(TimeChat, build_model(cfg.model))
         except (TimeChatError, RuntimeError, MemoryError) as error:
             section.error(f"The model cannot be built or loaded. {type(error).__name__}: {error}")
             return None

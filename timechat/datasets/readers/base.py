@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from timechat.errors import VideoError
 
@@ -24,7 +24,7 @@ class VideoReader(Protocol):
         fps: average frame rate, frames per second; not above 0, or NaN, if the file does not say.
     """
 
-    spans: np.ndarray
+    spans: NDArray[Any]
     fps: float
 
     def __init__(self, name: str, image_size: int | None) -> None:

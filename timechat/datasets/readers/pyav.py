@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from einops import rearrange
+from numpy.typing import NDArray
 
 from timechat.datasets.readers.base import one_line, refuse_false_promise, undecodable
 
@@ -66,13 +68,13 @@ class PyAVReader:
         frame = next(coming, None)
         for stamp in stamps:
             key = self._keys[max(0, bisect_right(self._keys, stamp) - 1)]
-            if frame is None or key > frame.pts:
+            if frame is None or key > _stamp(frame):
                 coming = _frames(container, stream, key)
                 frame = next(coming, None)
-            if frame is None or frame.pts > stamp:  # the seek went too far; decoding from the start is always right
+            if frame is None or _stamp(frame) > stamp:  # the seek went too far; from the start it is always right
                 coming = _frames(container, stream, min(self._keys[0], self._stamps[0]))
                 frame = next(coming, None)
-            while frame is not None and frame.pts < stamp:
+            while frame is not None and _stamp(frame) < stamp:
                 frame = next(coming, None)
             if frame is None or frame.pts != stamp:
                 raise undecodable(self._name, f"the frame with timestamp {stamp} is missing")
@@ -84,9 +86,10 @@ class _Scaler:
 
     def __init__(self, image_size: int | None) -> None:
         self._size = None if image_size is None else (image_size, image_size)
-        self._graph, self._input = None, None
+        self._graph: av.filter.Graph | None = None
+        self._input: tuple[int, int, str, int] | None = None
 
-    def rgb(self, frame: av.VideoFrame) -> np.ndarray:
+    def rgb(self, frame: av.VideoFrame) -> NDArray[Any]:
         """Rotate, scale and convert a frame."""
         kind = (frame.width, frame.height, frame.format.name, frame.rotation)
         if self._graph is None or kind != self._input:  # a stream may change in the middle
@@ -137,6 +140,11 @@ def _video_stream(container: InputContainer) -> VideoStream:
     if stream.codec_context is None:
         raise ValueError("there is no decoder for its codec")
     return stream
+
+
+def _stamp(frame: av.VideoFrame) -> int:
+    """The timestamp of a frame from `_frames`, which all have one."""
+    return cast(int, frame.pts)
 
 
 def _frames(container: InputContainer, stream: VideoStream, stamp: int | None = None) -> Iterator[av.VideoFrame]:

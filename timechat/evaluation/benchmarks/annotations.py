@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from timechat.errors import AnnotationError
 from timechat.lfs import refuse_pointer
@@ -74,7 +74,9 @@ def check_rows(
     Raises:
         AnnotationError: listing every problem, or saying that the file is empty.
     """
-    problems, good, seen = [], [], {}
+    problems: list[str] = []
+    good: list[Row] = []
+    seen: dict[str, str] = {}
     for where, row in rows:
         found = list(check(row)) if isinstance(row, dict) else [f"expected an object, found {str(row)[:60]!r}"]
         if not found:
@@ -119,6 +121,6 @@ def interval_problems(value: Any, key: str) -> Iterable[str]:
         yield f"{key} is {value!r}: it must be [start, end] in seconds, both 0 or more"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a finite number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

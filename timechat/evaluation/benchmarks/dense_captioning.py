@@ -148,9 +148,10 @@ class DenseCaptioning(Benchmark):
         videos = [true_events(row) for row in train]
         typical = float(np.median([max(end for _, end, _ in events) for events in videos]))
         events, score = fit_events(videos, typical)
-        unit, scales = "seconds", dict.fromkeys(lengths, 1.0)
-        train_lengths = [self.duration_of(row, durations) for row in train]
-        if None not in train_lengths and any(length is not None for length in lengths.values()):
+        unit = "seconds"
+        scales: Mapping[str, float | None] = dict.fromkeys(lengths, 1.0)
+        train_lengths = [length for row in train if (length := self.duration_of(row, durations)) is not None]
+        if len(train_lengths) == len(train) and any(length is not None for length in lengths.values()):
             scaled = [
                 [(start / length, end / length, caption) for start, end, caption in events]
                 for events, length in zip(videos, train_lengths, strict=True)

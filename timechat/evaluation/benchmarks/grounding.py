@@ -106,7 +106,7 @@ class TemporalGrounding(Benchmark):
             table.add(WHOLE, whole, f"from 0 to the end of the video{missing_durations(lengths.values())}")
         else:
             table.leave_out(WHOLE, NO_DURATION)
-        blind = {}
+        blind: dict[str, Any] = {}
         for group in grouped(rows, _video):
             best = central_interval([true_interval(row) for row in group])
             blind |= {self.row_id(row): [best] for row in group}

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from timechat.config import plain
 from timechat.errors import ConfigError
 from timechat.registry import nearest, registry
 from timechat.schema import Group, group_of
@@ -33,7 +34,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     if wrong:
         raise ConfigError(f"{FLAG}: expected KEY=VALUE, got {', '.join(map(repr, wrong))}")
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist(list(texts)))  # type: ignore[return-value]
+        return plain(OmegaConf.from_dotlist(list(texts)))
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{FLAG}: {str(error).strip().splitlines()[0]}") from error
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timechat.evaluation.benchmarks.annotations import (
     Row,
@@ -169,7 +170,8 @@ class QVHighlights(Benchmark):
             table.add(CONSTANT, {key: _highlights(profile(count)) for key, count in clips.items()}, note)
         flat = {key: _highlights(np.ones(count)) for key, count in clips.items()}
         table.add(WHOLE, flat, "every clip is as good as every other")
-        blind, alone = {}, 0
+        blind: dict[str, Any] = {}
+        alone = 0
         for group in grouped(rows, _video):
             mean = mean_saliency([true_saliency(row) for row in group])
             blind |= {self.row_id(row): _highlights(mean[: clips[self.row_id(row)]]) for row in group}
@@ -184,7 +186,7 @@ class QVHighlights(Benchmark):
         return highlight_scores(highlights, row["duration"], self.clip_of_time)
 
 
-def true_saliency(row: Row) -> np.ndarray:
+def true_saliency(row: Row) -> NDArray[Any]:
     """Mean saliency of every clip, float [clips]; without a duration, up to the last relevant clip."""
     known = row["relevant_clip_ids"]
     saliency = np.zeros(int(row["duration"] / CLIP_SECONDS) if row.get("duration") else max(known) + 1)
@@ -193,7 +195,7 @@ def true_saliency(row: Row) -> np.ndarray:
     return saliency
 
 
-def _constant_profile(train: list[Row]) -> tuple[Callable[[int], np.ndarray], str]:
+def _constant_profile(train: list[Row]) -> tuple[Callable[[int], NDArray[Any]], str]:
     """Number of clips -> mean saliency of the train queries, by relative time where their durations are known."""
     saliencies = [true_saliency(row) for row in train]
     fitted = f"mean saliency of {len(train)} queries of the train split"
@@ -204,7 +206,7 @@ def _constant_profile(train: list[Row]) -> tuple[Callable[[int], np.ndarray], st
     return lambda clips: np.pad(mean, (0, max(0, clips - len(mean))))[:clips], f"{fitted}, by seconds"
 
 
-def _highlights(saliency: np.ndarray) -> list[tuple[float, float]]:
+def _highlights(saliency: NDArray[Any]) -> list[tuple[float, float]]:
     """As an answer that names every clip: its middle means that clip under either rule of CLIP_OF_TIME."""
     return [(CLIP_SECONDS * (clip + 0.5), float(score)) for clip, score in enumerate(saliency)]
 

@@ -66,7 +66,7 @@ class TempCompass(QuestionAnswering):
         """The question with its options as it is, in the prompt of its task (prompts/tempcompass_TASK.txt)."""
         return fill_prompt(load_prompt(PROMPTS / f"tempcompass_{row['task']}.txt"), row["question"])
 
-    def parse(self, answer: str, row: Row) -> int | str:
+    def parse(self, answer: str, row: Row) -> Any:
         """Index of the option that is named; of captions the text."""
         if row["task"] == CAPTIONING:
             if not answer.strip():
@@ -80,7 +80,7 @@ class TempCompass(QuestionAnswering):
         """Accuracy of each task that has a rule, overall and by dimension."""
         if any(row["answer"] is not None for row in rows):
             return super().evaluate(rows, parsed, answered)
-        counts = {"found": len(answered), "parsed": len(parsed), "expected": len(rows)}
+        counts: dict[str, float] = {"found": len(answered), "parsed": len(parsed), "expected": len(rows)}
         return counts, {key: {"answer": parsed.get(key)} for key in answered}
 
     def prediction(self, row: Row, parsed: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO, cast
 
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 from pycocoevalcap.meteor import meteor as _meteor_package
@@ -144,13 +145,19 @@ class Meteor:
     def _write(self, data: bytes) -> None:
         self.start()
         try:
-            self._process.stdin.write(data)  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
+            self._pipes[0].write(data)
+            self._pipes[0].flush()
         except OSError as error:
             raise TimeChatError(f"METEOR: the Java process ended early ({error}); it needs 2 GB of memory") from None
 
+    @property
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """To the running process, and from it."""
+        process = cast(subprocess.Popen[bytes], self._process)
+        return cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+
     def _read(self) -> str:
-        line = self._process.stdout.readline().decode().strip()  # type: ignore[union-attr]
+        line = self._pipes[1].readline().decode().strip()
         if not line or line.startswith("Error"):
             raise TimeChatError(f"METEOR: the Java process gave no score ({line!r}); it needs 2 GB of memory")
         return line

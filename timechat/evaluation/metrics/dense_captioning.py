@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timechat.errors import AnnotationError, PredictionError
 from timechat.evaluation.metrics.captions import NO_WORDS, UNMATCHED, CaptionPair, Meteor, cider, tokenize
@@ -45,7 +46,7 @@ class _Video:
 
     predicted: list[str]
     true: list[str]
-    iou: np.ndarray
+    iou: NDArray[Any]
 
     def pairs(self, threshold: float) -> list[CaptionPair]:
         """Pairs for CIDEr and METEOR; empty when nothing matches, since the score is 0 then."""
@@ -116,16 +117,16 @@ def score_dense_captions(
     return _mean_scores(detection, captions, soda, len(truth)) | paragraphs | counts
 
 
-def align_in_order(weights: np.ndarray) -> float:
+def align_in_order(weights: NDArray[Any]) -> float:
     """Weight of the best one-to-one alignment of rows and columns that keeps both in order; weights [N, M] >= 0."""
-    best = np.zeros(weights.shape[1] + 1)  # best[j]: rows so far against the first j columns
+    best: NDArray[Any] = np.zeros(weights.shape[1] + 1)  # best[j]: rows so far against the first j columns
     for row in weights:
         with_row = np.maximum(best[1:], best[:-1] + row)
         best = np.maximum.accumulate(np.concatenate(([0.0], with_row)))
     return float(best[-1])
 
 
-def _detection_scores(iou: np.ndarray) -> dict[str, float]:
+def _detection_scores(iou: NDArray[Any]) -> dict[str, float]:
     """Precision and recall of one video at every threshold, their means, and F1 of the means; iou [N, M]."""
     precision = {t: float((iou > t).any(axis=1).mean()) for t in IOU_THRESHOLDS}
     recall = {t: float((iou > t).any(axis=0).mean()) for t in IOU_THRESHOLDS}

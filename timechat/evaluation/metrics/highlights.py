@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timechat.errors import AnnotationError, PredictionError
 from timechat.evaluation.metrics.intervals import check_known_ids
@@ -96,7 +97,7 @@ def score_highlights(
     return result | {"found": float(len(predicted)), "expected": float(len(truth))}
 
 
-def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
+def average_precision(positive: NDArray[Any], scores: NDArray[Any]) -> float:
     """Interpolated average precision as in the published scorer.
 
     Clips of equal score enter together; precision is made non-increasing in recall and averaged over the *distinct*
@@ -116,14 +117,14 @@ def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
     return float(interpolated[np.diff(true_positives, prepend=0) > 0].mean())
 
 
-def _query_average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
+def _query_average_precision(positive: NDArray[Any], scores: NDArray[Any]) -> float:
     fitted = np.zeros(len(positive))
     length = min(len(positive), len(scores))
     fitted[:length] = scores[:length]
     return float(np.mean([average_precision(column, fitted) for column in positive.T]))
 
 
-def _is_hit(positive: np.ndarray, scores: np.ndarray) -> bool:
+def _is_hit(positive: NDArray[Any], scores: NDArray[Any]) -> bool:
     clip = int(np.argmax(scores))
     return clip < len(positive) and bool(positive[clip].any())
 
@@ -132,8 +133,8 @@ def _percent(total: float, count: int) -> float:
     return float(f"{100 * total / count:.2f}") if count else 0.0
 
 
-def _read_predictions(predictions: Sequence[Mapping[str, Any]]) -> dict[Any, np.ndarray]:
-    result: dict[Any, np.ndarray] = {}
+def _read_predictions(predictions: Sequence[Mapping[str, Any]]) -> dict[Any, NDArray[Any]]:
+    result: dict[Any, NDArray[Any]] = {}
     for index, row in enumerate(predictions):
         where = f"predictions[{index}]"
         if not isinstance(row, Mapping) or "qid" not in row or not row.get("pred_saliency_scores"):
@@ -151,11 +152,11 @@ def _read_predictions(predictions: Sequence[Mapping[str, Any]]) -> dict[Any, np.
     return result
 
 
-def _read_ground_truth(rows: Sequence[Mapping[str, Any]]) -> dict[Any, np.ndarray]:
+def _read_ground_truth(rows: Sequence[Mapping[str, Any]]) -> dict[Any, NDArray[Any]]:
     """qid -> saliency [clips, annotators], 0 in clips that are not relevant."""
     if not rows:
         raise AnnotationError("ground truth: no rows; give the list of rows of the QVHighlights file")
-    result: dict[Any, np.ndarray] = {}
+    result: dict[Any, NDArray[Any]] = {}
     for index, row in enumerate(rows):
         where = f"ground truth row {index} (qid {row.get('qid')!r})"
         missing = [x for x in ("qid", "duration", "relevant_clip_ids", "saliency_scores") if x not in row]
@@ -167,7 +168,7 @@ def _read_ground_truth(rows: Sequence[Mapping[str, Any]]) -> dict[Any, np.ndarra
     return result
 
 
-def _saliency_of_row(row: Mapping[str, Any], where: str) -> np.ndarray:
+def _saliency_of_row(row: Mapping[str, Any], where: str) -> NDArray[Any]:
     clips = int(row["duration"] / CLIP_SECONDS)
     ids = np.asarray(row["relevant_clip_ids"], dtype=np.int64)
     try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timechat.errors import PredictionError, TimeChatError
 
 
-def read_interval(value: object, where: str, error: type[TimeChatError]) -> tuple[float, float]:
+def read_interval(value: Any, where: str, error: type[TimeChatError]) -> tuple[float, float]:
     """Check one `[start, end]` pair and return it in ascending order.
 
     Args:
@@ -23,7 +25,7 @@ def read_interval(value: object, where: str, error: type[TimeChatError]) -> tupl
         error: when `value` is anything else.
     """
     try:
-        start, end = (float(x) for x in value)  # type: ignore[attr-defined]
+        start, end = (float(x) for x in value)
     except (TypeError, ValueError):
         raise error(f"{where}: {value!r} is not [start, end] in seconds; write two numbers") from None
     if not (math.isfinite(start) and math.isfinite(end)) or min(start, end) < 0:
@@ -31,7 +33,7 @@ def read_interval(value: object, where: str, error: type[TimeChatError]) -> tupl
     return (start, end) if start <= end else (end, start)
 
 
-def interval_iou(first: Iterable, second: Iterable) -> np.ndarray:
+def interval_iou(first: Iterable[Sequence[float]], second: Iterable[Sequence[float]]) -> NDArray[Any]:
     """IoU of every pair of two lists of intervals.
 
     The denominator is the hull, from the earlier start to the later end, as published; it equals the union whenever
@@ -51,7 +53,7 @@ def interval_iou(first: Iterable, second: Iterable) -> np.ndarray:
     return np.divide(overlap, hull, out=np.ones_like(hull), where=hull > 0)
 
 
-def check_known_ids(predicted: Iterable, known: Iterable) -> None:
+def check_known_ids(predicted: Iterable[Any], known: Iterable[Any]) -> None:
     """Raise `PredictionError` naming the predicted ids that the ground truth does not have."""
     unknown = sorted(set(predicted) - set(known), key=str)
     if unknown:

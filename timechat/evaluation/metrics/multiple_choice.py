@@ -154,8 +154,9 @@ def _named(text: str, symbols: str) -> Iterator[tuple[str, int, bool]]:
     """Every symbol that is named, where it ends, and whether it is denied."""
     forms, following = _patterns(symbols)
     for form in forms:
-        for match in form.finditer(text):
-            denied = _is_denied(text, match.start(1))
+        for first in form.finditer(text):
+            denied = _is_denied(text, first.start(1))
+            match: re.Match[str] | None = first
             while match:
                 yield match[1].upper(), match.end(1), denied
                 match = following.match(text, match.end(1))

@@ -60,7 +60,7 @@ class Engine(ABC):
     @classmethod
     def from_config(cls, run: DictConfig, plan: TrainingPlan, device: torch.device, precision: str) -> Engine:
         """The engine that a `run` section describes. Raises ConfigError: it cannot do this."""
-        return cls(device, precision)  # type: ignore[call-arg]
+        return cls(device, precision)  # type: ignore[call-arg]  # a subclass takes both
 
     @classmethod
     @abstractmethod
@@ -85,7 +85,7 @@ class Engine(ABC):
         """Move the model to the device and connect the processes; weights must be loaded before."""
 
     @abstractmethod
-    def accumulate(self, last: bool) -> AbstractContextManager:
+    def accumulate(self, last: bool) -> AbstractContextManager[Any]:
         """Around forward and backward of one micro-batch; `last` of its step, after which gradients are exchanged."""
 
     @abstractmethod
@@ -124,7 +124,9 @@ class Engine(ABC):
     def model_state(self) -> dict[str, Tensor] | None:
         """Trainable parameters and buffers by published name, unsharded on the CPU; None except on the main process."""
         state = {name: self._to_main(tensor) for name, tensor in trainable_state_dict(self.unwrap()).items()}
-        return state if distributed.is_main_process() else None
+        if not distributed.is_main_process():
+            return None
+        return {name: tensor for name, tensor in state.items() if tensor is not None}
 
     def _to_main(self, tensor: Tensor) -> Tensor | None:
         """A tensor, unsharded on the CPU; None except on the main process."""

@@ -58,7 +58,7 @@ class DDPEngine(Engine):
         """Move the model to the device and connect the processes."""
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
 
-    def accumulate(self, last: bool) -> AbstractContextManager:
+    def accumulate(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients are exchanged only in the last micro-batch of an optimizer step."""
         return nullcontext() if last else self.accelerator.no_sync(self.model)
 

@@ -57,6 +57,9 @@ class DeepSpeedEngine(Engine):
 
     stage: ClassVar[int]
 
+    model: Any  # DeepSpeed's wrappers of both
+    optimizer: Any
+
     def __init__(self, device: torch.device, precision: str, settings: Mapping[str, Any] | None = None):
         where = f"run.strategy=deepspeed_zero{self.stage}"
         if importlib.util.find_spec("deepspeed") is None:
@@ -110,7 +113,7 @@ class DeepSpeedEngine(Engine):
             optimizer = _cpu_adam(optimizer)
         self.model, self.optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=self.config)
 
-    def accumulate(self, last: bool) -> AbstractContextManager:
+    def accumulate(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients are exchanged in every micro-batch, because each process keeps only its shard of them."""
         self.model.set_gradient_accumulation_boundary(last)
         return nullcontext()
@@ -125,6 +128,7 @@ class DeepSpeedEngine(Engine):
             yield from group or ()
 
     def _norm(self) -> float:
+        squares: float
         if self._offloads:  # gradients are in main memory already, where their norms were kept
             squares = sum(float(norm) ** 2 for norm in self.optimizer.norm_for_param_grads.values())
         else:
@@ -165,7 +169,7 @@ class DeepSpeedEngine(Engine):
             if parameter.requires_grad:
                 with deepspeed.zero.GatheredParameters([parameter]):
                     state[canonical_name(name)] = parameter.detach().cpu().clone() if main else None
-        return state if main else None
+        return {name: tensor for name, tensor in state.items() if tensor is not None} if main else None
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: see `save`."""

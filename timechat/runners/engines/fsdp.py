@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -75,9 +75,9 @@ class FSDPEngine(Engine):
             group["params"] = [shard_of[p] for p in group["params"]]
         self.model, self.optimizer = model, optimizer
 
-    def accumulate(self, last: bool) -> AbstractContextManager:
+    def accumulate(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients are exchanged only in the last micro-batch of an optimizer step; until then they are unsharded."""
-        self.model.set_requires_gradient_sync(last)
+        cast(FSDPModule, self.model).set_requires_gradient_sync(last)
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
@@ -89,13 +89,13 @@ class FSDPEngine(Engine):
         if self.scaler.is_enabled() and self.scaler.get_scale() > 1.0:
             return True
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return bool(torch.nn.utils.get_total_norm(gradients).full_tensor().isfinite())
+        return bool(_whole(torch.nn.utils.get_total_norm(gradients)).isfinite())
 
     def clip(self, max_norm: float) -> float:
         """Scale gradients down to a total norm, over all shards, of at most `max_norm`; returns the norm before."""
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_((p for p in self.model.parameters() if p.requires_grad), max_norm)
-        return float(norm.full_tensor())
+        return float(_whole(norm))
 
     def step(self) -> None:
         """Update the weights and forget the gradients."""
@@ -151,3 +151,8 @@ def _shard_like(value: Tensor, parameter: DTensor) -> Tensor:
     return distribute_tensor(
         value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
     )
+
+
+def _whole(norm: Tensor) -> Tensor:
+    """The norm over all shards."""
+    return cast(DTensor, norm).full_tensor()

@@ -26,4 +26,4 @@ class DoneFileRunner(Runner):
         """As above, and the file."""
         super().train()
         if self.cfg.run.done_file and distributed.is_main_process():
-            (self.output_dir / self.cfg.run.done_file).write_text(f"{self.updates} optimizer steps\n")
+            (self.output_dir / self.cfg.run.done_file).write_text(f"{self.steps} optimizer steps\n")
