@@ -33,7 +33,7 @@ from yaml import YAMLError
 
 from quickstart.children import run_child, stopping_children
 from quickstart.stages import load_stage, stage_name, train_stages
-from timechat.cli.common import run_main
+from timechat.cli.common import path, run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
 from timechat.evaluation.report import read_record
@@ -220,8 +220,8 @@ def draw_bars(values: Mapping[str, Mapping[str, Sequence[float]]], path: str | P
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Train and score variants of a model over several seeds.")
-    parser.add_argument("plan", help="YAML file: stages, variants, seeds, evaluation, scores")
-    parser.add_argument("--output", default="runs/ablation", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("plan", type=path, help="YAML file: stages, variants, seeds, evaluation, scores")
+    parser.add_argument("--output", type=path, default="runs/ablation", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: %(default)s)")
     args = parser.parse_args(argv)
     with stopping_children():

@@ -20,7 +20,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from quickstart.children import alone_in, run_child, stopping_children
-from timechat.cli.common import run_main
+from timechat.cli.common import add_options, path, run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
 from timechat.io import file_state, sha256_of, write_text
@@ -142,10 +142,10 @@ def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lo
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Train stages, each from the checkpoints of earlier ones.")
-    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="YAML files of the stages, in order")
-    parser.add_argument("--output", required=True, metavar="DIR", help="gets one folder for each stage")
+    parser.add_argument("configs", nargs="+", type=path, metavar="CONFIG", help="YAML files of the stages, in order")
+    parser.add_argument("--output", required=True, type=path, metavar="DIR", help="gets one folder for each stage")
     parser.add_argument("--nproc", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--options", nargs="*", default=[], metavar="KEY=VALUE", help="overrides for every stage")
+    add_options(parser, "run.seed=1; they go to every stage")
     args = parser.parse_args(argv)
     with stopping_children():
         return run_main(lambda: train_stages(args.configs, args.output, args.nproc, args.options) and None)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers.tiny import TINY
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from timechat.config import frames_per_video, is_no_op, load_config
 from timechat.errors import ConfigError
@@ -102,7 +102,7 @@ def test_an_empty_value_of_a_text_is_the_empty_text(load: Load) -> None:
         ("model:\n\tarch: x", "not valid YAML"),
         ("model: {lora_r: 1, lora_r: 2}", "not valid YAML.*duplicate key lora_r"),
         ("model: {ckpt: '${nope'}", "not valid YAML"),
-        ("- model", "expected the sections model, datasets and run, found a ListConfig"),
+        ("- model", "expected the sections model, datasets and run, found a list"),
         ("model: 3", "model must be a section with keys, not 3"),
         ("datasets: [webvid]", "datasets must be a section with keys"),
         ("datasets: {webvid: }", r"datasets\.webvid must be a section with keys"),
@@ -128,97 +128,86 @@ def test_a_missing_file(tmp_path: Path) -> None:
         load_config(tmp_path / "gone.yaml")
 
 
-# Includes -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [("hello", "only the text 'hello'"), ("3", "only the text '3'"), ("model.yaml\n", "only the text 'model.yaml'")],
+)
+def test_a_bare_word_is_no_config(load: Load, content: str, found: str) -> None:
+    (problem,) = problems(load, content)
+    assert problem.endswith(f"x.yaml: expected the sections model, datasets and run, found {found}")
 
 
-def write(folder: Path, **files: str) -> Path:
-    """Write YAML files; the folder."""
-    for name, text in files.items():
-        path = folder / f"{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
+@pytest.mark.parametrize("content", ["---\n", "null", "~", "# nothing\n"])
+def test_a_file_that_says_nothing(load: Load, content: str) -> None:
+    assert load(content) == load({})
 
 
-def test_the_file_wins_over_what_it_includes_and_later_includes_over_earlier(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        main="include: [first.yaml, second.yaml]\nmodel: {lora_r: 3}\n",
-        first="model: {lora_r: 1, lora_alpha: 1, stride: 1}\ndatasets: {webvid: {sample_ratio: 5}}\n",
-        second="model: {lora_r: 2, lora_alpha: 2}\n",
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "datasets: {2024: {builder: caption}}",
+            "datasets.2024: YAML does not read this key as a text; write it in quotes",
+        ),
+        ("datasets: {on: {builder: caption}}", "datasets.True: YAML does not read this key as a text"),
+        ("datasets: {my.data: {builder: caption}}", "datasets.my.data: a key has no dots and brackets"),
+        ("datasets: {'a[0]': {builder: caption}}", "rename it, such as 'a_0_'"),
+        ("datasets: {'': {builder: caption}}", "datasets.: a key has no dots and brackets"),
+        ("run.max_epoch: 3", "run.max_epoch: a key has no dots and brackets, which stand between keys; nest the keys"),
+        ("3: {}", "3: YAML does not read this key as a text"),
+        ("model: {system_prompt: '???'}", "model.system_prompt=??? means a missing value to OmegaConf"),
+    ],
+)
+def test_keys_that_would_be_mistaken(load: Load, tmp_path: Path, content: str, message: str) -> None:
+    (problem,) = problems(load, content)
+    assert problem.startswith(f"{tmp_path / 'x.yaml'}: ")
+    assert message in problem
+
+
+def test_a_year_in_quotes_names_a_dataset(load: Load) -> None:
+    cfg = load("datasets: {'2024': {builder: caption, sample_ratio: 2}}", "datasets.2024.cache_dir=x")
+    assert (cfg.datasets["2024"].sample_ratio, cfg.datasets["2024"].cache_dir) == (2, "x")
+
+
+def test_the_environment_gives_numbers(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {"LR": "1e-3", "N": "8", "AMP": "true", "CLIP": "null", "WHO": "[wandb]", "NAME": "007"}.items():
+        monkeypatch.setenv(name, text)
+    cfg = load(
+        "run: {init_lr: '${oc.env:LR}', max_epoch: '${oc.env:N}', amp: '${oc.env:AMP}', loggers: '${oc.env:WHO}'}",
+        "run.clip_grad_norm=${oc.env:CLIP}",
+        "run.batch_size_train=${oc.env:N}",
+        "run.output_dir=${oc.env:NAME}",
     )
-    cfg = load_config(tmp_path / "main.yaml", ["model.stride=7"])
-    assert (cfg.model.lora_r, cfg.model.lora_alpha, cfg.model.stride) == (3, 2, 7)
-    assert cfg.datasets.webvid.sample_ratio == 5
-    assert "include" not in cfg
+    run = cfg.run
+    assert (run.init_lr, run.max_epoch, run.amp, run.clip_grad_norm, run.loggers) == (1e-3, 8, True, None, ["wandb"])
+    assert (run.batch_size_train, run.output_dir) == (8, "007")
+    assert problems(load, {}, "run.max_epoch=${oc.env:LR}") == ["--options: run.max_epoch=0.001 must be a whole number"]
+    monkeypatch.setenv("LR", "fast")
+    (problem,) = problems(load, "run: {init_lr: '${oc.env:LR}'}")
+    assert "x.yaml: run.init_lr='fast' must be a number" in problem
+    assert "Environment variable 'GONE' not found" in "".join(problems(load, {}, "run.seed=${oc.env:GONE}"))
 
 
-def test_includes_are_found_from_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over two levels, and whatever the working directory; one file may be included twice."""
-    write(tmp_path / "parts", base="model: {lora_r: 5}", left="include: base.yaml", right="include: base.yaml")
-    write(tmp_path / "configs", main="include: [../parts/left.yaml, ../parts/right.yaml]")
-    monkeypatch.chdir(tmp_path / "parts")
-    assert load_config("../configs/main.yaml").model.lora_r == 5
-
-
-def test_interpolation_reaches_over_includes(tmp_path: Path) -> None:
-    write(tmp_path, main="include: part.yaml\nmodel: {num_frm: 8}", part="model: {window_size: '${model.num_frm}'}")
-    assert load_config(tmp_path / "main.yaml").model.window_size == 8
-
-
-@pytest.mark.parametrize("value", ["3", "[part.yaml, 3]", "{file: part.yaml}", "true"])
-def test_an_include_that_is_no_name(tmp_path: Path, value: str) -> None:
-    write(tmp_path, main=f"include: {value}", part="")
-    with pytest.raises(
-        ConfigError, match=r"main\.yaml: include=.* must be the name of a YAML file, or a list of names"
-    ):
-        load_config(tmp_path / "main.yaml")
-
-
-def test_an_include_that_is_not_there(tmp_path: Path) -> None:
-    write(tmp_path, main="include: gone.yaml")
-    with pytest.raises(ConfigError, match=r"gone\.yaml: no such config file"):
-        load_config(tmp_path / "main.yaml")
-    write(tmp_path, main="include: '${model.ckpt}'")
-    with pytest.raises(ConfigError, match=r"\$\{model\.ckpt\}: no such config file"):
-        load_config(tmp_path / "main.yaml")
-
-
-def test_files_that_include_each_other(tmp_path: Path) -> None:
-    write(tmp_path, main="include: a.yaml", a="include: b.yaml", b="include: a.yaml")
-    with pytest.raises(ConfigError, match=r"a\.yaml: includes itself, through .*a\.yaml and .*b\.yaml; remove one"):
-        load_config(tmp_path / "main.yaml")
-
-
-def test_nothing_included(tmp_path: Path) -> None:
-    write(tmp_path, main="include:\nmodel: {lora_r: 3}", other="include: []\nmodel: {lora_r: 3}")
-    assert load_config(tmp_path / "main.yaml") == load_config(tmp_path / "other.yaml")
-
-
-def test_problems_name_the_file_that_wrote_them(tmp_path: Path) -> None:
-    """The last one that did; an unknown key wherever it is."""
-    part = tmp_path / "part.yaml"
-    main = write(tmp_path, main="include: part.yaml", part="model: {lora_rank: 1}\n") / "main.yaml"
-    assert config_problems(main) == [f"{part}: unknown key model.lora_rank (did you mean 'lora_r'?)"]
-    write(tmp_path, main="include: part.yaml\nmodel: {lora_r: 0}", part="model: {lora_r: 8, stride: 0}\n")
-    expected = {f"{main}: model.lora_r=0: must be 1 or more", f"{part}: model.stride=0: must be 1 or more"}
-    assert set(config_problems(main)) == expected
-    write(tmp_path, main="include: part.yaml\nmodel: {lora_r: 4}", part="model: {lora_r: none}\n")
-    assert load_config(main).model.lora_r == 4
-    assert config_problems(main, "include=x.yaml") == ["--options: unknown key include"]
-
-
-def test_a_broken_include_is_named(tmp_path: Path) -> None:
-    write(tmp_path, main="include: part.yaml", part="model: [")
-    with pytest.raises(ConfigError, match=r"part\.yaml: not valid YAML"):
-        load_config(tmp_path / "main.yaml")
-
-
-def config_problems(path: Path, *options: str) -> list[str]:
-    """The lines of the error."""
-    with pytest.raises(ConfigError) as caught:
-        load_config(path, list(options))
-    return str(caught.value).splitlines()
+def test_a_tilde_is_the_home_directory_in_every_key_that_is_a_path(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    build = ("anno_dir", "videos_dir", "valid_anno_dir", "valid_videos_dir")
+    keys = [f"model.{key}" for key in ("vit_model", "q_former_model", "qformer_tokenizer", "ckpt", "ckpt_2")]
+    keys += [
+        "model.llama_proj_model",
+        "model.llama_model",
+        "datasets.webvid.cache_dir",
+    ]
+    keys += [f"datasets.webvid.build_info.{key}" for key in build]
+    keys += [f"run.valid_benchmark.{key}" for key in ("anno_path", "videos_dir", "prompt_file")]
+    keys += ["run.output_dir", "run.deepspeed_config"]
+    content = "datasets: {webvid: {}}\nrun: {strategy: deepspeed_zero2}\n"
+    cfg = load(content, *(f"{key}=~/{key.rpartition('.')[0]}" for key in keys))
+    assert [OmegaConf.select(cfg, key) for key in keys] == [f"/home/me/{key.rpartition('.')[0]}" for key in keys]
+    copy = load("datasets: {webvid: {tokenizer_name: ~/llama}}").datasets.webvid
+    assert copy.tokenizer_name == "/home/me/llama"
+    for key in ("resume", "resume_ckpt_path"):
+        assert load(f"run: {{{key}: ~/x.pth}}").run[key] == "/home/me/x.pth"
+    assert load({}, "model.system_prompt=~/x").model.system_prompt == "~/x"
 
 
 # Checking -------------------------------------------------------------------------------------------------------------

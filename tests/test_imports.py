@@ -17,7 +17,7 @@ FLOORS = (
     {"tasks"},
     {"models", "datasets"},
     {"text", "batch"},
-    {"config", "model_folder", "registry", "plugins", "schema"}
+    {"config", "composition", "options", "model_folder", "registry", "plugins", "schema"}
     | {"device", "distributed", "io", "errors", "lfs", "sources"},
 )
 HEIGHT = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}

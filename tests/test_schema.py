@@ -37,6 +37,10 @@ class Everything(Section):
     limit: int | None = key(None, least=1)
     names: list[str] = key(["x"], choices=("x", "y"))
     sizes: list[int] = key([])
+    speed: float = key(0.0)
+    speeds: list[float] = key([])
+    place: str = key("", file=True)
+    place_or_none: str | None = key(None, file=True)
     inner: Inner = section(Inner, may_change=True)
 
 
@@ -77,6 +81,13 @@ BAD = [
     ("names", ["z"], "=['z']: choose from x or y"),
     ("names", "x", "='x' must be a list"),
     ("sizes", [1, "2"], "=[1, '2'] must be a list, each entry a whole number"),
+    ("sizes", [2**64], f"=[{2**64}]: must be a number of 64 bits, up to {2**64 - 1}"),
+    ("count", 2**64, f"={2**64}: must be a number of 64 bits, up to {2**64 - 1}"),
+    ("speed", 10**400, f"={10**400}: must be a number of 64 bits, up to {2**64 - 1}"),
+    ("speed", math.inf, "=inf: must be finite"),
+    ("speed", math.nan, "=nan: must be finite"),
+    ("top", -math.inf, "=-inf: must be finite"),
+    ("speeds", [0.0, math.nan], "=[0.0, nan]: must be finite"),
 ]
 
 
@@ -88,6 +99,50 @@ def test_values_that_pass(name: str, value: Any) -> None:
 @pytest.mark.parametrize(("name", "value", "problem"), BAD)
 def test_values_that_do_not(name: str, value: Any, problem: str) -> None:
     assert entry(name).problem(value) == problem
+
+
+READ = [
+    ("name", "3 #x", "3 #x"),
+    ("name", "", None),
+    ("limit", "None", None),
+    ("limit", "3", 3),
+    ("limit", "3 #x", "3 #x"),
+    ("yes", "true", True),
+    ("rate", "3e-5", 3e-5),
+    ("names", "[x, y]", ["x", "y"]),
+    ("names", "[x", "[x"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "value"), READ)
+def test_a_text_is_read_as_the_key_wants(name: str, text: str, value: Any) -> None:
+    assert entry(name).read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "used"),
+    [
+        ("name", None, ""),
+        ("name", "~/x", "~/x"),
+        ("place", "~/x", "/home/me/x"),
+        ("place", "a/~", "a/~"),
+        ("place", None, ""),
+        ("place_or_none", None, None),
+        ("place_or_none", "~", "/home/me"),
+        ("limit", "4", 4),
+        ("limit", "null", None),
+        ("rate", "fast", "fast"),
+        ("yes", "false", False),
+        ("sizes", [1, "2"], [1, 2]),
+        ("names", ["1"], ["1"]),
+        ("place", 3, 3),
+    ],
+)
+def test_values_take_the_form_in_which_they_are_used(
+    monkeypatch: pytest.MonkeyPatch, name: str, given: Any, used: Any
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert entry(name).adapted(given) == used
 
 
 def test_the_keys_of_a_subclass_are_its_parents_and_its_own() -> None:

@@ -11,42 +11,34 @@ entry of `datasets` has its builder's, `run` those of runner, task, learning-rat
 written is checked in this order: names, then keys and values, then values that cannot go together; each stage lists
 all it finds in one ConfigError.
 
-Relative paths mean what they say: relative to the working directory. In place of a YAML file there may be the folder
-of a saved model (`timechat/model_folder.py`).
+Relative paths mean what they say: relative to the working directory; `~` is the home directory. In place of a YAML
+file there may be the folder of a saved model (`timechat/model_folder.py`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import DictConfig, Node, OmegaConf
+import yaml
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from timechat.errors import ConfigError, RegistryError
+from timechat.composition import leaves, node, schema_of, source_of
+from timechat.errors import ConfigError
 from timechat.model_folder import CONFIG, ModelFolder, read_model_folder, refuse_code_inside
+from timechat.options import first_line, odd_names, options_section, split_options
 from timechat.plugins import import_modules
-from timechat.registry import nearest, registry
-from timechat.schema import Group, Key, group_of, merged
+from timechat.registry import nearest
+from timechat.schema import Group, Key
 
 logger = logging.getLogger(__name__)
 
 OPTIONS = "--options"
 IMPORT, INCLUDE = "import", "include"
-MODEL = "timechat"
-
-# What decides which keys the section `run` has: the key, the kind of the registry, and the default.
-_RUN_NAMES = {
-    "runner": ("runner", "runner_base"),
-    "task": ("task", "video_text_pretrain"),
-    "lr_sched": ("lr scheduler", "linear_warmup_cosine_lr"),
-    "strategy": ("engine", "ddp"),
-}
+_NULL = "tag:yaml.org,2002:null"
 
 # Accepted because published files carry them; `*` stands for any one name. Everything else changes something.
 NO_OP_KEYS = {
@@ -65,9 +57,6 @@ NO_OP_KEYS = {
     "run.test_splits": "evaluate.py runs the benchmarks",
 }
 
-# A file or `--options`, and what it says.
-Written = Sequence[tuple[str, DictConfig]]
-
 
 def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     """Load, complete and check a config; what it imports is registered afterwards.
@@ -82,12 +71,13 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
     Raises:
         ConfigError: lists everything that is wrong, with file, key and the nearest known key.
     """
-    path = Path(path)
+    path, given = Path(path).expanduser(), split_options(options, OPTIONS)
     saved = read_model_folder(path) if path.is_dir() else None
     files = [(path / CONFIG, _as_config(saved))] if saved else _read_with_includes(path)
     modules = [name for file in files for name in _imports(*file, saved=bool(saved))]
-    written = [*((str(file), without(cfg, IMPORT)) for file, cfg in files), (OPTIONS, _read_options(options))]
-    schema = schema_of(written)
+    texts = [(str(file), without(cfg, IMPORT)) for file, cfg in files]
+    schema = schema_of([*texts, (OPTIONS, options_section(given, OPTIONS))])
+    written = [*texts, (OPTIONS, options_section(given, OPTIONS, schema))]
     defaults = OmegaConf.create({IMPORT: list(dict.fromkeys(modules)), **schema.defaults()})
     problems = [problem for source, cfg in written for problem in _unknown_keys(cfg, schema, "", source)]
     if saved:
@@ -99,11 +89,11 @@ def load_config(path: str | Path, options: Sequence[str] = ()) -> DictConfig:
         cfg = merged_configs(defaults, *(cfg for _, cfg in written))
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
-        raise ConfigError("\n".join([*problems, f"{path}: {_first_line(error)}"])) from error
-    _empty_texts(cfg, schema)
+        raise ConfigError("\n".join([*problems, f"{path}: {first_line(error)}"])) from error
+    _adapt(cfg, schema)
     wrong = _wrong_values(plain(cfg), schema, "")
-    _raise_if([*problems, *(f"{_source_of(problem, written)}: {problem}" for problem in wrong)])
-    _raise_if(f"{_source_of(problem, written)}: {problem}" for problem in _conflicts(cfg, cfg, schema, ""))
+    _raise_if([*problems, *(f"{source_of(problem, written)}: {problem}" for problem in wrong)])
+    _raise_if(f"{source_of(problem, written)}: {problem}" for problem in _conflicts(cfg, cfg, schema, ""))
     _mention_no_ops([cfg for _, cfg in written])
     return cfg
 
@@ -134,20 +124,6 @@ def frames_per_video(model: DictConfig) -> int:
     return model.num_frm or model.max_frame_pos
 
 
-def free_keys(cfg: DictConfig) -> set[str]:
-    """Dotted names of the keys that a run may change when it goes on: they do not decide what is learned."""
-    return set(_free(schema_of([("", cfg), (OPTIONS, OmegaConf.create())]), "", False))
-
-
-def _free(schema: Group, prefix: str, inherited: bool) -> Iterator[str]:
-    for name, entry in schema.keys.items():
-        free = inherited or entry.rules.may_change
-        if isinstance(entry, Group):
-            yield from _free(entry, f"{prefix}{name}.", free)
-        elif free:
-            yield f"{prefix}{name}"
-
-
 def is_no_op(key: str) -> bool:
     """Whether a dotted key, or a section that it is in, is accepted without effect."""
     parts = key.split(".")
@@ -169,7 +145,7 @@ def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[
     cfg = _read_yaml(path)
     chain = (*above, path.resolve())
     names = _names(path, cfg, INCLUDE, "a YAML file")
-    below = [entry for name in names for entry in _read_with_includes(path.parent / name, chain)]
+    below = [entry for name in names for entry in _read_with_includes(path.parent / Path(name).expanduser(), chain)]
     return [*below, (path, without(cfg, INCLUDE))]
 
 
@@ -206,140 +182,30 @@ def _read_yaml(path: Path) -> DictConfig:
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file")
     try:
-        cfg = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+        if root is None or root.tag == _NULL:
+            return OmegaConf.create()
+        if not isinstance(root, yaml.MappingNode):
+            found = "a list" if isinstance(root, yaml.SequenceNode) else f"only the text {root.value[:80]!r}"
+            raise ConfigError(f"{path}: expected the sections model, datasets and run, found {found}")
+        cfg = cast(DictConfig, OmegaConf.load(path))
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from error
-    if not isinstance(cfg, DictConfig):
-        raise ConfigError(f"{path}: expected the sections model, datasets and run, found a {type(cfg).__name__}")
+    _raise_if(f"{path}: {problem}" for problem in odd_names(plain(cfg)))
     # A section whose keys are all commented out reads as null: it says nothing.
-    said: list[Any] = [key for key in cfg if not _node(cfg, key)._is_none()]
+    said: list[Any] = [key for key in cfg if not node(cfg, key)._is_none()]
     return OmegaConf.masked_copy(cfg, said)
 
 
-def _node(cfg: DictConfig, key: Any) -> Node:
-    """What stands at a key that is there, as it is written."""
-    return cast(Node, cfg._get_node(key))
-
-
-def _read_options(options: Sequence[str]) -> DictConfig:
-    wrong = [option for option in options if "=" not in option or option.startswith("=")]
-    if wrong:
-        raise ConfigError(f"{OPTIONS}: expected section.key=value, got {', '.join(map(repr, wrong))}")
-    try:
-        return OmegaConf.from_dotlist(list(options))
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{OPTIONS}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
-def _empty_texts(cfg: DictConfig, schema: Group) -> None:
-    """`key:` and `key=` without a value read as null; where a text is wanted they mean the empty one."""
+def _adapt(cfg: DictConfig, schema: Group) -> None:
+    """Give every value the form in which it is used, in place."""
+    values = plain(cfg)
     for name, entry in schema.keys.items():
         if isinstance(entry, Group):
-            if isinstance(cfg.get(name), DictConfig):
-                _empty_texts(cfg[name], entry)
-        elif entry.kind is str and not entry.nullable and cfg.get(name) is None:
-            cfg[name] = ""
-
-
-# Composing the schema -------------------------------------------------------------------------------------------------
-
-
-def schema_of(written: Written) -> Group:
-    """The keys that a config may have, which depend on what it names.
-
-    Args:
-        written: what was read, each part with the file that says it; later ones win.
-
-    Raises:
-        ConfigError: names that nobody registered, all of them.
-    """
-    names = _Names(written)
-    model = names.group("model.arch", "model", MODEL)
-    sections = {name: _dataset(names, name) for name in names.datasets()}
-    brought = [
-        (f"{kind} {names.at(f'run.{key}', default)!r}", names.group(f"run.{key}", kind, default))
-        for key, (kind, default) in _RUN_NAMES.items()
-    ]
-    _raise_if(names.problems)
-    run = merged("run", brought)
-    parts = {"model": model, "datasets": Group({name: part for name, part in sections.items() if part}), "run": run}
-    whole = Group({name: names.expand(name, part) for name, part in parts.items() if part})
-    _raise_if(names.problems)
-    return whole
-
-
-class _Names:
-    """Looks up what the files name, and collects the names that nobody registered."""
-
-    def __init__(self, written: Written):
-        self.written = written
-        self.raw = merged_configs(*(cfg for _, cfg in written))
-        self.problems: list[str] = []
-
-    def at(self, key: str, default: str) -> str:
-        """The name that stands at a dotted key."""
-        try:
-            value = OmegaConf.select(self.raw, key)
-        except OmegaConfBaseException:  # through something that is no section, for the check of keys to say
-            value = None
-        return default if value is None or isinstance(value, DictConfig) else str(value)
-
-    def datasets(self) -> list[str]:
-        section = self.raw._get_node("datasets")
-        return [str(name) for name in section] if isinstance(section, DictConfig) and not section._is_none() else []
-
-    def group(self, key: str, kind: str, default: str) -> Group:
-        """The keys of what stands at a dotted key; without keys if that is not registered."""
-        name = self.at(key, default)
-        try:
-            return group_of(registry.config_of(kind, name))
-        except RegistryError as error:
-            problem = f"{key}={name}: {error}"
-            self.problems.append(f"{_source_of(problem, self.written)}: {problem}")
-            return Group({})
-
-    def expand(self, where: str, group: Group) -> Group:
-        """The group with the keys that the names in its sections bring."""
-        keys = {
-            name: self.expand(f"{where}.{name}", entry) if isinstance(entry, Group) else entry
-            for name, entry in group.keys.items()
-        }
-        expanded = Group(keys, group.schemas, group.rules)
-        kind = group.rules.named
-        name = self.at(f"{where}.name", group.key("name").default) if kind else ""
-        if not name:
-            return expanded
-        own = self.group(f"{where}.name", kind, name)  # which may repeat what every such section has
-        added = {key: entry for key, entry in own.keys.items() if key not in expanded.keys}
-        return Group({**expanded.keys, **added}, tuple(dict.fromkeys((*group.schemas, *own.schemas))), group.rules)
-
-
-def _dataset(names: _Names, name: str) -> Group | None:
-    """The keys of an entry of `datasets`: those of the builder that it names, or that has its name."""
-    entry, known = f"datasets.{name}", registry.names("builder")
-    if not isinstance(names.raw.datasets._get_node(name), DictConfig):
-        return Group({})
-    if OmegaConf.select(names.raw, f"{entry}.builder") is None and name not in known:
-        names.problems.append(
-            f"{_source_of(entry, names.written)}: unknown dataset {entry}{nearest(name, known)}; known: "
-            f"{', '.join(known)}; for one of your own set {entry}.builder"
-        )
-        return None
-    group = names.group(f"{entry}.builder", "builder", name)
-    builder = group.keys.get("builder")
-    if not isinstance(builder, Key):
-        return group
-    chosen = names.at(f"{entry}.builder", name)
-    # A subclass has its parent's schema, whose default is the parent's name.
-    alias = builder.default in known and registry.get_builder_class(builder.default) is registry.get_builder_class(
-        chosen
-    )
-    named = dataclasses.replace(builder, default=builder.default if alias else chosen)
-    return Group({**group.keys, "builder": named}, group.schemas, group.rules)
+            if isinstance(values.get(name), dict):
+                _adapt(cfg[name], entry)
+        elif (value := entry.adapted(values.get(name))) != values.get(name):
+            cfg[name] = value
 
 
 # Checking -------------------------------------------------------------------------------------------------------------
@@ -353,13 +219,6 @@ def _raise_if(problems: Iterable[str]) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _source_of(problem: str, written: Written) -> str:
-    """Who wrote the key that a problem starts with, the last one if several did; the file itself if nobody did."""
-    key = re.split(r"[=:\s]", problem, maxsplit=1)[0]
-    sources = [source for source, cfg in written if any(f"{leaf}.".startswith(f"{key}.") for leaf in _leaves(cfg))]
-    return sources[-1] if sources else written[-2][0]  # behind what it includes, before the options
-
-
 def _unknown_keys(cfg: DictConfig, schema: Group, prefix: str, source: str) -> Iterator[str]:
     for key in cfg:
         name = str(key)
@@ -368,7 +227,9 @@ def _unknown_keys(cfg: DictConfig, schema: Group, prefix: str, source: str) -> I
             if not is_no_op(dotted):
                 yield f"{source}: unknown key {dotted}{nearest(name, list(schema.keys))}"
             continue
-        value = _node(cfg, key)
+        value = node(cfg, key)
+        if value._is_missing():
+            yield f"{source}: {dotted}=??? means a missing value to OmegaConf; write another one, or leave the key out"
         if isinstance(entry, Group) and not value._is_interpolation():
             if isinstance(value, DictConfig) and not value._is_none():
                 yield from _unknown_keys(value, entry, f"{dotted}.", source)
@@ -398,15 +259,6 @@ def _conflicts(cfg: DictConfig, section: DictConfig, schema: Group, where: str) 
 
 
 def _mention_no_ops(written: Sequence[DictConfig]) -> None:
-    keys = sorted({key for cfg in written for key in _leaves(cfg) if is_no_op(key)})
+    keys = sorted({key for cfg in written for key in leaves(cfg) if is_no_op(key)})
     if keys:
         logger.info("without effect, accepted from published configs: %s", ", ".join(keys))
-
-
-def _leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in cfg:
-        dotted, value = prefix + str(key), _node(cfg, key)
-        if isinstance(value, DictConfig) and not value._is_interpolation() and not value._is_none():
-            yield from _leaves(value, f"{dotted}.")
-        else:
-            yield dotted

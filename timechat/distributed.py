@@ -87,6 +87,21 @@ def all_reduce_max(value: float, device: torch.device) -> float:
     return tensor.item()
 
 
+def anywhere(name: str, happened: bool) -> bool:
+    """Whether something has happened on any process so far. Not collective: each process asks when it likes.
+
+    Args:
+        name: of what may happen; once it has, that remains.
+        happened: whether it did on this process.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return happened
+    store = dist.distributed_c10d._get_default_store()
+    if happened:
+        store.set(name, "1")
+    return happened or store.check([name])
+
+
 def gather_objects(value: Any) -> list[Any] | None:
     """Collect one picklable value from each process: the list, in order of rank, on the main process, else None."""
     if not dist.is_initialized():

@@ -34,6 +34,10 @@ class PredictionError(TimeChatError):
     """A file of predictions that does not fit the run or the ground truth."""
 
 
+class StoppedError(TimeChatError):
+    """What asked for an evaluation did not want to wait for its end."""
+
+
 class TrainingError(TimeChatError):
     """Training cannot continue, for example because too many samples are unreadable."""
 

@@ -76,7 +76,7 @@ class Registry:
             if name in table and not _same(table[name], cls):
                 there = f"{table[name].__module__}.{table[name].__qualname__}"
                 raise RegistryError(f"{kind} {name!r} is already registered, for {there}; choose another name")
-            schema, base = config or self._inherited(kind, cls), self._base(kind)
+            schema, base = config or self._inherited(kind, cls), self.base_of(kind)
             if not (isinstance(schema, type) and issubclass(schema, base)):
                 raise RegistryError(f"{kind} {name!r}: its config, {schema!r}, must be a subclass of {base.__name__}")
             table[name] = cls
@@ -91,9 +91,10 @@ class Registry:
             for name, registered in self._tables.get(kind, {}).items():
                 if registered is parent:
                     return self._configs[kind][name]
-        return self._base(kind)
+        return self.base_of(kind)
 
-    def _base(self, kind: str) -> type[Section]:
+    def base_of(self, kind: str) -> type[Section]:
+        """The schema of the keys that everything of a kind has."""
         module, _, name = self._bases.get(kind, f"{Section.__module__}:{Section.__name__}").partition(":")
         return getattr(importlib.import_module(module), name)
 

@@ -15,19 +15,25 @@ composes the sections of what a YAML file names and checks the file against them
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 import types
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from timechat.errors import RegistryError
 
 _METADATA = "timechat"
 _VALUES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 _TYPE_NAMES = {**_VALUES, list: "a list"}
+_NULLS = ("", "null", "Null", "NULL", "None")  # the last one is Python's
+_LARGEST = 2**64 - 1  # that torch takes, as a seed
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Rules:
         choices: the values that are allowed.
         may_change: whether a run may go on with another value: it does not change what is learned.
         named: the kind of the registry that the section's `name` chooses from, which adds keys of its own.
-        file: whether it names a file or a folder, which a saved model brings with it.
+        file: whether it names a file or a folder: `~` at its beginning is the home directory, and one that a model is
+            built from is part of the folder of a saved model.
     """
 
     comment: str = ""
@@ -133,8 +140,38 @@ class Key:
             return f"={value!r} must be {_TYPE_NAMES[self.kind]}"
         if self.element and not all(_is_a(entry, self.element) for entry in value):
             return f"={value!r} must be a list, each entry {_TYPE_NAMES[self.element]}"
-        limit = self._limit(value)
+        limit = self._limit(value) or self._unusable(value)
         return f"={value}: {limit}" if limit else None
+
+    def read(self, text: str) -> Any:
+        """The value that a text means, which an option or the environment gives; what does not fit stays a text.
+
+        Empty and null are null, for the schema to say whether that may be. Else a text key has the text as it is.
+        """
+        if means_null(text):
+            return None
+        return text if self.kind is str else yaml_value(text)
+
+    def adapted(self, value: Any) -> Any:
+        """A value as it is used: null is the empty text, a number in a text a number, `~` the home directory."""
+        if self.kind is str:
+            if value is None and not self.nullable:
+                return ""
+            return os.path.expanduser(value) if self.rules.file and isinstance(value, str) else value
+        if isinstance(value, str):
+            value = self.read(value)
+        if self.element not in (None, str) and isinstance(value, list):
+            return [yaml_value(entry) if isinstance(entry, str) else entry for entry in value]
+        return value
+
+    def _unusable(self, value: Any) -> str | None:
+        """What is wrong with a number that is within the bounds of its key, but nothing can be computed with."""
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                return "must be finite"
+            if isinstance(number, int) and abs(number) > _LARGEST:
+                return f"must be a number of 64 bits, up to {_LARGEST}"
+        return None
 
     def _limit(self, value: Any) -> str | None:
         rules = self.rules
@@ -246,6 +283,23 @@ def _entry(schema: type, field: dataclasses.Field[Any], hint: Any) -> Key | Grou
     return entry
 
 
+def means_null(text: str) -> bool:
+    """Whether a text, given as a value on a command line, stands for none."""
+    return text in _NULLS
+
+
+def yaml_value(text: str) -> Any:
+    """The one value that all of a text is in YAML; the text itself if it is none, or if a comment follows."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        if node is None or node.end_mark.index < len(text.rstrip()):
+            return text
+        section = OmegaConf.from_dotlist([f"value={text}"])  # which takes 3e-5 for a number
+        return OmegaConf.to_container(section)["value"]  # type: ignore[call-overload,index]
+    except (yaml.YAMLError, OmegaConfBaseException):
+        return text
+
+
 def _is_a(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
         return kind is bool
@@ -256,10 +310,15 @@ def _range(rules: Rules) -> str:
     """The bounds in words; there is at least one."""
     least, most, below = rules.least, rules.most, rules.below
     if most is not None:
-        return f"{most:g} or less" if least is None else f"from {least:g} to {most:g}"
+        return f"{_number(most)} or less" if least is None else f"from {_number(least)} to {_number(most)}"
     if below is not None:
-        return f"below {below:g}" if least is None else f"at least {least:g} and below {below:g}"
-    return f"{least:g} or more"
+        return f"below {_number(below)}" if least is None else f"at least {_number(least)} and below {_number(below)}"
+    return f"{_number(least)} or more"
+
+
+def _number(value: float | None) -> str:
+    """A bound with all of its digits."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _copied(value: Any) -> Any:

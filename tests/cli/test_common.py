@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from timechat import distributed
+from timechat.cli import ask, evaluate, export
 from timechat.cli.common import config_parser, run_main
+from timechat.cli.doctor.main import build_parser as doctor_parser
 from timechat.errors import CheckpointError, ConfigError, TrainingError
 
 
@@ -34,6 +37,35 @@ def test_arguments() -> None:
     args = parser.parse_args(["--cfg-path", "x.yaml", "--options", "run.seed=1", "run.amp=true"])
     assert (args.cfg_path, args.options) == ("x.yaml", ["run.seed=1", "run.amp=true"])
     assert parser.parse_args(["--cfg-path", "x.yaml"]).options == []
+
+
+def test_options_add_up_and_defaults_stay_empty() -> None:
+    parser = config_parser("Does something.")
+    args = parser.parse_args(["--options", "run.seed=1", "--cfg-path", "x.yaml", "--options", "a=2", "run.seed=3"])
+    assert args.options == ["run.seed=1", "a=2", "run.seed=3"]
+    assert parser.parse_args(["--cfg-path", "x.yaml"]).options == []
+
+
+PARSERS = [
+    (evaluate.build_parser, ["--benchmark", "youcook2", "--cfg-path=~/f", "--anno-path=~/f", "--videos-dir=~/f"]),
+    (ask.build_parser, ["~/f", "--model=~/f"]),
+    (doctor_parser, ["~/f", "~/f"]),
+    (export.build_parser, ["--cfg-path=~/f", "--output=~/f", "--format", "peft"]),
+]
+
+
+@pytest.mark.parametrize(("build", "argv"), PARSERS)
+def test_every_verb_takes_options_twice_and_knows_the_home_directory(
+    build: Callable[[], argparse.ArgumentParser], argv: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the shell does not, as behind `=`."""
+    monkeypatch.setenv("HOME", "/home/me")
+    more = {"evaluate": ["--output-dir=~/f", "--ckpt=~/f", "--prompt-file=~/f", "--asr=~/f", "--ids=~/f"]}
+    argv = [*argv, *more.get(build.__module__.rpartition(".")[2], []), "--options", "a=1", "--options", "b=~", "a=2"]
+    args = vars(build().parse_args(argv))
+    assert args.pop("options") == ["a=1", "b=~", "a=2"]
+    paths = [value for value in args.values() if isinstance(value, str) and value.endswith("/f")]
+    assert paths == ["/home/me/f"] * sum(word.endswith("~/f") for word in argv)
 
 
 def test_the_config_is_required(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from helpers.tiny import LLAMA
 from helpers.training import make_videos, training_config, video_entry
 from omegaconf import OmegaConf
 
@@ -87,6 +89,72 @@ def test_mistakes_are_one_message(
 ) -> None:
     message = _fails(["--cfg-path", str(config), "--options", option], capsys)
     assert all(part in message for part in parts)
+
+
+def test_options_in_several_lists_and_from_the_environment(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LR", "2e-3")
+    argv = ["--options", "run.max_epoch=2", "--options", f"run.output_dir={config.parent}/exp #3"]
+    assert (
+        train.main(["--cfg-path", str(config), *argv, "--options", "run.init_lr=${oc.env:LR}", "run.min_lr=2e-3"]) == 0
+    )
+    saved = torch.load(config.parent / "exp #3" / "checkpoint_1.pth", weights_only=True)
+    assert (saved["config"]["run"]["init_lr"], saved["config"]["run"]["max_epoch"]) == (2e-3, 2)
+
+
+def test_an_output_folder_at_home(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = config.parent / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(config.parent)
+    assert train.main(["--cfg-path", "~/../x.yaml", "--options", "run.output_dir=~/mine"]) == 0
+    assert (home / "mine" / "checkpoint_0.pth").is_file()
+    assert not Path("~").exists()
+
+
+# What `accelerate launch` sets, and what else accelerate listens to.
+LAUNCH = {
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+    "ACCELERATE_MIXED_PRECISION": "bf16",
+    "ACCELERATE_DYNAMO_BACKEND": "EAGER",
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "ACCELERATE_USE_FSDP": "true",
+    "ACCELERATE_USE_MEGATRON_LM": "true",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "true",
+    "ACCELERATE_TORCH_DEVICE": "meta",
+}
+
+
+def test_accelerates_environment_changes_nothing(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trained(name: str) -> dict[str, torch.Tensor]:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        options = [f"run.output_dir={config.parent / name}", "run.clip_grad_norm=0.01", "run.accum_grad_iters=1"]
+        assert train.main(["--cfg-path", str(config), "--options", *options]) == 0
+        saved = torch.load(config.parent / name / "checkpoint_0.pth", weights_only=True)
+        return saved["model"] | {"moments": saved["optimizer"]["state"][0]["exp_avg"]}
+
+    plain = trained("plain")
+    for name, value in LAUNCH.items():
+        monkeypatch.setenv(name, value)
+    capsys.readouterr()
+    launched = trained("launched")
+    assert f"ignored: {', '.join(sorted(LAUNCH))}" in capsys.readouterr().err
+    assert plain.keys() == launched.keys()
+    assert all(torch.equal(plain[name], launched[name]) for name in plain)
+
+
+def test_a_run_goes_on_where_only_places_and_memory_changed(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(["--cfg-path", str(config)]) == 0
+    llama = shutil.copytree(LLAMA, tmp_path / "elsewhere")
+    changed = [f"model.llama_model={llama}", "model.use_grad_checkpoint=true"]
+    capsys.readouterr()
+    assert train.main(["--cfg-path", str(config), "--options", "run.max_epoch=2", *changed]) == 0
+    assert "resuming after step 1" in capsys.readouterr().err
+    message = _fails(["--cfg-path", str(config), "--options", "run.max_epoch=3", "model.lora_r=3"], capsys)
+    assert "was written with other settings" in message
 
 
 def test_a_gpu_that_is_not_there(

@@ -15,6 +15,7 @@ from helpers.scripted import QUESTIONS, READABLE, SETTINGS, Scripted, ask, write
 from helpers.videos import gray_frames, write_video
 from PIL import Image
 
+from timechat.errors import StoppedError
 from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.predict import WINDOW, LazyModel, predict
 from timechat.models import TimeChat
@@ -62,6 +63,25 @@ def test_killed_run_continues(tmp_path: Path, videos_dir: Path) -> None:
     again = predict(Scripted(dies_after=0), QUESTIONS, videos_dir, tmp_path, SETTINGS)
     assert again.answers == READABLE
     assert again.seconds_per_video is None
+
+
+@pytest.mark.parametrize(("after", "asked"), [(1, 1), (2, 2)])
+def test_who_is_told_to_stop_keeps_its_answers(tmp_path: Path, videos_dir: Path, after: int, asked: int) -> None:
+    model = Scripted()
+    with pytest.raises(StoppedError):
+        predict(model, QUESTIONS, videos_dir, tmp_path, SETTINGS, lambda: len(model.batches) >= after)
+    assert len(model.asked) == asked
+    result = predict(model, QUESTIONS, videos_dir, tmp_path, SETTINGS)
+    assert result.answers == READABLE
+    assert len(model.asked) == 3
+
+
+def test_no_clip_is_encoded_for_who_is_told_to_stop(tmp_path: Path, videos_dir: Path) -> None:
+    model = Scripted()
+    settings = dataclasses.replace(SETTINGS, batch_size=2, num_workers=1)
+    with pytest.raises(StoppedError):
+        predict(model, QUESTIONS, videos_dir, tmp_path, settings, lambda: True)
+    assert model.encoded == 0
 
 
 def test_every_answer_is_on_disk_before_the_next_question(tmp_path: Path, videos_dir: Path) -> None:

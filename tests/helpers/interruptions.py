@@ -7,6 +7,7 @@ is random about them are real; the model is a few numbers.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -29,16 +30,29 @@ from helpers.tiny import write_json
 from helpers.training import item, read_lines, training_config
 from helpers.videos import write_video
 from timechat.batch import VideoBatch
+from timechat.datasets.worker_signals import STOP_SIGNALS
 from timechat.distributed import setup_logging
 from timechat.models import BaseModel
 from timechat.registry import registry
 from timechat.runners import Runner, build_runner
+from timechat.runners.signals import StopTraining, stop_signals
 from timechat.tasks import InstructionTask
+
+logger = logging.getLogger(__name__)
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4", "f.mp4", "g.mp4")
 ANNOTATIONS = "annotations.json"
 RANDOM = {"sample_type": "rand", "vis_processor": {"train": {"name": "alpro_video_train"}}}
 PLAIN = {"vis_processor": {"train": {"name": "alpro_video_eval"}}}
+# Two epochs of three steps of two micro-batches on each process; log lines span checkpoints.
+LONG = (
+    "run.max_epoch=2",
+    "run.iters_per_epoch=6",
+    "run.accum_grad_iters=2",
+    "run.log_freq=2",
+    "run.save_every_steps=1",
+)
+DROPOUT, NO_DROPOUT = ("model.lora_dropout=0.5",), ("model.lora_dropout=0.0",)
 OPTIONS = ("run.task=pixels", "run.init_lr=0.05", "run.min_lr=0.01", "model.num_frm=2", "model.image_size=8")
 
 
@@ -113,18 +127,32 @@ class Case:
         options = (*OPTIONS, f"run.output_dir={self.output}", *self.options)
         return build_runner(training_config(folder, {"tv": entry}, *options))
 
-    def run(self, change: Callable[[Runner], None] = lambda runner: None) -> list[int]:
-        """Train in forked processes, after a change of each one's runner; their exit statuses, -9 for killed ones."""
+    def run(
+        self,
+        change: Callable[[Runner], None] = lambda runner: None,
+        meanwhile: Callable[[list[int]], None] = lambda pids: None,
+    ) -> list[int]:
+        """Train in forked processes, after a change of each one's runner; their exit statuses, -9 for killed ones.
+
+        What happens meanwhile gets the processes' numbers.
+        """
 
         def train(rank: int) -> None:
-            runner = self.build()
-            change(runner)
-            runner.train()
+            with stop_signals:  # as train.py does
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+                try:
+                    runner = self.build()
+                except StopTraining as stop:
+                    logger.warning("%s", stop)
+                    return
+                change(runner)
+                runner.train()
+                signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             if rank == 0:
                 weights = [parameter.tolist() for parameter in runner.engine.unwrap().parameters()]
                 (self.output / "weights.json").write_text(json.dumps(weights))
 
-        return fork(train, self.world, self.output)
+        return fork(train, self.world, self.output, meanwhile)
 
     def drawn(self) -> list[Any]:
         """What each process learned from, micro-batch by micro-batch, since this was last asked for."""
@@ -147,7 +175,12 @@ class Case:
         return self.output.with_name(f"{self.output.name}_{rank}.txt").read_text()
 
 
-def fork(function: Callable[[int], None], world: int, output: Path) -> list[int]:
+def fork(
+    function: Callable[[int], None],
+    world: int,
+    output: Path,
+    meanwhile: Callable[[list[int]], None] = lambda pids: None,
+) -> list[int]:
     """Call a function with its rank in as many forked processes; their exit statuses, -9 for killed ones."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -158,6 +191,7 @@ def fork(function: Callable[[int], None], world: int, output: Path) -> list[int]
         if not pid:
             _be_a_process(function, rank, world, port, output)
         children.append(pid)
+    meanwhile(children)
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from helpers.videos import write_video
 from timechat.batch import VideoBatch, pad_conversations
-from timechat.config import load_config, schema_of
+from timechat.composition import schema_for
+from timechat.config import load_config
 from timechat.models import TimeChat, build_model
 from timechat.text.conversation import encode_conversation
 
@@ -66,7 +67,7 @@ def tiny_config(options: Sequence[str] = ()) -> DictConfig:
 def defaults() -> DictConfig:
     """The defaults of a TimeChat, of a dataset `any` of videos, and of a run."""
     dataset = OmegaConf.create({"datasets": {"any": {"builder": "video_instruct"}}})
-    return OmegaConf.create(schema_of([("", dataset), ("", OmegaConf.create())]).defaults())
+    return OmegaConf.create(schema_for(dataset).defaults())
 
 
 def build_tiny(options: Sequence[str] = ()) -> TimeChat:

@@ -194,6 +194,35 @@ def test_a_folder_with_a_broken_config(tmp_path: Path) -> None:
         lm.build_llama(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pad_token_id": 700}, "has pad_token_id=700, which is beyond vocab_size=700; write null there"),
+        ({"attn_implementation": "no_such"}, "describes no LLaMA that can be built .*no_such"),
+        ({"hidden_act": "no_such"}, "describes no LLaMA that can be built .*no_such"),
+        ({"num_attention_heads": 7}, "cannot be read .*hidden size"),
+        ({"hidden_size": "wide"}, "cannot be read .*hidden_size"),
+        ({"dtype": "float99"}, "cannot be read .*float99"),
+    ],
+)
+def test_a_config_that_cannot_be_built(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    folder = llama_folder(tmp_path / "llama", **settings)
+    for load_weights in (True, False):
+        with pytest.raises(ConfigError, match=rf"(?s)model\.llama_model=.*llama: its config\.json {message}"):
+            lm.build_llama(folder, load_weights=load_weights)
+
+
+def test_an_attention_that_is_not_installed(tmp_path: Path) -> None:
+    if transformers.utils.is_flash_attn_2_available():
+        pytest.skip("it is installed here")
+    folder = llama_folder(tmp_path / "llama", attn_implementation="flash_attention_2")
+    message = r"its config\.json has attn_implementation='flash_attention_2', which is not installed .*write \"sdpa\""
+    with pytest.raises(ConfigError, match=rf"(?s){message}"):
+        lm.build_llama(folder)
+    sane = llama_folder(tmp_path / "sane", attn_implementation="sdpa", pad_token_id=699)
+    assert lm.build_llama(sane, precision="fp32").config.pad_token_id == 699
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "text"])
 def test_a_folder_with_damaged_weights(tmp_path: Path, damage: str) -> None:
     folder = llama_folder(tmp_path / "llama")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from helpers.interruptions import (
+    DROPOUT,
+    LONG,
     NAMES,
+    NO_DROPOUT,
     PLAIN,
     RANDOM,
     Case,
@@ -22,22 +23,11 @@ from helpers.interruptions import (
     at_step,
     die,
     half_written,
-    make_gradients,
     signals,
 )
 from helpers.training import read_lines
 
 from timechat.runners import Runner
-
-# Two epochs of three steps of two micro-batches on each process; log lines span checkpoints.
-LONG = (
-    "run.max_epoch=2",
-    "run.iters_per_epoch=6",
-    "run.accum_grad_iters=2",
-    "run.log_freq=2",
-    "run.save_every_steps=1",
-)
-DROPOUT, NO_DROPOUT = ("model.lora_dropout=0.5",), ("model.lora_dropout=0.0",)
 
 FOLDER = "step_0000000"
 # The step after which the run goes on, and how it was interrupted.
@@ -53,31 +43,6 @@ KILLS: dict[str, tuple[int, Callable[[Runner], None]]] = {
     "before the last epoch's name": (6, at_call(os, "replace", "checkpoint_1.pth", before=True)),
     "while old ones are removed": (5, at_call(shutil, "rmtree", f"{FOLDER}2.old.tmp", before=True)),
 }
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exact")
-    make_gradients(folder / "videos")
-    # Whatever is imported or loaded when it is first needed is there before processes are forked.
-    Case(folder / "videos", folder / "first", ("run.iters_per_epoch=1", *NO_DROPOUT)).build().train()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(base: Path) -> Callable[..., dict[str, Any]]:
-    """What a run does that nothing interrupts; each kind is trained once."""
-    known: dict[Any, Any] = {}
-
-    def result(*options: str, world: int = 1, entry: dict | None = None) -> dict[str, Any]:
-        key = (*options, world, json.dumps(entry))
-        if key not in known:
-            case = Case(base / "videos", base / f"whole{len(known)}", (*LONG, *options), world, entry)
-            assert case.run() == [0] * world, case.said()
-            known[key] = case.result() | {"drawn": case.drawn()}
-        return known[key]
-
-    return result
 
 
 @pytest.mark.parametrize("kill", KILLS)
@@ -169,7 +134,13 @@ def test_everything_random_was_on(whole: Callable) -> None:
 
 @pytest.mark.parametrize(
     ("number", "world", "rank", "workers"),
-    [(signal.SIGTERM, 1, None, 2), (signal.SIGUSR1, 2, 1, 0), (signal.SIGTERM, 2, None, 2)],
+    [
+        (signal.SIGTERM, 1, None, 2),
+        (signal.SIGINT, 1, None, 2),
+        (signal.SIGHUP, 1, None, 0),
+        (signal.SIGUSR1, 2, 1, 0),
+        (signal.SIGTERM, 2, None, 2),
+    ],
 )
 def test_a_signal_ends_a_run_between_two_steps(
     base: Path, whole: Callable, number: int, world: int, rank: int | None, workers: int
@@ -179,7 +150,7 @@ def test_a_signal_ends_a_run_between_two_steps(
     case = Case(base / "videos", base / f"signal{number}_{world}", (*LONG, *options), world)
     assert case.run(at_step(2, signals(number, workers, rank))) == [0] * world, case.said()
     folder = case.output / "checkpoints" / "step_00000002"
-    assert f"stopped by SIGTERM or SIGUSR1 after step 2; saved {folder}; resume with the same command" in case.said()
+    assert f"stopped by {number.name} after step 2; saved {folder}; resume with the same command" in case.said()
     assert case.run() == [0] * world, case.said()
     expected = whole(*DROPOUT, "run.reference_world_size=1", world=world)
     assert case.result() == {key: expected[key] for key in ("log", "weights")}

@@ -54,6 +54,21 @@ def test_without_a_reference_the_numbers_are_meant_for_the_processes_that_run() 
     assert (plan.accumulation, plan.global_batch, plan.steps_per_epoch) == (4, 8, 5500)
 
 
+@pytest.mark.parametrize(
+    "settings", [{"iters_per_epoch": 2**63}, {"batch_size_train": 2**40}, {"iters_per_epoch": 10**9}]
+)
+def test_an_epoch_that_fits_in_no_memory(settings: dict[str, int]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"run\.iters_per_epoch=\d+ draws \d+ samples in an epoch .*, more than 1000000000"
+    ):
+        _plan(8, **settings)
+
+
+def test_the_numbers_of_processes_that_fit_are_found_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"3 processes cannot share .* start 1, 2, 4, .*, 2048, 4096 processes"):
+        _plan(3, accum_grad_iters=2**60)
+
+
 def test_three_processes_cannot_share_the_global_batch() -> None:
     with pytest.raises(ConfigError, match="start 1, 2, 4, 8, 16, 32 processes") as error:
         _plan(3)

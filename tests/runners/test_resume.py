@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.training import build, make_videos, train
 from omegaconf import DictConfig, OmegaConf
 
 from timechat.errors import CheckpointError, ConfigError
@@ -50,3 +51,25 @@ def test_a_path_that_is_not_there_names_the_key(tmp_path: Path) -> None:
 
 def test_an_unused_folder_begins_anew(tmp_path: Path) -> None:
     assert find_resume_point(config("auto"), Checkpoints(tmp_path, keep=1)) is None
+
+
+def test_resized_weights_have_a_new_optimizer_state(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With more frame positions the old ones' state fits nothing; that of all other weights goes on."""
+    datasets = {"tv": make_videos(tmp_path / "videos")}
+    options = ("run.iters_per_epoch=2", "run.save_every_steps=1")
+    train(tmp_path / "first", datasets, *options)
+    path = tmp_path / "first" / "checkpoints" / "step_00000001"
+    runner = build(tmp_path / "second", datasets, *options, f"run.resume={path}", "model.max_frame_pos=16")
+    assert (
+        "has another shape of video_frame_position_embedding.weight, whose optimizer state starts anew" in caplog.text
+    )
+    parameters = [p for group in runner.engine.optimizer.param_groups for p in group["params"]]
+    steps = {
+        name: runner.engine.optimizer.state[parameter].get("step")
+        for name, parameter in zip(runner.optimized, parameters, strict=True)
+        if parameter in runner.engine.optimizer.state
+    }
+    assert set(runner.optimized) - steps.keys() == {"video_frame_position_embedding.weight"}
+    runner.train()
+    assert runner.steps == 2
+    assert (tmp_path / "second" / "checkpoint_0.pth").is_file()

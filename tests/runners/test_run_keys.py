@@ -75,6 +75,7 @@ CHANGED: dict[str, Any] = {
     "valid_benchmark": {"name": "charades_sta", "anno_path": "missing.txt", "videos_dir": "."},
     "best_score": "valid_loss",
     "save_every_steps": 1,
+    "save_every_minutes": 0.0,
     "keep_checkpoints": 1,
     "resume": "missing.pth",
     "resume_ckpt_path": "missing.pth",

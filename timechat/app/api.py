@@ -81,9 +81,10 @@ def load(
         ConfigError: nothing is there, the config is wrong, or the model cannot answer.
         CheckpointError: weights that are missing, damaged or do not fit.
     """
+    source = os.path.expanduser(source)
     path = Path(source)
     if not path.is_file() and path.suffix.lower() not in YAML_SUFFIXES:
-        return VideoLanguageModel.from_pretrained(os.fspath(source), options=options, device=device, **download)
+        return VideoLanguageModel.from_pretrained(source, options=options, device=device, **download)
     cfg = load_config(path, options)
     must_answer(cfg.model)
     return VideoLanguageModel(cfg, build_model(cfg.model), device)

@@ -15,7 +15,7 @@ import torch
 
 from timechat.app.answer import TASKS, Answer, Segment
 from timechat.app.api import load
-from timechat.cli.common import run_main
+from timechat.cli.common import add_options, path, run_main
 from timechat.errors import ConfigError
 from timechat.evaluation.tables import MISSING, text_table
 
@@ -31,12 +31,22 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="timechat ask", description="Ask a model about a video.", epilog=_STATUS)
     add = parser.add_argument
-    add("video", metavar="VIDEO", help="a video, or an image")
+    add("video", type=path, metavar="VIDEO", help="a video, or an image")
     add("question", metavar="QUESTION", nargs="?", default="", help="a question; with --task, what is looked for")
-    add("--model", metavar="MODEL", help=f"YAML file, folder of a saved model, or hub id (default: {DEFAULT_MODEL})")
-    add("--options", nargs="*", default=[], metavar="KEY=VALUE", help="override keys, such as model.ckpt=other.pth")
+    add(
+        "--model",
+        type=path,
+        metavar="MODEL",
+        help=f"YAML file, folder of a saved model, or hub id (default: {DEFAULT_MODEL})",
+    )
+    add_options(parser, "model.ckpt=other.pth")
     add("--task", choices=TASKS, help="ask for times, captions with times (needs no QUESTION), or highlights")
-    add("--asr", metavar="FILE", help="put transcribed speech before the question: .srt, .vtt or Whisper's .json")
+    add(
+        "--asr",
+        type=path,
+        metavar="FILE",
+        help="put transcribed speech before the question: .srt, .vtt or Whisper's .json",
+    )
     add("--system", metavar="TEXT", help="system sentence (default: the config's)")
     add("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: run.device)")
     add("--max-new-tokens", type=int, default=512, metavar="N", help="longest answer (default: %(default)s)")
@@ -90,6 +100,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("no QUESTION: say what you want to know, or ask for captions with --task caption")
     if not Path(args.video).is_file():
         raise ConfigError(f"{args.video}: no such video")
+    if not -(2**63) <= args.seed < 2**64:
+        raise ConfigError(f"--seed {args.seed}: give a number of 64 bits, such as 42")
     if args.max_new_tokens < 1:
         raise ConfigError(f"--max-new-tokens {args.max_new_tokens}: give 1 or more")
     if args.temperature < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -23,12 +24,22 @@ def config_parser(description: str, prog: str | None = None) -> argparse.Argumen
     parser.add_argument(
         "--cfg-path",
         required=True,
+        type=path,
         help="YAML file with the sections model, datasets and run, or the folder of a saved model",
     )
-    parser.add_argument(
-        "--options", nargs="*", default=[], metavar="KEY=VALUE", help="override keys, such as run.max_epoch=1"
-    )
+    add_options(parser, "run.max_epoch=1")
     return parser
+
+
+def add_options(parser: argparse.ArgumentParser, example: str) -> None:
+    """The argument `--options`, which may be given several times."""
+    about = f"override keys, such as {example}"
+    parser.add_argument("--options", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help=about)
+
+
+def path(text: str) -> str:
+    """A path on a command line; `~` is the home directory, also where the shell leaves it, as in `--ckpt=~/x.pth`."""
+    return os.path.expanduser(text)
 
 
 def run_main(main: Callable[[], object]) -> int:

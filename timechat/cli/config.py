@@ -17,8 +17,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from timechat.cli.common import run_main
-from timechat.config import load_config, plain, schema_of
+from timechat.cli.common import path, run_main
+from timechat.composition import schema_for
+from timechat.config import load_config, plain
 from timechat.errors import RegistryError
 from timechat.plugins import import_modules
 from timechat.registry import KINDS, nearest, registry
@@ -46,7 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
         prog="timechat config", description="Print config keys, with defaults and meaning, as YAML."
     )
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME|FILE", help="registered names, or YAML files to fill in (default: all keys)")
+    add(
+        "names",
+        nargs="*",
+        type=path,
+        metavar="NAME|FILE",
+        help="registered names, or YAML files to fill in (default: all keys)",
+    )
     add("--import", dest="modules", action="append", default=[], metavar="MODULE", help="that registers more names")
     return parser
 
@@ -64,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _everything() -> str:
-    schema = schema_of([("", OmegaConf.create({"datasets": {"video_instruct": {}}})), ("", OmegaConf.create())])
+    schema = schema_for(OmegaConf.create({"datasets": {"video_instruct": {}}}))
     return to_yaml(schema, schema.defaults())
 
 
@@ -73,7 +80,7 @@ def _pages(name: str) -> Iterator[str]:
     if name.endswith((".yaml", ".yml")):
         cfg = load_config(name)
         modules = f"import: {_value(list(cfg['import']))}\n" if cfg["import"] else ""
-        yield modules + to_yaml(schema_of([(name, cfg), ("", OmegaConf.create())]), plain(cfg))
+        yield modules + to_yaml(schema_for(cfg), plain(cfg))
         return
     kinds = [kind for kind in KINDS if name in registry.names(kind)]
     if not kinds:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from timechat.cli.common import config_parser, run_main
+from timechat.cli.common import config_parser, path, run_main
 from timechat.config import load_config
 from timechat.device import resolve_device
 from timechat.evaluation.benchmarks.options import options_help, parse_options
@@ -28,19 +28,30 @@ def build_parser() -> argparse.ArgumentParser:
     parser = config_parser("Evaluate TimeChat on a benchmark: predict, parse, score, report.", "timechat evaluate")
     add = parser.add_argument
     add("--benchmark", required=True, metavar="NAME", help=", ".join(registry.names("benchmark")))
-    add("--anno-path", required=True, metavar="FILE", help="annotations in the benchmark's own format")
-    add("--videos-dir", required=True, metavar="DIR", help="folder that the video paths are relative to")
-    add("--output-dir", required=True, metavar="DIR", help="gets the answers, scores.json and report.md")
-    add("--ckpt", metavar="FILE", help="checkpoint instead of model.ckpt")
-    add("--prompt-file", metavar="FILE", help="prompt instead of the one under prompts/")
-    add("--asr", metavar="DIR", help="put transcribed speech before the prompts: VIDEO.json, .srt or .vtt in DIR")
+    add("--anno-path", required=True, type=path, metavar="FILE", help="annotations in the benchmark's own format")
+    add("--videos-dir", required=True, type=path, metavar="DIR", help="folder that the video paths are relative to")
+    add("--output-dir", required=True, type=path, metavar="DIR", help="gets the answers, scores.json and report.md")
+    add("--ckpt", type=path, metavar="FILE", help="checkpoint instead of model.ckpt")
+    add("--prompt-file", type=path, metavar="FILE", help="prompt instead of the one under prompts/")
+    add(
+        "--asr",
+        type=path,
+        metavar="DIR",
+        help="put transcribed speech before the prompts: VIDEO.json, .srt or .vtt in DIR",
+    )
     add_generation_arguments(parser)
     add("--limit", type=int, metavar="N", help=f"ask only the first N questions; {FEWER}")
-    add("--ids", metavar="FILE|ID,ID", help=f"ask only these questions, FILE has one id per line; {FEWER}")
-    add("--train-anno", metavar="FILE", help="annotations of the train split, for the control 'constant answer'")
+    add("--ids", type=path, metavar="FILE|ID,ID", help=f"ask only these questions, FILE has one id per line; {FEWER}")
+    add(
+        "--train-anno",
+        type=path,
+        metavar="FILE",
+        help="annotations of the train split, for the control 'constant answer'",
+    )
     add(
         "--benchmark-options",
         nargs="*",
+        action="extend",
         default=[],
         metavar="KEY=VALUE",
         help=f"options of the benchmark itself: {options_help()}".replace("%", "%%"),
@@ -73,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments = vars(build_parser().parse_args(argv))  # whose help names what plug-ins offer
         cfg_path = arguments.pop("cfg_path")
         cfg = load_config(cfg_path, arguments["options"])
-        arguments["benchmark_options"] = parse_options(arguments["benchmark_options"])
+        arguments["benchmark_options"] = parse_options(arguments["benchmark_options"], arguments["benchmark"])
         record = evaluate(cfg, Evaluation(**arguments), resolve_device(cfg.run.device))
         sys.stdout.write(score_table(record) if record else "")
 

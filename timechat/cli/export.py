@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from timechat.cli.common import config_parser, run_main
+from timechat.cli.common import config_parser, path, run_main
 from timechat.config import IMPORT, load_config
 from timechat.models import build_model
 from timechat.models.export import EXPORTERS, check_export
@@ -22,9 +22,9 @@ def build_parser() -> argparse.ArgumentParser:
         "Export a model: merged LLaMA, whole model as safetensors, or peft adapter.", "timechat export"
     )
     add = parser.add_argument
-    add("--output", required=True, metavar="DIR", help="folder to write; must be absent or empty")
+    add("--output", required=True, type=path, metavar="DIR", help="folder to write; must be absent or empty")
     add("--format", required=True, choices=EXPORTERS, help="what to write (docs/CHECKPOINTS.md)")
-    add("--ckpt", metavar="FILE", help="checkpoint in place of model.ckpt")
+    add("--ckpt", type=path, metavar="FILE", help="checkpoint in place of model.ckpt")
     add("--overwrite", action="store_true", help="replace an earlier export in --output")
     return parser
 

@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from timechat.cli.common import run_main
+from timechat.cli.common import path, run_main
 from timechat.errors import PredictionError
 from timechat.runners.logs import LOG_FILE
 
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="timechat plot", description="Draw loss, learning rate and speed of a training run."
     )
-    parser.add_argument("run_dir", help="the run's output_dir")
+    parser.add_argument("run_dir", type=path, help="the run's output_dir")
     args = parser.parse_args(argv)
     return run_main(lambda: plot_run(args.run_dir))
 

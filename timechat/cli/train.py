@@ -8,13 +8,19 @@ torchrun --nproc_per_node=8 -m timechat.cli.train --cfg-path X.yaml     # the sa
 
 from __future__ import annotations
 
+import logging
 import sys
+
+from omegaconf import DictConfig
 
 from timechat import distributed
 from timechat.cli.common import config_parser, run_main
 from timechat.config import load_config
 from timechat.runners import build_runner
 from timechat.runners.dry_run import dry_run
+from timechat.runners.signals import StopTraining, stop_signals
+
+logger = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,11 +32,22 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> None:
         cfg = load_config(args.cfg_path, args.options)
         if not args.dry_run:
-            build_runner(cfg).train()
+            _train(cfg)
         elif distributed.is_main_process():
             sys.stdout.write(dry_run(cfg))
 
     return run_main(run)
+
+
+def _train(cfg: DictConfig) -> None:
+    """Train, and heed the signals that ask for a stop from the beginning."""
+    with stop_signals:
+        try:
+            runner = build_runner(cfg)
+        except StopTraining as stop:
+            logger.warning("%s: nothing was learned and nothing is lost; start it again with the same command", stop)
+            return
+        runner.train()
 
 
 if __name__ == "__main__":

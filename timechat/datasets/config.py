@@ -16,10 +16,12 @@ from timechat.schema import Section, key, section
 class BuildInfo(Section):
     """Where the data is."""
 
-    anno_dir: str = key("", "the annotation file")
-    videos_dir: str = key("", "the folder that its paths are relative to", may_change=True)
-    valid_anno_dir: str = key("", 'annotations for run.valid_splits, in the same format; "" = none', may_change=True)
-    valid_videos_dir: str = key("", 'their folder; "" = videos_dir', may_change=True)
+    anno_dir: str = key("", "the annotation file", file=True)
+    videos_dir: str = key("", "the folder that its paths are relative to", file=True, may_change=True)
+    valid_anno_dir: str = key(
+        "", 'annotations for run.valid_splits, in the same format; "" = none', file=True, may_change=True
+    )
+    valid_videos_dir: str = key("", 'their folder; "" = videos_dir', file=True, may_change=True)
 
 
 @dataclass
@@ -85,14 +87,16 @@ class DatasetConfig(Section):
         "uniform = evenly spaced frames | rand = segment sampling, one random frame from each of num_frm segments",
         choices=("uniform", "rand"),
     )
-    cache_dir: str = key("", 'folder that caches decoded frames, for small data; "" = no cache', may_change=True)
+    cache_dir: str = key(
+        "", 'folder that caches decoded frames, for small data; "" = no cache', file=True, may_change=True
+    )
     sample_ratio: float = key(1.0, "how often this dataset is drawn, relative to the others", least=0)
 
     num_frm: int | None = key(None, "model.num_frm", heading="Copies of settings of `model`, accepted if equal to it")
     num_video_query_token: int | None = key(None, "model.num_video_query_token")
     stride: int | None = key(None, "model.stride")
     max_txt_len: int | None = key(None, "model.max_txt_len")
-    tokenizer_name: str | None = key(None, "model.llama_model")
+    tokenizer_name: str | None = key(None, "model.llama_model", file=True, may_change=True)
     model_type: str | None = key(None, "only llama_v2 works")
 
     @classmethod

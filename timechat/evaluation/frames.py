@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from timechat.datasets.video import Video, load_frame_folder, load_video
+from timechat.datasets.worker_signals import ignore_stop_signals
 from timechat.errors import VideoError
 from timechat.evaluation.sharding import Clip
 
@@ -69,7 +70,11 @@ def decoded(
     dataset = _Decoding(clips, videos_dir, num_frames, image_size)
     workers = min(num_workers, len(clips))
     loader = torch.utils.data.DataLoader(
-        dataset, batch_size=None, num_workers=workers, prefetch_factor=PREFETCH if workers else None
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=PREFETCH if workers else None,
+        worker_init_fn=ignore_stop_signals,
     )
     for index, result in loader:
         yield clips[index], result

@@ -149,8 +149,8 @@ class TimeChatLmms(lmms):
         scores: list[tuple[float, bool]] = []
         with self._progress(len(requests)) as bar:
             for batch in _batches(requests, self.batch_size):
-                encoded = cast(list[Encoded], self._encode(batch))  # all of them: what cannot be read is an error
                 pairs = [(_prompt(request), self._continuation(request)) for request in batch]
+                encoded = cast(list[Encoded], self._encode(batch))  # all of them: what cannot be read is an error
                 scores += score_continuations(self.model, encoded, pairs, self.system)
                 bar.update(len(batch))
         return scores

@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from timechat import distributed
-from timechat.errors import VideoError
+from timechat.errors import StoppedError, VideoError
 from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folder, rank_file, read_answers
 from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.frames import decoded
@@ -162,12 +162,18 @@ class _Ask(NamedTuple):
         return len(self.video) + text / CHARACTERS_PER_TOKEN
 
 
+def never() -> bool:
+    """Nobody asks for an early end."""
+    return False
+
+
 def predict(
     model: VideoModel,
     questions: Sequence[Question],
     videos_dir: str | Path,
     output_dir: str | Path,
     settings: PredictSettings,
+    stopping: Callable[[], bool] = never,
 ) -> Predictions:
     """Answer every question; call it in every process that torchrun started.
 
@@ -176,23 +182,26 @@ def predict(
         questions: with paths relative to `videos_dir`.
         output_dir: gets `predictions.jsonl`, `unreadable.jsonl`, `settings.json`.
         settings: see there.
+        stopping: asked between clips and between batches; True ends the work of this process.
 
     Returns:
         All answers. Questions about an unreadable video have none.
 
     Raises:
+        StoppedError: on all processes, if one of them was to stop.
         PredictionError: the folder holds answers that other settings or other questions gave.
     """
     output_dir, videos_dir = Path(output_dir), Path(videos_dir)
     done = prepare_folder(output_dir, questions, settings.answers_depend_on(), overwrite=settings.overwrite)
     started = time.monotonic()
     mine = _share([question for question in questions if question.id not in done], videos_dir)
-    unreadable = _answer_all(model, mine, videos_dir, output_dir, settings)
+    unreadable = _answer_all(model, mine, videos_dir, output_dir, settings, stopping)
     new_videos = len(mine) - len(unreadable)
-    gathered = distributed.gather_objects((unreadable, new_videos))
+    gathered = distributed.gather_objects((unreadable, new_videos, stopping()))
+    distributed.on_main_process(lambda: _raise_if_stopped([stopped for *_, stopped in gathered or []]))
     if gathered is not None:  # the main process
-        unreadable = [row for rows, _ in gathered for row in rows]
-        new_videos = sum(count for _, count in gathered)
+        unreadable = [row for rows, *_ in gathered for row in rows]
+        new_videos = sum(count for _, count, _ in gathered)
         merge_answers(output_dir)
         write_json_lines(output_dir / UNREADABLE, unreadable)
     distributed.barrier()
@@ -205,6 +214,11 @@ def predict(
     )
 
 
+def _raise_if_stopped(stopped: Sequence[bool]) -> None:
+    if any(stopped):
+        raise StoppedError("the evaluation was stopped before all questions were answered")
+
+
 def _share(questions: Sequence[Question], videos_dir: Path) -> list[Clip]:
     """This process's clips."""
     clips = clips_of(questions)
@@ -213,11 +227,16 @@ def _share(questions: Sequence[Question], videos_dir: Path) -> list[Clip]:
 
 
 def _answer_all(
-    model: VideoModel, clips: Sequence[Clip], videos_dir: Path, output_dir: Path, settings: PredictSettings
+    model: VideoModel,
+    clips: Sequence[Clip],
+    videos_dir: Path,
+    output_dir: Path,
+    settings: PredictSettings,
+    stopping: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """Answer this process's questions, writing each answer at once; returns the unreadable clips."""
     unreadable: list[dict[str, Any]] = []
-    asks = _encoded(model, clips, videos_dir, settings, unreadable)
+    asks = _encoded(model, clips, videos_dir, settings, unreadable, stopping)
     size = settings.batch_size if settings.temperature <= 0 else 1
     total = sum(len(clip.questions) for clip in clips)
     hidden = None if distributed.is_main_process() else True  # None: shown on a terminal only
@@ -230,6 +249,8 @@ def _answer_all(
                 file.write(json_line(_row(ask.question, answer)))
             file.flush()
             bar.update(len(batch))
+            if stopping():
+                break
     return unreadable
 
 
@@ -253,10 +274,13 @@ def _encoded(
     videos_dir: Path,
     settings: PredictSettings,
     unreadable: list[dict[str, Any]],
+    stopping: Callable[[], bool],
 ) -> Iterator[_Ask]:
     """Decode and encode one clip after the other, and ask all its questions; adds to `unreadable`."""
     sizes = {"num_frames": settings.num_frames, "image_size": settings.image_size}
     for clip, result in decoded(clips, videos_dir, num_workers=settings.num_workers, **sizes):
+        if stopping():
+            return
         if isinstance(result, VideoError):
             count = len(clip.questions)
             logger.warning("unreadable, %d questions stay unanswered: %s", count, result)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from timechat import distributed
-from timechat.config import frames_per_video, merged_configs, plain
+from timechat.config import OPTIONS, frames_per_video, merged_configs, plain
 from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Question, Result, get_benchmark
@@ -21,7 +21,7 @@ from timechat.evaluation.benchmarks.annotations import Row
 from timechat.evaluation.benchmarks.options import complete_options
 from timechat.evaluation.literature import published_scores
 from timechat.evaluation.plots import draw_plots
-from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, predict
+from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, never, predict
 from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.evaluation.record import (
     cached_durations,
@@ -37,6 +37,7 @@ from timechat.io import file_state, sha256_of, write_json, write_text
 from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
+from timechat.options import options_section, split_options
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,11 @@ class _Plan:
 
 
 def evaluate(
-    cfg: DictConfig, request: Evaluation, device: torch.device, model: VideoModel | None = None
+    cfg: DictConfig,
+    request: Evaluation,
+    device: torch.device,
+    model: VideoModel | None = None,
+    stopping: Callable[[], bool] = never,
 ) -> dict[str, Any] | None:
     """Run one evaluation; under torchrun, call it in every process.
 
@@ -84,11 +89,13 @@ def evaluate(
         request: what to evaluate.
         device: of this process.
         model: whole, in evaluation mode and on the device; None builds the one that the config names.
+        stopping: asked between clips and between batches, whether to end early.
 
     Returns:
         On the main process the record that `scores.json` holds, else None.
 
     Raises:
+        StoppedError: on all processes, if one of them was to stop.
         TimeChatError: anything that the user can fix; everything cheap is checked before weights are loaded.
     """
     plan = _plan(cfg, request, device)
@@ -100,7 +107,7 @@ def evaluate(
         return cast(VideoModel, build_model(plan.cfg.model).to(device).eval())  # `_plan` has seen that it answers
 
     model = LazyModel(build) if model is None else model
-    predictions = [predict(model, plan.questions, request.videos_dir, *run) for run in plan.runs]
+    predictions = [predict(model, plan.questions, request.videos_dir, *run, stopping) for run in plan.runs]
     if not distributed.is_main_process():
         return None
     records = [_report(plan, *run, answers) for run, answers in zip(plan.runs, predictions, strict=True)]
@@ -141,7 +148,7 @@ def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
 
 def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> DictConfig:
     """The config with the checkpoint, and with the benchmark's defaults for keys that `--options` does not set."""
-    given = OmegaConf.from_dotlist(list(request.options)).get("model", {})
+    given = options_section(split_options(request.options, OPTIONS), OPTIONS).get("model") or {}
     model = {key: value for key, value in benchmark.model_defaults.items() if key in cfg.model and key not in given}
     for key, value in model.items():
         if cfg.model[key] != value:

@@ -52,6 +52,7 @@ class VideoEncoderConfig(Section):
         'eva_vit_g.pth; eva_clip_g finds it below ckpt/; "" = random',
         heading="Frame encoder: EVA ViT-g without its last block",
         file=True,
+        may_change=True,
     )
     vit: ViTConfig = section(ViTConfig)
     image_size: int = key(224, "side of a frame, pixels", least=1)
@@ -60,13 +61,16 @@ class VideoEncoderConfig(Section):
     freeze_vit: bool = key(True, "also freezes ln_vision")
 
     q_former_model: str = key(
-        "", "instruct_blip_vicuna7b_trimmed.pth", heading="Timestamp-aware frame Q-Former", file=True
+        "", "instruct_blip_vicuna7b_trimmed.pth", heading="Timestamp-aware frame Q-Former", file=True, may_change=True
     )
     qformer: QFormerSizes = section(QFormerSizes)
     num_query_token: int = key(32, "query tokens of a frame", least=1)
     qformer_text_input: bool = key(True, "false: no timestamp sentence with each frame")
     qformer_tokenizer: str = key(
-        "bert-base-uncased", "folder, vocab.txt, or hub id; ckpt/bert-base-uncased is tried first", file=True
+        "bert-base-uncased",
+        "folder, vocab.txt, or hub id; ckpt/bert-base-uncased is tried first",
+        file=True,
+        may_change=True,
     )
     keep_timestamp_tokens: bool = key(
         True, "the video Q-Former also gets the timestamp sentence's outputs, as in the released weights"
@@ -81,12 +85,18 @@ class VideoEncoderConfig(Section):
     stride: int = key(32, "frames from the start of one window to the start of the next", least=1)
     frozen_video_Qformer: bool = key(False, "also freezes its query tokens and the frame positions")
 
-    use_grad_checkpoint: bool = key(False, "recompute activations of ViT and LLaMA in backward, to save memory")
+    use_grad_checkpoint: bool = key(
+        False, "recompute activations of ViT and LLaMA in backward, to save memory", may_change=True
+    )
 
     ckpt: str = key(
-        "", "a checkpoint of all parts", heading="Whole checkpoints, loaded last; later ones win", file=True
+        "",
+        "a checkpoint of all parts",
+        heading="Whole checkpoints, loaded last; later ones win",
+        file=True,
+        may_change=True,
     )
-    ckpt_2: str = key("", "a second one", file=True)
+    ckpt_2: str = key("", "a second one", file=True, may_change=True)
     allow_unexpected: bool = key(False, "warn about unexpected keys in a checkpoint instead of stopping")
 
     @classmethod
@@ -118,9 +128,10 @@ class TimeChatConfig(VideoEncoderConfig):
         "a checkpoint of which only the projection is used, loaded after all others",
         heading="Projection and decoder",
         file=True,
+        may_change=True,
     )
     frozen_llama_proj: bool = key(False, "freezes the projection")
-    llama_model: str = key("", "Hugging Face LLaMA folder with tokenizer.model", file=True)
+    llama_model: str = key("", "Hugging Face LLaMA folder with tokenizer.model", file=True, may_change=True)
     llama_precision: str = key(
         "auto",
         "auto (bf16, fp16 on GPUs without it; fp32 with freeze_llama: false) | bf16 | fp16 | fp32",
@@ -128,7 +139,7 @@ class TimeChatConfig(VideoEncoderConfig):
     )
     freeze_llama: bool = key(True, "false trains the whole decoder, in fp32: 16 bytes for each of its weights")
     low_resource: bool = key(False, "LLaMA in 8 bits, on a GPU")
-    device_8bit: int = key(0, "GPU for low_resource", least=0)
+    device_8bit: int = key(0, "GPU for low_resource", least=0, may_change=True)
     lora: bool = key(True, "low-rank adapters in LLaMA's attention")
     lora_r: int = key(32, "rank of the adapters", least=1)
     lora_alpha: int = key(32, "the adapters are scaled by lora_alpha / lora_r")

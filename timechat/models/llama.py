@@ -16,6 +16,7 @@ from typing import Any, cast
 import peft
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 TRAINED_CONTEXT = 2048  # tokens that the published decoder was tuned for; positions of longer texts are scaled
 ROPE_FACTOR = 2.0
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
+# What transformers makes of settings that it does not know, or that contradict each other.
+_CONFIG_ERRORS = (StrictDataclassError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError)
 # ImportError: 8 bits without bitsandbytes.
 _LOADING_ERRORS = (OSError, ValueError, RuntimeError, ImportError, pickle.UnpicklingError, SafetensorError)
 
@@ -64,7 +67,7 @@ def build_llama(
         config.rope_parameters = {"rope_type": "linear", "factor": ROPE_FACTOR, "rope_theta": theta}
     dtype = resolve_dtype(precision)
     if not load_weights:
-        llama = _untrained(config, dtype)
+        llama = _untrained(folder, config, dtype)
     elif low_resource:
         llama = _load_eight_bit(folder, config, dtype, device_8bit)
     else:
@@ -74,9 +77,23 @@ def build_llama(
     return llama
 
 
-def _untrained(config: transformers.LlamaConfig, dtype: torch.dtype) -> transformers.LlamaForCausalLM:
-    llama: Any = transformers.LlamaForCausalLM(config)  # transformers decorates `to`, which hides its parameters
+def _untrained(folder: Path, config: transformers.LlamaConfig, dtype: torch.dtype) -> transformers.LlamaForCausalLM:
+    """A decoder with random weights. Raises ConfigError: its config.json asks for what cannot be built."""
+    file, attention = f"model.llama_model={folder}: its config.json", getattr(config, "_attn_implementation", None)
+    try:
+        llama: Any = transformers.LlamaForCausalLM(config)  # transformers decorates `to`, which hides its parameters
+    except ImportError as error:
+        raise ConfigError(
+            f"{file} has attn_implementation={attention!r}, which is not installed ({error}); install it, or write "
+            '"sdpa" there'
+        ) from error
+    except _CONFIG_ERRORS as error:
+        raise ConfigError(f"{file} describes no LLaMA that can be built ({_named(error)})") from error
     return llama.to(dtype)
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def read_config(folder: Path) -> transformers.LlamaConfig:
@@ -90,11 +107,17 @@ def read_config(folder: Path) -> transformers.LlamaConfig:
     try:
         # Without the last argument, a folder that brings code would have the user asked whether to run it.
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model.llama_model={folder}: its config.json cannot be read ({error})") from error
+    except (OSError, *_CONFIG_ERRORS) as error:
+        raise ConfigError(f"model.llama_model={folder}: its config.json cannot be read ({_named(error)})") from error
     if config.model_type != "llama":
         raise ConfigError(
             f"model.llama_model={folder}: its config.json says model_type {config.model_type!r}, not llama"
+        )
+    padding, words = config.pad_token_id, config.vocab_size
+    if padding is not None and not -words <= padding < words:  # -1 is the last one, as some published folders have it
+        raise ConfigError(
+            f"model.llama_model={folder}: its config.json has pad_token_id={padding}, which is beyond "
+            f"vocab_size={words}; write null there, because nothing here pads with a token"
         )
     return config
 
@@ -105,7 +128,7 @@ def _load_streamed(folder: Path, config: transformers.LlamaConfig, dtype: torch.
     `from_pretrained` keeps a file in memory while it converts it: twice the model if precisions differ.
     """
     with torch.device("meta"):
-        llama = _untrained(config, dtype)
+        llama = _untrained(folder, config, dtype)
     # The only module that is computed and not stored; on the meta device it has no data.
     llama.model.rotary_emb = type(llama.model.rotary_emb)(config=config)
     source = f"model.llama_model={folder}"

@@ -14,12 +14,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from timechat.errors import CheckpointError, ConfigError, TrainingError
 from timechat.io import replacing, sha256_of_file, sync
@@ -69,7 +71,8 @@ class Checkpoints:
         if later:
             raise ConfigError(
                 f"run.output_dir={self.output_dir} holds {later[-1]}, later than the checkpoint to resume from (after "
-                f"step {step}): resume from it with run.resume=auto, or give another folder"
+                f"step {step}): resume from it with run.resume=auto (and no run.resume_ckpt_path), or give another "
+                "folder"
             )
 
     def damaged(self) -> list[Path]:
@@ -100,6 +103,36 @@ class Checkpoints:
             raise CheckpointError(f"no checkpoint is intact: {'; '.join(damaged)}; give another run.output_dir")
         return None
 
+    def usable_before(self, step: int) -> Path | None:
+        """The folder of the newest checkpoint after this step or an earlier one that is intact and finite, if any."""
+        for number in reversed([number for number in self.numbers() if number <= step]):
+            folder = self.folder_of(number)
+            try:
+                verify(folder)
+            except CheckpointError:
+                continue
+            content = torch.load(folder / FILE, map_location="cpu", weights_only=True, mmap=True)
+            if not_finite(content["model"], content["optimized"]) is None:
+                return folder
+        return None
+
+    def way_back(self, step: int) -> str:
+        """From which checkpoint, after this step or an earlier one, a run can go on with other settings."""
+        folder = self.usable_before(step)
+        if folder is None:
+            return "No checkpoint from before is intact and finite: begin anew in another run.output_dir"
+        later = self.folder_of(self.numbers()[-1]) != folder
+        elsewhere = " run.output_dir=ANOTHER_FOLDER" if later else ""
+        return f"{folder}, from before, is intact and finite: resume with run.resume={folder}{elsewhere}"
+
+    def must_be_finite(self, step: int, content: dict[str, Any]) -> None:
+        """Raises TrainingError: no run could go on from weights like these, so they must not push out good ones."""
+        if name := not_finite(content["model"], content["optimized"]):
+            raise TrainingError(
+                f"after step {step}, {name} has NaN or infinite numbers: not saved. Lower run.init_lr, set "
+                f"run.clip_grad_norm or run.precision=fp32. {self.way_back(step)}"
+            )
+
     def begin(self, step: int, content: dict[str, Any]) -> Path:
         """Write the checkpoint after a step; returns its unfinished folder, to which more files may be added.
 
@@ -109,12 +142,19 @@ class Checkpoints:
         folder = self._unfinished(step)
         with self._writing(step):
             self.clean()
+            if folder.exists():  # not even now: make room
+                os.replace(folder, folder.with_name(f".{folder.name.strip('.')}.{time.time_ns()}.tmp"))
             folder.mkdir(parents=True)
             torch.save(content, folder / FILE)
         return folder
 
-    def finish(self, step: int) -> None:
-        """Give the checkpoint its name, and remove older ones once it is safe on the disk."""
+    def finish(self, step: int, spare: int | None = None) -> None:
+        """Give the checkpoint its name, and remove older ones once it is safe on the disk.
+
+        Args:
+            step: after which it was written.
+            spare: keep the newest one after this step or an earlier one as well.
+        """
         folder, written = self.folder_of(step), self._unfinished(step)
         with self._writing(step):
             write_manifest(written)
@@ -123,8 +163,11 @@ class Checkpoints:
                 os.replace(folder, replaced)
             os.replace(written, folder)
             sync(self.folder)
-            shutil.rmtree(replaced, ignore_errors=True)
-            for number in [number for number in self.numbers() if number <= step][: -self.keep]:
+        _discard(replaced)
+        numbers = [number for number in self.numbers() if number <= step]
+        spared = [number for number in numbers if spare is not None and number <= spare][-1:]
+        for number in numbers[: -self.keep]:
+            if number not in spared:
                 self._remove(self.folder_of(number))
 
     def _unfinished(self, step: int) -> Path:
@@ -162,23 +205,45 @@ class Checkpoints:
         return path
 
     def clean(self) -> None:
-        """Remove what an interrupted process left half-written or half-removed; restore what it had half replaced."""
+        """Remove what an interrupted process left half-written or half-removed; restore what it had half replaced.
+
+        What cannot be removed stays, with a warning, for the next time: a network file system keeps a removed file that
+        some process still reads, and with it the folder.
+        """
         for path in self.folder.glob(f".step_*{_REPLACED}"):
             folder = path.with_name(path.name.removeprefix(".").removesuffix(_REPLACED))
             if folder.exists():
-                shutil.rmtree(path)
+                _discard(path)
             else:
                 os.replace(path, folder)
-        for path in self.folder.glob(".step_*.tmp"):
-            shutil.rmtree(path)
-        for path in self.output_dir.glob(".checkpoint_*.tmp"):
-            path.unlink()
+        for path in (*self.folder.glob(".step_*.tmp"), *self.output_dir.glob(".checkpoint_*.tmp")):
+            _discard(path)
 
     def _remove(self, folder: Path) -> None:
         """Under another name first: what is half removed must not look like a damaged checkpoint."""
         aside = folder.with_name(f".{folder.name}.old.tmp")
-        os.replace(folder, aside)
-        shutil.rmtree(aside)
+        try:
+            os.replace(folder, aside)
+        except OSError as error:
+            logger.warning("%s: cannot be removed now (%s); tried again later", folder, error)
+        else:
+            _discard(aside)
+
+
+def _discard(path: Path) -> None:
+    """Remove a file or a folder, or say that it stays for now."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s: cannot be removed now (%s); tried again later", path, error)
+
+
+def not_finite(state: Mapping[str, Tensor], names: Iterable[str]) -> str | None:
+    """The first of some tensors that has a NaN or an infinite number; None: all are finite."""
+    return next((name for name in names if name in state and not torch.isfinite(state[name]).all()), None)
 
 
 def write_manifest(folder: Path) -> None:

@@ -16,10 +16,10 @@ class ValidBenchmarkConfig(Section):
     """A benchmark after each epoch; `name` adds the benchmark's own keys."""
 
     name: str = key("", 'a registered benchmark; "" = none')
-    anno_path: str = key("", "its annotation file")
-    videos_dir: str = key("", "folder of its videos")
+    anno_path: str = key("", "its annotation file", file=True)
+    videos_dir: str = key("", "folder of its videos", file=True)
     limit: int | None = key(None, "ask only the first questions, so many", least=1)
-    prompt_file: str = key("", "prompt to use in place of the benchmark's own")
+    prompt_file: str = key("", "prompt to use in place of the benchmark's own", file=True)
     max_new_tokens: int | None = key(None, "longest answer, in tokens; null = the benchmark's own", least=1)
 
 
@@ -78,7 +78,9 @@ class RunnerConfig(Section):
         may_change=True,
     )
 
-    output_dir: str = key("runs/timechat", "folder of checkpoints and logs", may_change=True, heading="Bookkeeping")
+    output_dir: str = key(
+        "runs/timechat", "folder of checkpoints and logs", file=True, may_change=True, heading="Bookkeeping"
+    )
     log_freq: int = key(50, "optimizer steps between two log lines", least=1, may_change=True)
     loggers: list[str] = key(
         ["tensorboard"],
@@ -91,6 +93,12 @@ class RunnerConfig(Section):
         least=1,
         may_change=True,
     )
+    save_every_minutes: float | None = key(
+        30.0,
+        "minutes between two checkpoints, at most, and a step; null = no limit",
+        least=0,
+        may_change=True,
+    )
     keep_checkpoints: int = key(
         3,
         "how many of the newest to keep below output_dir/checkpoints; each epoch's file stays anyway",
@@ -100,10 +108,11 @@ class RunnerConfig(Section):
     resume: str = key(
         "auto",
         "auto = from the newest checkpoint in output_dir, if any | never | a checkpoint's folder or .pth",
+        file=True,
         may_change=True,
     )
     resume_ckpt_path: str | None = key(
-        None, "a .pth to resume from; the published name of resume=PATH", may_change=True
+        None, "a .pth to resume from; the published name of resume=PATH", file=True, may_change=True
     )
     max_skip_ratio: float = key(
         0.1, "stop when more of the recent samples were unreadable", least=0, most=1, may_change=True

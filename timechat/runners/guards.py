@@ -30,6 +30,8 @@ class SkipGuard:
     def update(self, drawn: int, skipped: int, irreplaceable: int) -> None:
         """Count one optimizer step's draws, summed over all processes, so that every process decides the same.
 
+        Draws that stop the run do not count: the step is not done, and a resumed run draws them again.
+
         Args:
             drawn: samples tried, the skipped ones included.
             skipped: samples that could not be used.
@@ -38,17 +40,18 @@ class SkipGuard:
         Raises:
             TrainingError: too many of the recent samples were skipped, or one could not be replaced.
         """
-        self.total_skipped += skipped
-        self._recent.append((drawn, skipped))
-        while sum(d for d, _ in self._recent) - self._recent[0][0] >= WINDOW:
-            self._recent.popleft()
-        recent, bad = (sum(column) for column in zip(*self._recent, strict=True))
+        window = deque([*self._recent, (drawn, skipped)])
+        while sum(d for d, _ in window) - window[0][0] >= WINDOW:
+            window.popleft()
+        recent, bad = (sum(column) for column in zip(*window, strict=True))
         if irreplaceable or bad > self.max_skip_ratio * max(recent, MINIMUM):
             raise TrainingError(
                 f"{bad} of the last {recent} samples could not be used, more than run.max_skip_ratio="
                 f"{self.max_skip_ratio} allows; skipped.jsonl in run.output_dir names them and says why. "
-                "Repair the data, or raise run.max_skip_ratio"
+                "Repair the data, mount it again, or raise run.max_skip_ratio"
             )
+        self.total_skipped += skipped
+        self._recent = window
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; the same on all processes."""
@@ -92,7 +95,7 @@ class NonFiniteGuard:
             named = f" (samples of the last: {', '.join(samples)})" if samples else ""
             raise TrainingError(
                 f"loss or gradient was NaN or infinite in {self.in_a_row} steps in a row (run.max_nonfinite), up to "
-                f"step {number}{named}. None of them changed the weights, and the last checkpoint is good. Lower "
+                f"step {number}{named}. None of them changed the weights. Lower "
                 "run.init_lr, set run.clip_grad_norm or run.precision=fp32, or look at the samples, which log.jsonl "
                 "in run.output_dir names"
             )

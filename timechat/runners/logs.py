@@ -7,7 +7,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,9 @@ class RunLog:
         step: finished steps of the run that is resumed; records of later ones are removed.
         loggers: `run.loggers`, the names of trackers.
 
+    Attributes:
+        failure: what could not be written, of which all processes have to learn; None: everything was.
+
     Raises:
         ConfigError: a tracker that accelerate does not know, or whose package is not installed.
     """
@@ -120,10 +123,16 @@ class RunLog:
         self._trackers = Trackers(loggers)
         self._step = step
         self._bar: tqdm | None = None
+        self.failure: str | None = None
         if self._main:
             output_dir.mkdir(parents=True, exist_ok=True)
             for name in (LOG_FILE, SKIPPED_FILE):
-                _keep_until(output_dir / name, step)
+                _keep(output_dir / name, lambda record: record.get("step", 0) <= step)
+
+    def forget_scores(self, epoch: int) -> None:
+        """Remove the scores of epochs after this one: they came after the checkpoint, and are measured again."""
+        if self._main:
+            _keep(self.output_dir / LOG_FILE, lambda record: record.get("event") != "valid" or record["epoch"] <= epoch)
 
     def start(self, run_id: str, config: dict[str, Any], device: torch.device) -> None:
         """Start the trackers, once nothing can keep the run from beginning; on the main process only.
@@ -164,7 +173,10 @@ class RunLog:
     def _record(self, event: str, record: dict[str, Any]) -> None:
         self._append(LOG_FILE, [{"event": event, **record}])
         scalars = {f"{event}/{k}": v for k, v in record.items() if k not in _POSITION and v is not None}
-        self._trackers.log(scalars, record["step"])
+        try:
+            self._trackers.log(scalars, record["step"])
+        except OSError as error:
+            self._note_failure("a tracker of run.loggers", error)
 
     def skipped(self, records: list[dict[str, Any]]) -> None:
         """List skipped samples in skipped.jsonl and warn about them."""
@@ -190,25 +202,37 @@ class RunLog:
         """End the bar and the trackers."""
         if self._bar is not None:
             self._bar.close()
-        self._trackers.close()
+        try:
+            self._trackers.close()
+        except OSError as error:
+            self._note_failure("a tracker of run.loggers", error)
 
     def _append(self, name: str, records: Iterable[dict[str, Any]]) -> None:
-        with (self.output_dir / name).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
+        """An error is only noted: it meets the main process alone, in the middle of what all do together."""
+        try:
+            with (self.output_dir / name).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError as error:
+            self._note_failure(str(self.output_dir / name), error)
+
+    def _note_failure(self, what: str, error: OSError) -> None:
+        logger.error("%s: cannot be written (%s)", what, error)
+        self.failure = self.failure or f"{what}: cannot be written ({error.strerror or error}); is the disk full?"
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Keep the records up to a step; lines that a killed process or machine left unfinished are removed, too."""
+def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Keep some records; lines that a killed process or machine left unfinished are removed, too."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = [line for line in lines if _is_kept(line, step)]
-    write_text(path, "".join(kept))
+    kept = [line for line in lines if _is_kept(line, wanted)]
+    if kept != lines:
+        write_text(path, "".join(kept))
 
 
-def _is_kept(line: str, step: int) -> bool:
+def _is_kept(line: str, wanted: Callable[[dict[str, Any]], bool]) -> bool:
     try:
-        return line.endswith("\n") and json.loads(line).get("step", 0) <= step
+        return line.endswith("\n") and wanted(json.loads(line))
     except ValueError:
         logger.warning("a broken line of the log is removed: %r", line[:80])
         return False

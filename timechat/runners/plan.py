@@ -22,6 +22,9 @@ from timechat.runners.schedules import LRSchedule
 
 logger = logging.getLogger(__name__)
 
+MOST_DRAWS = 10**9  # positions of an epoch's sample stream, which is held in memory, some 30 bytes each
+MOST_PROCESSES = 4096  # that an error message proposes
+
 
 @dataclass(frozen=True)
 class TrainingPlan:
@@ -75,7 +78,8 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
         global_batch: of the run that is resumed, which is kept; None: as the config says.
 
     Raises:
-        ConfigError: these processes cannot share a global batch; the message names the numbers that can.
+        ConfigError: these processes cannot share a global batch; the message names the numbers that can. Or an epoch
+            is too long for its sample stream.
     """
     reference = run.reference_world_size or world_size
     meant = run.accum_grad_iters * reference * run.batch_size_train
@@ -88,6 +92,11 @@ def make_plan(run: DictConfig, world_size: int, num_samples: int, global_batch: 
     if run.iters_per_epoch is not None:
         whole, left = divmod(run.iters_per_epoch, run.accum_grad_iters)
         draws = whole * global_batch + math.ceil(left * global_batch / run.accum_grad_iters)
+        if draws > MOST_DRAWS:
+            raise ConfigError(
+                f"run.iters_per_epoch={run.iters_per_epoch} draws {draws} samples in an epoch (run.batch_size_train="
+                f"{run.batch_size_train}, {reference} processes), more than {MOST_DRAWS}; train more, shorter epochs"
+            )
     samples = num_samples if draws is None else draws
     steps = math.ceil(samples / global_batch)
     schedule_class = registry.get_lr_scheduler_class(run.lr_sched)
@@ -117,5 +126,5 @@ def _cannot_share(run: DictConfig, world_size: int, reference: int, global_batch
     whole, rest = divmod(global_batch, run.batch_size_train)
     if rest:
         return f"{world_size} processes cannot share {batches}; set a run.batch_size_train that divides them"
-    fitting = ", ".join(str(n) for n in range(1, whole + 1) if whole % n == 0)
+    fitting = ", ".join(str(n) for n in range(1, min(whole, MOST_PROCESSES) + 1) if whole % n == 0)
     return f"{world_size} processes cannot share {batches}; start {fitting} processes"

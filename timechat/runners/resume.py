@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from timechat import distributed
-from timechat.config import free_keys, is_no_op, plain
+from timechat.composition import free_keys
+from timechat.config import is_no_op, plain
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models.weight_files import read_file
 from timechat.runners.checkpointing import FILE, Checkpoints, verify
@@ -28,11 +30,13 @@ class ResumePoint:
         path: its .pth file.
         source: the setting that names it, for messages.
         content: of the file; the data of its tensors is read when it is used.
+        named: the config names it, whichever run wrote it; otherwise it is the run's own.
     """
 
     path: Path
     source: str
     content: dict[str, Any]
+    named: bool = False
 
     @property
     def progress(self) -> dict[str, Any] | None:
@@ -43,6 +47,24 @@ class ResumePoint:
     def global_batch(self) -> int | None:
         """Samples of an optimizer step; None if the file does not say."""
         return self.progress["global_batch"] if self.progress else None
+
+    def leave_out_misshapen(self, shapes: Sequence[torch.Size]) -> None:
+        """Forget the optimizer's state of weights that were resized while they were loaded: it starts anew.
+
+        Args:
+            shapes: of the parameters that learn, in the optimizer's order.
+        """
+        state = (self.content["optimizer"] or {}).get("state", {})
+        changed = [
+            index
+            for index, values in state.items()
+            if any(tensor.ndim and tensor.shape != shapes[index] for tensor in values.values())
+        ]
+        for index in changed:
+            del state[index]
+        if changed:
+            names = ", ".join(self.content["optimized"][index] for index in changed)
+            logger.warning("%s: has another shape of %s, whose optimizer state starts anew", self.source, names)
 
     def steps_done(self, plan: TrainingPlan, sizes: list[int]) -> int:
         """Optimizer steps finished when the checkpoint was written, over all epochs.
@@ -81,10 +103,9 @@ def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint 
         ConfigError: the folder belongs to another run. CheckpointError: the checkpoint is damaged or missing.
     """
     run = cfg.run
-    if run.resume_ckpt_path:
-        return _named(run.resume_ckpt_path, "run.resume_ckpt_path", cfg)
-    if run.resume not in ("auto", "never"):
-        return _named(run.resume, "run.resume", cfg)
+    if path := _named_path(run):
+        key = "run.resume_ckpt_path" if run.resume_ckpt_path else "run.resume"
+        return _continued(path, key, cfg, checkpoints) or _named(path, key, cfg)
     folder = distributed.on_main_process(checkpoints.newest) if run.resume == "auto" else None
     if folder is None:
         _must_be_unused(checkpoints)
@@ -99,13 +120,39 @@ def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint 
     return point
 
 
+def _named_path(run: Mapping[str, Any]) -> str | None:
+    """The checkpoint that a `run` section names."""
+    path = run.get("resume_ckpt_path") or run.get("resume")
+    return None if path in ("auto", "never") else path
+
+
+def _continued(path: str, key: str, cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint | None:
+    """The newest checkpoint in the run's folder, if the same command wrote it: it began with the checkpoint that it
+    names, was stopped, and goes on from its own."""
+
+    def own() -> Path | None:
+        try:
+            return checkpoints.newest()
+        except CheckpointError:
+            return None  # the named one is still there
+
+    folder = distributed.on_main_process(own)
+    if folder is None:
+        return None
+    content = read_file(folder / FILE, key)
+    config = content.get("config") or {}
+    if _named_path(config.get("run") or {}) != path or any(_differences(config, cfg)):
+        return None
+    return ResumePoint(folder / FILE, f"{folder} (continues {key}={path})", content)
+
+
 def _named(path: str, key: str, cfg: DictConfig) -> ResumePoint:
     """A checkpoint that the config names: a folder or a .pth file."""
     file = Path(path)
     if file.is_dir():
         distributed.on_main_process(lambda: verify(Path(path)))
         file = file / FILE
-    point = ResumePoint(file, f"{key}={path}", read_file(file, key))
+    point = ResumePoint(file, f"{key}={path}", read_file(file, key), named=True)
     for difference in _differences(point.content.get("config") or {}, cfg):
         logger.warning("%s: was written with a different setting, %s", point.source, difference)
     return point

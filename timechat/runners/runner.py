@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -25,8 +25,10 @@ from timechat.batch import Batch
 from timechat.config import plain
 from timechat.datasets import RankBatches, SampleStream, StreamDataset
 from timechat.datasets.base import VideoDataset
+from timechat.datasets.worker_signals import ignore_stop_signals
 from timechat.device import resolve_precision
 from timechat.errors import ConfigError, TimeChatError, TrainingError, WorkerError
+from timechat.models import BaseModel
 from timechat.models.checkpoints import load_weights
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
@@ -35,12 +37,13 @@ from timechat.runners.config import RunnerConfig
 from timechat.runners.engines import build_engine
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
 from timechat.runners.loading import raise_together, read_batches
+from timechat.runners.lock import RunLock
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
 from timechat.runners.resume import ResumePoint, find_resume_point
 from timechat.runners.run_info import record_start
-from timechat.runners.signals import StopSignals, StopTraining, ignore_stop_signals, start_command
+from timechat.runners.signals import StopTraining, start_command, stop_reason, stop_signals
 from timechat.runners.validation import Validation
 from timechat.tasks import Task
 
@@ -59,6 +62,7 @@ class Runner:
 
     Raises:
         ConfigError: settings that contradict each other; all are checked before the model's weights are loaded.
+        StopTraining: a signal came while they were loaded.
     """
 
     def __init__(
@@ -72,6 +76,17 @@ class Runner:
             raise ConfigError("run.evaluate=true: train.py only trains; to evaluate, start evaluate.py or eval.sh")
         self.cfg, self.task, self.datasets = cfg, task, datasets
         self.output_dir = Path(cfg.run.output_dir)
+        self.lock = RunLock(self.output_dir)
+        distributed.on_main_process(self.lock.acquire)
+        try:
+            self._build(device)
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _build(self, device: torch.device) -> None:
+        """Everything that a run needs; slow things last."""
+        cfg, task, datasets = self.cfg, self.task, self.datasets
         self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
         point = find_resume_point(cfg, self.checkpoints)
         kept = point.global_batch if point else None
@@ -86,15 +101,12 @@ class Runner:
         self.validation = Validation(cfg, task, self.skip_list)
         self.log = RunLog(self.output_dir, self.steps, cfg.run.loggers)
         self.engine = build_engine(cfg.run, self.plan, device, precision)
-        # Weights that no file provides are the same in every run, whatever random numbers were drawn before.
-        torch.manual_seed(cfg.run.seed)
-        model = task.build_model(cfg)
-        if point:
-            load_weights(model, state_dict_of(point.content, point.source), point.source)
+        model = self._load_model(point)
         optimizer, self.optimized = build_optimizer(
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
         self.weight_decays = [group["weight_decay"] for group in optimizer.param_groups]
+        self.shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
         self.count_flops = model.flop_counter()
         self.engine.prepare(model, optimizer)
         self.meter = Meter()
@@ -107,9 +119,24 @@ class Runner:
             "skip_list": self.skip_list,
             "validation": self.validation,
         }
-        self.signals = StopSignals()
         if point:
             self._restore(point)
+
+    def _load_model(self, point: ResumePoint | None) -> BaseModel:
+        """The model with its weights. Nothing is lost if that is given up. Raises StopTraining, on all processes."""
+
+        def load() -> BaseModel:
+            # Weights that no file provides are the same in every run, whatever random numbers were drawn before.
+            torch.manual_seed(self.cfg.run.seed)
+            model = self.task.build_model(self.cfg)
+            if point:
+                load_weights(model, state_dict_of(point.content, point.source), point.source)
+            return model
+
+        model = stop_signals.at_once(load)
+        if distributed.all_reduce_sum([stop_signals.received], self.engine.device) != [0.0]:
+            raise StopTraining(f"{stop_reason()} while the weights were loaded")
+        return model
 
     def train(self) -> None:
         """Run the remaining epochs. Raises TrainingError if training must not continue."""
@@ -126,15 +153,25 @@ class Runner:
         first = self.steps // plan.steps_per_epoch
         if first >= plan.max_epoch:
             logger.warning("nothing is left to train: run.max_epoch=%d epochs are done", plan.max_epoch)
-        self._write_start(first)
         try:
-            with self.signals:
-                if not self.steps % plan.steps_per_epoch:
-                    self.validate(first - 1)  # the run may have stopped before it finished validating
-                for epoch in range(first, plan.max_epoch):
-                    self.train_epoch(epoch)
-                    self.save()
-                    self.validate(epoch)
+            with stop_signals:
+                self._write_start(first)
+                self._train(first)
+        finally:
+            self.log.close()
+            self.lock.release()
+
+    def _train(self, first: int) -> None:
+        """The remaining epochs; whatever ends them early, saves first, unless it spoilt the weights."""
+        plan, self.saved_at = self.plan, time.monotonic()
+        try:
+            if not self.steps % plan.steps_per_epoch:
+                self.validate(first - 1)  # the run may have stopped before it finished validating
+            for epoch in range(first, plan.max_epoch):
+                self.train_epoch(epoch)
+                self.save()
+                self.validate(epoch)
+            self._stop_if_unwritten()
         except StopTraining as stop:
             self._stop(stop)
         except WorkerError as error:
@@ -142,15 +179,25 @@ class Runner:
                 self.skip_list.add(error.files)
                 self.saved = None  # an existing checkpoint of this step does not list them yet
             self._stop(StopTraining(f"{error}: stopped", failed=True))
-        finally:
-            self.log.close()
 
     def _write_start(self, epoch: int) -> None:
         config = plain(self.cfg)
         self.log.event(event="start", epoch=epoch, step=self.steps, config=config)
+
+        def record() -> str:
+            try:
+                return record_start(self.output_dir, self.cfg, engine=self.engine.name, step=self.steps)
+            except OSError as error:
+                raise TrainingError(f"{self.output_dir}: cannot be written to ({error}); is the disk full?") from error
+
+        run_id = distributed.on_main_process(record)
         if distributed.is_main_process():
-            run_id = record_start(self.output_dir, self.cfg, engine=self.engine.name, step=self.steps)
             self.log.start(run_id, config, self.engine.device)
+
+    def _stop_if_unwritten(self) -> None:
+        """Raises StopTraining, on all processes, if the log could not be written."""
+        if failure := distributed.on_main_process(lambda: self.log.failure):
+            raise StopTraining(failure, failed=True)
 
     def validate(self, epoch: int) -> None:
         """Validate after an epoch, unless that is done already, and keep the best checkpoint. Raises StopTraining.
@@ -163,20 +210,24 @@ class Runner:
         # A run that started from another run's checkpoint has no file of that epoch.
         if not distributed.on_main_process(lambda: self.checkpoints.epoch_file(epoch).exists()):
             return
-        scores = self.validation.run(self.engine, epoch, lambda: self.signals.received)
+        scores = self.validation.run(self.engine, epoch, lambda: stop_signals.received)
         best = self.validation.is_best(scores, epoch)
         self.log.scores({"epoch": epoch, "step": self.steps, **scores, "best": best})
         if best:
             distributed.on_main_process(lambda: self.checkpoints.name_best(epoch))
 
     def _stop(self, stop: StopTraining) -> None:
-        """Save, and say how to resume. Raises TrainingError if the run has failed."""
-        folder = self.save()
-        auto = "" if self.cfg.run.resume == "auto" and not self.cfg.run.resume_ckpt_path else " and run.resume=auto"
-        message = (
-            f"{stop} after step {self.steps}; saved {folder}; resume with the same command{auto}: {start_command()}"
-        )
+        """Save, and say how to resume. Raises TrainingError if the run has failed, or nothing can be saved."""
         self.log.event(event="stop", step=self.steps, reason=str(stop))
+        auto = "" if self.cfg.run.resume == "auto" or self.cfg.run.resume_ckpt_path else " and run.resume=auto"
+        if self.steps or self.skip_list.files:
+            try:
+                saved = f"saved {self.save()}"
+            except TrainingError as error:
+                raise TrainingError(f"{stop} after step {self.steps}; then nothing could be saved: {error}") from error
+        else:
+            saved, auto = "there is nothing to save yet", ""
+        message = f"{stop} after step {self.steps}; {saved}; resume with the same command{auto}: {start_command()}"
         if stop.failed:
             raise TrainingError(message)
         logger.warning("%s", message)
@@ -244,20 +295,47 @@ class Runner:
             "read": sum(batch.num_counted for batch in batches),
             "skipped": len(records),
             "empty": sum(not len(batch) for batch in batches),
-            "signals": self.signals.received,
+            "signals": stop_signals.received,
             "failures": failure is not None,
+            "unwritten": self.log.failure is not None,
+            "due": self._is_due(),
         }
         counts = distributed.all_reduce_sum([float(count) for count in seen.values()], self.engine.device)
-        read, skipped, empty, signals, failures = map(int, counts)
+        read, skipped, empty, signals, failures, unwritten, due = map(int, counts)
         if signals:  # the resumed run fetches these batches again, and counts them
-            raise StopTraining("stopped by SIGTERM or SIGUSR1")
+            raise StopTraining(stop_reason())
+        if unwritten:
+            self._stop_if_unwritten()
         if failures:
-            raise_together(failure)
+            self._raise_after_saving(failure)
+        if due:
+            self.save()  # before these batches count
         if skipped:
             gathered = distributed.gather_objects(records) or []
             self.log.skipped([{"step": self.steps + 1, **record} for part in gathered for record in part])
         missing = self.plan.samples_of(self.steps % self.plan.steps_per_epoch) - read
-        self.guard.update(read + skipped, skipped, missing + empty)
+        try:
+            self.guard.update(read + skipped, skipped, missing + empty)
+        except TrainingError as error:
+            raise StopTraining(f"{error}: stopped", failed=True) from error
+
+    def _is_due(self) -> bool:
+        """Whether `run.save_every_minutes` are over, by the main process's clock."""
+        minutes = self.cfg.run.save_every_minutes
+        if minutes is None or not self.steps or self.saved == self.steps or not distributed.is_main_process():
+            return False
+        return time.monotonic() - self.saved_at >= 60 * minutes
+
+    def _raise_after_saving(self, failure: TimeChatError | None) -> NoReturn:
+        """Raise what `raise_together` raises; collective."""
+        try:
+            raise_together(failure)
+        except WorkerError:
+            raise
+        except TimeChatError:
+            if self.steps:
+                self.save()
+            raise
 
     def step(self, batches: list[Batch], learning_rate: float, number: int) -> None:
         """One optimizer step on the micro-batches of this process."""
@@ -288,7 +366,11 @@ class Runner:
         samples = [key for keys in gathered or [] for key in keys]
         self.log.event(event="nonfinite", step=number, samples=samples)
         logger.warning("step %d is skipped: its loss or a gradient is NaN or infinite (%s)", number, ", ".join(samples))
-        self.nonfinite.update(False, number, samples)
+        try:
+            self.nonfinite.update(False, number, samples)
+        except TrainingError as error:
+            way_back = distributed.on_main_process(lambda: self.checkpoints.way_back(number - self.nonfinite.in_a_row))
+            raise TrainingError(f"{error}. {way_back}") from error
 
     def _seed_dropout(self, number: int) -> None:
         key = np.random.SeedSequence([self.cfg.run.seed, number, distributed.rank()])
@@ -319,15 +401,19 @@ class Runner:
         After an epoch it is also named checkpoint_{epoch}.pth, where tools look for it.
 
         Raises:
-            TrainingError: on all processes, if it cannot be written; earlier checkpoints stay untouched.
+            TrainingError: on all processes, if it cannot be written or a weight is not finite; earlier checkpoints stay
+                untouched.
         """
         started, path = time.perf_counter(), self.checkpoints.folder_of(self.steps)
         if self.saved != self.steps:
             content = self._content()
+            distributed.on_main_process(lambda: self.checkpoints.must_be_finite(self.steps, content))
             folder = distributed.on_main_process(lambda: self.checkpoints.begin(self.steps, content))
             self.engine.save(folder / ENGINE_FOLDER)
-            distributed.on_main_process(lambda: self.checkpoints.finish(self.steps))
+            sane = self.steps - self.nonfinite.in_a_row
+            distributed.on_main_process(lambda: self.checkpoints.finish(self.steps, sane))
             self.saved = self.steps
+        self.saved_at = time.monotonic()
         epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
         if epoch and not step:
             epoch -= 1
@@ -368,6 +454,7 @@ class Runner:
                 "are loaded, the optimizer starts anew", source
             )  # fmt: skip
         else:
+            point.leave_out_misshapen(self.shapes)
             self.engine.load_state_dict(content)
             self.engine.load(point.path.parent / ENGINE_FOLDER)
             self._keep_settings()
@@ -381,6 +468,9 @@ class Runner:
             for name, part in self.stateful.items():
                 if name in progress:
                     part.load_state_dict(progress[name])
+            self.log.forget_scores(self.validation.epoch)
+            if point.named:  # its settings may be the cure
+                self.nonfinite.in_a_row = 0
         if point.path.parent == self.checkpoints.folder_of(self.steps):
             self.saved = self.steps
             epoch, step = divmod(self.steps, self.plan.steps_per_epoch)

@@ -1,7 +1,8 @@
 """How a run is asked to stop, and how it leaves its loop.
 
-A scheduler that wants its machine back sends SIGTERM, or SIGUSR1 if the job asked for an early warning. The process
-finishes its optimizer step; all processes learn of it at their next agreement, and stop at the same place.
+A scheduler that wants its machine back sends SIGTERM, or SIGUSR1 if the job asked for an early warning; Ctrl-C is
+SIGINT, a terminal that closes SIGHUP. The process finishes its optimizer step; all processes learn of it at their next
+agreement, and stop at the same place.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+from timechat import distributed
+from timechat.datasets.worker_signals import STOP_SIGNALS
+
+T = TypeVar("T")
 
 
 class StopTraining(Exception):
@@ -30,44 +35,84 @@ class StopTraining(Exception):
         self.failed = failed
 
 
+class _Interrupted(BaseException):
+    """Raised by the handler; like KeyboardInterrupt, it is not for anyone who catches every Exception."""
+
+
 class StopSignals:
-    """Within this context SIGTERM and SIGUSR1 are only noted.
+    """Within this context signals that ask for a stop are only noted. Contexts may be nested.
+
+    A signal that the process was started to ignore stays ignored: `nohup` ignores SIGHUP, a script SIGINT for what it
+    starts in the background.
 
     Attributes:
-        received: whether this process got one of them.
+        names: of the signals that this process got.
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.names: list[str] = []
         self._handlers: dict[int, Any] = {}
+        self._depth = 0
+        self._at_once = False
+
+    @property
+    def received(self) -> bool:
+        """Whether this process was asked to stop."""
+        return bool(self.names)
 
     def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():  # Python allows it only there
-            self._handlers = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+        self._depth += 1
+        if self._depth == 1:
+            self.names = []
+            if threading.current_thread() is threading.main_thread():  # Python allows it only there
+                heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+                self._handlers = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._depth -= 1
+        if self._depth == 0:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            self._handlers = {}
+
+    def at_once(self, work: Callable[[], T]) -> T | None:
+        """Do something that a signal ends at once: long work that needs no other process and loses nothing.
+
+        Returns:
+            What the work returns; None, whatever it raised, if a signal has come: see `received`.
+        """
+        with self:
+            try:  # the handler may raise anywhere in here, until the inner `finally` is done
+                try:
+                    self._at_once = True
+                    return None if self.received else work()
+                finally:
+                    self._at_once = False
+            except BaseException:
+                if not self.received:
+                    raise
+        return None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        name = signal.Signals(number).name
+        if name not in self.names:
+            self.names.append(name)
+            if distributed.is_main_process():  # not through logging: the signal may have come while it holds a lock
+                os.write(2, f"{name}: stopping as soon as nothing gets lost\n".encode())
+        if self._at_once:
+            self._at_once = False
+            raise _Interrupted
 
 
-def ignore_stop_signals(worker: int) -> None:
-    """For DataLoader workers: schedulers signal every process of a job, but the current step still needs its data.
-
-    SIGTERM from the parent still ends a worker. Only waiting for a signal tells who sent it; a handler does not.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    threading.Thread(target=_heed_the_parent, daemon=True).start()
+stop_signals = StopSignals()  # signals belong to the process
 
 
-def _heed_the_parent() -> None:
-    while True:
-        received = signal.sigwaitinfo(STOP_SIGNALS)
-        if received.si_signo == signal.SIGTERM and received.si_pid == os.getppid():
-            os._exit(0)
+def stop_reason() -> str:
+    """Which signals stop the run, the same on every process; collective."""
+    gathered = distributed.gather_objects(stop_signals.names)
+    names = distributed.on_main_process(lambda: sorted({name for names in gathered or [] for name in names}))
+    return f"stopped by {' and '.join(names) or 'a signal'}"
 
 
 def start_command() -> str:

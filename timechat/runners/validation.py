@@ -25,7 +25,8 @@ from timechat.datasets import RankBatches, StreamDataset
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.collate import Fetched
 from timechat.datasets.sampler import EpochStream
-from timechat.errors import ConfigError, TimeChatError, TrainingError
+from timechat.datasets.worker_signals import ignore_stop_signals
+from timechat.errors import ConfigError, StoppedError, TimeChatError, TrainingError
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.benchmarks.options import own_options
 from timechat.evaluation.predict import VideoModel
@@ -35,7 +36,7 @@ from timechat.evaluation.scores import ordered_scores
 from timechat.runners.engines import Engine
 from timechat.runners.guards import SkipList
 from timechat.runners.loading import raise_together, read_batches
-from timechat.runners.signals import StopTraining, ignore_stop_signals
+from timechat.runners.signals import StopTraining, stop_reason
 from timechat.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Validation:
         if self.datasets:
             scores |= self._loss(engine, stopping)
         if self.cfg.run.valid_benchmark.name:
-            scores |= self._benchmark(engine, epoch)
+            scores |= self._benchmark(engine, epoch, stopping)
         return scores | {"seconds": round(time.perf_counter() - started, 3)}
 
     def is_best(self, scores: dict[str, float], epoch: int) -> bool:
@@ -128,7 +129,7 @@ class Validation:
             counts = [float(missing_here), float(stopping()), float(failure is not None)]
             missing, stop, failures = distributed.all_reduce_sum(counts, engine.device)
             if stop:
-                raise StopTraining("stopped by SIGTERM or SIGUSR1")
+                raise StopTraining(stop_reason())
             if failures:
                 raise_together(failure)
             if missing:
@@ -165,7 +166,7 @@ class Validation:
         except TimeChatError as failure:
             yield 0, None, [], failure
 
-    def _benchmark(self, engine: Engine, epoch: int) -> dict[str, float]:
+    def _benchmark(self, engine: Engine, epoch: int, stopping: Callable[[], bool]) -> dict[str, float]:
         asked = self.cfg.run.valid_benchmark
         request = Evaluation(
             benchmark=asked.name,
@@ -179,7 +180,18 @@ class Validation:
             literature=False,
             overwrite=True,
         )
-        record = evaluate(self.cfg, request, engine.device, cast(VideoModel, engine.unwrap()))
+        # Processes have different numbers of questions, so they cannot agree after each of them.
+        event = f"stop {request.output_dir}"
+        try:
+            record = evaluate(
+                self.cfg,
+                request,
+                engine.device,
+                cast(VideoModel, engine.unwrap()),
+                lambda: distributed.anywhere(event, stopping()),
+            )
+        except StoppedError as error:
+            raise StopTraining(stop_reason()) from error
         return distributed.on_main_process(lambda: ordered_scores(record or {}))
 
 

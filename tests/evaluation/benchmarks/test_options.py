@@ -46,14 +46,12 @@ def shifted(monkeypatch: pytest.MonkeyPatch) -> str:
     return "shifted"
 
 
-def test_the_command_line_says_key_and_value() -> None:
-    assert parse_options(["clip_of_time=start", "shift=0.5", "window.width=2"]) == {
-        "clip_of_time": "start",
-        "shift": 0.5,
-        "window": {"width": 2},
-    }
+def test_the_command_line_says_key_and_value(shifted: str) -> None:
+    assert parse_options(["shift=0.5", "window.width=2"], shifted) == {"shift": 0.5, "window": {"width": 2}}
+    assert parse_options(["name=[exp #3"], shifted) == {"name": "[exp #3"}  # a text as it is
+    assert parse_options(["clip_of_time=end", "clip_of_time=start"], "qvhighlights") == {"clip_of_time": "start"}
     with pytest.raises(ConfigError, match="--benchmark-options: expected KEY=VALUE, got 'start', '=start'"):
-        parse_options(["start", "a=1", "=start"])
+        parse_options(["start", "a=1", "=start"], shifted)
     assert "qvhighlights: clip_of_time=published" in options_help()
     assert "charades_sta" not in options_help()
 

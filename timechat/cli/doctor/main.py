@@ -10,7 +10,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from timechat.cli.common import run_main
+from timechat.cli.common import add_options, path, run_main
 from timechat.cli.doctor.config_files import check_files
 from timechat.cli.doctor.environment import check_environment
 from timechat.cli.doctor.prompt import check_prompt
@@ -29,9 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Check files, weights, a video, the prompt and three answers, and explain what looks wrong.",
     )
     add = parser.add_argument
-    add("config", metavar="CONFIG", help="YAML file with the sections model, datasets and run")
-    add("video", metavar="VIDEO", nargs="?", help="a video to check and to ask about")
-    add("--options", nargs="*", default=[], metavar="KEY=VALUE", help="override keys, such as model.ckpt=other.pth")
+    add("config", type=path, metavar="CONFIG", help="YAML file with the sections model, datasets and run")
+    add("video", type=path, metavar="VIDEO", nargs="?", help="a video to check and to ask about")
+    add_options(parser, "model.ckpt=other.pth")
     add("--no-answers", action="store_true", help="do not ask the model (faster on a CPU)")
     add("--query", default="a person does something", help="query of the grounding question (default: %(default)s)")
     add("--max-new-tokens", type=int, default=256, metavar="N", help="longest answer (default: %(default)s)")

@@ -12,31 +12,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from timechat.config import plain
 from timechat.errors import ConfigError
+from timechat.options import options_section, split_options
 from timechat.registry import nearest, registry
 from timechat.schema import Group, group_of
 
 FLAG = "--benchmark-options"
 
 
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """`["clip_of_time=start"]` -> `{"clip_of_time": "start"}`; values as YAML reads them.
+def parse_options(texts: Sequence[str], benchmark: str) -> dict[str, Any]:
+    """`["clip_of_time=start"]` -> `{"clip_of_time": "start"}`; values as the benchmark's schema wants them.
 
     Raises:
+        RegistryError: no such benchmark.
         ConfigError: something else than KEY=VALUE.
     """
-    wrong = [text for text in texts if "=" not in text or text.startswith("=")]
-    if wrong:
-        raise ConfigError(f"{FLAG}: expected KEY=VALUE, got {', '.join(map(repr, wrong))}")
-    try:
-        return plain(OmegaConf.from_dotlist(list(texts)))
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{FLAG}: {str(error).strip().splitlines()[0]}") from error
+    group = group_of(registry.config_of("benchmark", benchmark))
+    return plain(options_section(split_options(texts, FLAG, "KEY=VALUE"), FLAG, group), resolve=True)
 
 
 def complete_options(benchmark: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -167,6 +167,18 @@ def optimizer_state(state: dict[str, Any]) -> dict[str, Any]:
     return state["optimizer"] | {"param_groups": groups}
 
 
+def copy_from_file(optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer memory of its own after loading a state: `load_state_dict` copies nothing that fits.
+
+    Its tensors would keep a checkpoint's file open until the run ends, and NFS keeps a file that is removed while it is
+    open.
+    """
+    for state in optimizer.state.values():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.device.type == "cpu":
+                state[key] = value.clone()
+
+
 def autocast_forward(model: nn.Module, device: torch.device, precision: str) -> None:
     """Make the model's forward pass compute in `precision`; the weights stay as they are."""
     if precision != "fp32":

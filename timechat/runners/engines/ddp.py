@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,7 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from timechat import distributed
 from timechat.errors import ConfigError
 from timechat.registry import registry
-from timechat.runners.engines.base import FP32, MOMENTS, Engine, ModelSizes, optimizer_state
+from timechat.runners.engines.base import FP32, MOMENTS, Engine, ModelSizes, copy_from_file, optimizer_state
+
+logger = logging.getLogger(__name__)
 
 
 @registry.register_engine("ddp")
@@ -27,6 +31,7 @@ class DDPEngine(Engine):
     """
 
     def __init__(self, device: torch.device, precision: str):
+        _forget_launch_settings()
         self.accelerator = accelerate.Accelerator(
             cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision
         )
@@ -99,5 +104,19 @@ class DDPEngine(Engine):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
         self.optimizer.load_state_dict(optimizer_state(state))
+        copy_from_file(self.optimizer)
         if self.accelerator.scaler and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def _forget_launch_settings() -> None:
+    """Remove what `accelerate launch` or a shell's profile sets for accelerate: the config alone says what is computed.
+
+    ACCELERATE_GRADIENT_ACCUMULATION_STEPS would divide every loss again; others choose a device, compile the model, or
+    hand it to FSDP, DeepSpeed or Megatron. accelerate looks at some of them again while it trains.
+    """
+    names = sorted(name for name in os.environ if name.startswith("ACCELERATE_"))
+    for name in names:
+        del os.environ[name]
+    if names:
+        logger.warning("the config decides, not the environment; ignored: %s", ", ".join(names))

@@ -35,7 +35,7 @@ class DeepSpeedConfig(Section):
     """Keys of the `run` section."""
 
     deepspeed_config: str = key(
-        "", 'your DeepSpeed JSON file (offload, communication, ...); "" = none', may_change=True
+        "", 'your DeepSpeed JSON file (offload, communication, ...); "" = none', file=True, may_change=True
     )
 
 

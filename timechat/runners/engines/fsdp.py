@@ -26,6 +26,7 @@ from timechat.runners.engines.base import (
     Engine,
     ModelSizes,
     autocast_forward,
+    copy_from_file,
     optimizer_state,
 )
 
@@ -132,6 +133,7 @@ class FSDPEngine(Engine):
             for index, values in optimizer["state"].items()
         }
         self.optimizer.load_state_dict(optimizer | {"state": shards})
+        copy_from_file(self.optimizer)
         if self.scaler.is_enabled() and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
 
