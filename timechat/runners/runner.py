@@ -134,7 +134,8 @@ class Runner:
             return model
 
         model = stop_signals.at_once(load)
-        if distributed.all_reduce_sum([stop_signals.received], self.engine.device) != [0.0]:
+        stopped = distributed.all_reduce_sum([stop_signals.received], self.engine.device) != [0.0]
+        if model is None or stopped:
             raise StopTraining(f"{stop_reason()} while the weights were loaded")
         return model
 
