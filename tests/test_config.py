@@ -316,6 +316,14 @@ def test_conflicts_are_listed_together(load: Load) -> None:
     assert len(problems(load, content)) == 4
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_decoder_that_learns_whole_is_not_kept_in_16_bits(load: Load, precision: str) -> None:
+    (problem,) = problems(load, {"model": {"llama_precision": precision, "freeze_llama": False}})
+    assert f"model.llama_precision={precision} with model.freeze_llama=false" in problem
+    assert "16 bytes each" in problem
+    assert "Set model.llama_precision=auto or fp32, or model.freeze_llama=true" in problem
+
+
 def test_eight_bits_cannot_be_trained(load: Load) -> None:
     (problem,) = problems(load, {"model": {"low_resource": True, "freeze_llama": False}})
     assert "set model.freeze_llama=true" in problem

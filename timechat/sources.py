@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ class Source:
 
 
 _BLIP = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _VIDEO_LLAMA = "DAMO-NLP-SG/Video-LLaMA-2-7B-Finetuned"
 
 EVA_VIT_G = "eva_vit_g.pth"
@@ -79,7 +81,15 @@ def advice(path: str | Path, key: str) -> str:
     if other := elsewhere(path):
         return f"it exists as {other}: set {key}={other}; "
     command = command_for(path)
-    return f"get it with: {command}; " if command else ""
+    if command:
+        return f"get it with: {command}; "
+    if key == "model.llama_model" and _HUB_ID.fullmatch(str(path)) and not Path(path).parent.exists():
+        place = f"ckpt/{Path(path).name}"
+        return (
+            "if it is a repository on the hub, download it (for a gated one, `hf auth login` first): hf download "
+            f"{path} --exclude 'original/*' --local-dir {place}, and set {key}={place}; "
+        )
+    return ""
 
 
 def find(name: str) -> str:

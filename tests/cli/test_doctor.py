@@ -153,6 +153,15 @@ def test_precisions_that_do_not_fit(found: Findings, option: str, level: str, wo
     assert words in found.of(level)
 
 
+@pytest.mark.parametrize(
+    ("freeze", "words"), [("false", "auto (fp32: model.freeze_llama=false trains"), ("true", "auto\n")]
+)
+def test_what_auto_means_for_the_decoder(found: Findings, freeze: str, words: str) -> None:
+    options = ["model.llama_precision=auto", f"model.freeze_llama={freeze}", "run.device=cpu"]
+    check_environment(found.report, tiny_config(options))
+    assert f"model.llama_precision={words}" in found.text
+
+
 # Files ----------------------------------------------------------------------------------------------------------------
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5401267456\n"
@@ -220,6 +229,16 @@ def test_a_llama_folder_that_lacks_files(found: Findings, tmp_path: Path) -> Non
     check_files(found.report, tiny_config([f"model.llama_model={tmp_path}"]))
     for words in ("/config.json is missing", "/tokenizer.model is a git-lfs pointer", " contains no weights"):
         assert f"{tmp_path}{words}" in found.of(ERROR)
+
+
+def test_a_folder_of_an_adapter(found: Findings, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    check_files(found.report, tiny_config([f"model.ckpt_2={tmp_path}"]))
+    assert f"model.ckpt_2={tmp_path / 'adapter_model.safetensors'} is missing" in found.of(ERROR)
+    safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "adapter_model.safetensors")
+    fine = Findings()
+    check_files(fine.report, tiny_config([f"model.ckpt_2={tmp_path}"]))
+    assert fine.of(ERROR) == ""
 
 
 def test_a_vocabulary_that_has_to_be_downloaded(found: Findings, tmp_path: Path) -> None:

@@ -152,7 +152,9 @@ def test_a_run_goes_on_where_only_places_and_memory_changed(
     changed = [f"model.llama_model={llama}", "model.use_grad_checkpoint=true"]
     capsys.readouterr()
     assert train.main(["--cfg-path", str(config), "--options", "run.max_epoch=2", *changed]) == 0
-    assert "resuming after step 1" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "resuming after step 1" in err
+    assert f"model.llama_model: {LLAMA} then, {llama} now; it is taken for the same at another place" in err
     message = _fails(["--cfg-path", str(config), "--options", "run.max_epoch=3", "model.lora_r=3"], capsys)
     assert "was written with other settings" in message
 

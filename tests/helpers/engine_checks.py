@@ -209,6 +209,15 @@ def check_half(strategy: str) -> dict[str, Any]:
     return {"losses": found.losses, "dtypes": dtypes}
 
 
+def check_decoder(strategy: str) -> dict[str, Any]:
+    """A decoder that learns whole, at the default precision: two steps in bf16."""
+    model = tiny_model("model.llama_precision=auto", "model.freeze_llama=false")
+    engine = prepared(strategy, model, "bf16", adam=True)
+    found = engine_steps(engine, 2, clip=CLIP)
+    dtypes = {str(p.dtype) for p in engine.unwrap().parameters() if p.requires_grad}
+    return {"losses": found.losses, "dtypes": dtypes, "learns": list(found.weights)}
+
+
 def check_whole(strategy: str, model: TimeChat) -> dict[str, Any]:
     """Three steps by gradient descent; what is a shard, and what the optimizer holds."""
     engine = prepared(strategy, model)
@@ -232,6 +241,7 @@ def check(strategy: str, folder: Path) -> dict[str, Any]:
         "resume": check_resume(strategy, model, folder),
         "skip": check_skip(strategy, model),
         "half": check_half(strategy),
+        "decoder": check_decoder(strategy),
         "published": list(prepared(strategy, model).model_state() or {}),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from helpers.tiny import LLAMA, llama_folder
+from helpers.tiny import LLAMA, build_tiny, llama_folder
 from torch.testing import assert_close
 
 from timechat.device import resolve_dtype
@@ -132,6 +132,15 @@ def test_lora_stays_in_full_precision_over_half_precision_weights() -> None:
     wrapped = lm.add_lora(lm.build_llama(LLAMA, precision="bf16"))
     assert {p.dtype for p in wrapped.parameters() if p.requires_grad} == {torch.float32}
     assert {p.dtype for p in wrapped.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
+def test_auto_is_fp32_for_a_decoder_that_learns_whole() -> None:
+    """What learns is fp32, and what is frozen is not held in more than it was."""
+    for options, whole in ((["model.freeze_llama=false"], torch.float32), ([], torch.bfloat16)):
+        model = build_tiny([*options, "model.llama_precision=auto"])
+        kinds = {name: p.dtype for name, p in model.llama_model.named_parameters()}
+        assert {kind for name, kind in kinds.items() if ".lora_" in name} == {torch.float32}
+        assert {kind for name, kind in kinds.items() if ".lora_" not in name} == {whole}
 
 
 def test_grad_checkpointing_changes_no_gradient() -> None:

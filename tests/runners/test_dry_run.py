@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.plain_model import PlainLayers
-from helpers.tiny import BERT, LLAMA_2_7B, Golden, build_tiny, golden_batch, llama_folder
+from helpers.tiny import BERT, LLAMA_2_7B, Golden, build_tiny, golden_batch, llama_folder, tiny_config
 from helpers.training import ROOT, make_videos, training_config, video_entry
 from omegaconf import OmegaConf
 
@@ -76,6 +76,17 @@ def test_a_tiny_config_with_its_data(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert re.search(r"first micro-batch: 2 x \d+ tokens, \d+ of them supervised", report)
     assert _numbers(report, "optimizer steps")[:4] == ["2", "per", "epoch,", "2"]
     assert "missing.pth  (missing)" in report
+
+
+def test_what_a_decoder_costs_that_learns_whole(tmp_path: Path) -> None:
+    """Weights, gradients and AdamW's moments in fp32: 16 bytes for each, LLaMA-2-7B's 6.74 billion alone 100 GiB."""
+    llama = llama_folder(tmp_path / "llama", **LLAMA_2_7B)
+    options = [f"model.llama_model={llama}", "model.ckpt=", "model.llama_precision=auto", "model.lora=false"]
+    options += ["run.iters_per_epoch=8", "run.device=cpu"]
+    text = dry_run(tiny_config([*options, "model.freeze_llama=false"]))
+    assert re.search(r"^llama_model +6,738,415,616 +6,738,415,616 +float32$", text, re.MULTILINE)
+    assert "What learns is fp32 with every strategy: 100.4" in text
+    assert re.search(r"^llama_model +6,738,415,616 +0 +bfloat16$", dry_run(tiny_config(options)), re.MULTILINE)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny import Golden
+from helpers.tiny import Golden, build_tiny
 from torch import nn
 
 from timechat.errors import ConfigError
 from timechat.models import TimeChat
 from timechat.models.checkpoints import canonical_name
+from timechat.runners.engines.base import optimizer_state
 from timechat.runners.optimizers import build_optimizer, parameter_groups
 
 NAMES = Path(__file__).parents[1] / "golden" / "published_names.json.gz"
@@ -68,6 +69,33 @@ def test_settings_of_adamw() -> None:
         (0.25, (0.9, 0.75), 0.0),
     ]
     assert names == ["weight", "bias"]
+
+
+def test_no_group_is_empty() -> None:
+    """LoRA alone has no biases; DeepSpeed drops an empty group, and its checkpoints would have one less."""
+    lora = build_tiny(["model.freeze_qformer=true", "model.frozen_video_Qformer=true", "model.frozen_llama_proj=true"])
+    groups, names = parameter_groups(lora, 0.05)
+    assert [group["weight_decay"] for group in groups] == [0.05]
+    assert names
+    assert all(".lora_" in name for name in names)
+    biases = nn.Linear(2, 3)
+    biases.weight.requires_grad_(False)
+    assert [group["weight_decay"] for group in parameter_groups(biases, 0.05)[0]] == [0.0]
+
+
+def test_an_empty_group_of_an_older_checkpoint_is_left_out() -> None:
+    groups = [{"params": [0, 1], "weight_decay": 0.05}, {"params": [], "weight_decay": 0.0}]
+    found = optimizer_state({"optimizer": {"state": {}, "param_groups": groups}})
+    assert found == {"state": {}, "param_groups": groups[:1]}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_learns_in_16_bits_is_refused(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1).to(dtype))
+    with pytest.raises(ConfigError, match=r"2 of the parameters that learn are not fp32, such as 1\.weight"):
+        parameter_groups(model, 0.0)
+    model[1].requires_grad_(False)
+    assert parameter_groups(model, 0.0)[1] == ["0.weight", "0.bias"]
 
 
 def test_a_model_without_anything_to_train_is_refused() -> None:

@@ -70,6 +70,9 @@ def test_each_file_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_llama_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tokenizer\.model|no SentencePiece model here"):
         load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").touch()
+    with pytest.raises(ConfigError, match=r"tokenizer\.json cannot take its place.*hf download .* tokenizer\.model"):
+        load_tokenizer(tmp_path)
     with pytest.raises(ConfigError, match=r"nowhere: no SentencePiece model here; model\.llama_model must name"):
         load_tokenizer(tmp_path / "nowhere")
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from timechat.errors import CheckpointError
 from timechat.io import replacing
-from timechat.models.weight_files import LazyTensor, open_weights
+from timechat.models.adapters import adapter_folder, folder_problem, open_adapter
+from timechat.models.weight_files import LazyTensor, Weights, is_finite, open_weights
 from timechat.sources import EVA_VIT_G, find
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ TAKES = {
 
 # Buffers that published files contain but every model computes itself.
 _BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_index)$")
+# What DistributedDataParallel, torch.compile and Lightning put before all names.
+_PREFIXES = re.compile(r"^(?:(?:module|_orig_mod|model)\.)+")
+_NAMED_LORA = re.compile(r"\.lora_[AB]\.(\w+)\.weight$")
 _UNNAMED_LORA = re.compile(r"\.lora_([AB])\.weight$")
 # BLIP-2 drops the ViT's last block and head; file and config agree on where.
 _VIT_TAIL = re.compile(r"visual_encoder\.(head|norm|fc_norm)\.")
@@ -64,9 +68,9 @@ def canonical_name(name: str) -> str:
     """The published name of a parameter, whichever version of peft wrote it.
 
     Newer versions put `base_layer` into the names of the layers that LoRA wraps; the first versions, and the adapter
-    folders of all versions, omit the adapter's name `default`.
+    folders of all versions, omit the adapter's name `default`. torch.compile adds `_orig_mod`.
     """
-    return _UNNAMED_LORA.sub(r".lora_\1.default.weight", name.replace(".base_layer.", "."))
+    return _UNNAMED_LORA.sub(r".lora_\1.default.weight", name.replace(".base_layer.", ".").replace("._orig_mod.", "."))
 
 
 def part_of(name: str) -> str | None:
@@ -98,6 +102,7 @@ class LoadReport:
         unused: keys that the config leaves out on purpose (the ViT's last block, the text path without text).
         foreign: keys of other models.
         unexpected: keys of our parts that fit nothing (an error unless allowed).
+        notes: what was taken off to find the tensors: an entry of the file, a prefix, an adapter's name.
     """
 
     source: str
@@ -107,13 +112,15 @@ class LoadReport:
     unused: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         counts = {name: getattr(self, name) for name in ("resized", "buffers", "unused", "foreign", "unexpected")}
         extra = "".join(f", {len(keys)} {name}" for name, keys in counts.items() if keys)
         prefixes = sorted({".".join(key.split(".")[:2]) for key in self.foreign})
         listed = f" (foreign: {', '.join(prefixes)})" if prefixes else ""
-        return f"{self.source}: {len(self.loaded)} tensors loaded{extra}{listed}"
+        notes = "".join(f"; {note}" for note in self.notes)
+        return f"{self.source}: {len(self.loaded)} tensors loaded{extra}{listed}{notes}"
 
 
 def load_weights(
@@ -137,14 +144,17 @@ def load_weights(
         CheckpointError: listing every key that is missing, unexpected or misshapen.
     """
     own = {canonical_name(name): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
-    twice = [name for name, count in Counter(map(canonical_name, state)).items() if count > 1]
-    state = {canonical_name(name): tensor for name, tensor in state.items()}
-    report, problems = LoadReport(source), [f"twice, under old and new names: {_some(twice)}"] if twice else []
+    report = LoadReport(source, notes=list(getattr(state, "notes", ())))
+    names = _published_names(state, own, report)
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    problems = [f"twice, under old and new names: {_some(twice)}"] if twice else []
+    state = {names[name]: tensor for name, tensor in state.items()}
     for name in state:
         _note_key(model, own, name, parts, report)
-    for name in report.loaded:
-        problem = _copy(own[name], name, state[name], report)
-        problems += [problem] if problem else []
+    ties = _ties(own, report.loaded)
+    problems += _copy_all(own, {name: state[name] for name in report.loaded if name not in ties}, report)
+    if not problems:
+        _compare_ties(own, ties, state, source)
     problems += _incomplete_parts(own, set(report.loaded))
     if report.unexpected:
         message = f"unexpected: {_some(report.unexpected)}"
@@ -175,6 +185,50 @@ def _note_key(model: BaseModel, own: dict[str, Tensor], name: str, parts: set[st
         report.unexpected.append(name)
 
 
+def _published_names(names: Iterable[str], own: Mapping[str, Tensor], report: LoadReport) -> dict[str, str]:
+    """The published name of each key of a file: without prefixes of wrappers, and with the model's adapter's name."""
+    found: dict[str, str] = {}
+    prefixes = set()
+    for name in names:
+        found[name] = canonical_name(name)
+        if found[name] not in own and part_of(found[name]) is None:
+            bare = _PREFIXES.sub("", found[name])
+            if bare in own or part_of(bare) is not None:
+                prefixes.add(found[name].removesuffix(bare))
+                found[name] = bare
+    adapters = {match[1] for name in found.values() if (match := _NAMED_LORA.search(name))}
+    if len(adapters) == 1 and adapters != {"default"}:
+        (adapter,) = adapters
+        found = {key: re.sub(rf"(\.lora_[AB])\.{adapter}\.", r"\1.default.", name) for key, name in found.items()}
+        report.notes.append(f"its adapter {adapter!r} is the model's")
+    report.notes += [f"without the prefix {prefix}" for prefix in sorted(prefixes - {""})]
+    return found
+
+
+def _ties(own: Mapping[str, Tensor], loaded: Iterable[str]) -> dict[str, str]:
+    """Names of a file for parameters that it also has under an earlier name (tied embeddings), and that name."""
+    places = {name: i for i, name in enumerate(own)}
+    first: dict[int, str] = {}
+    return {
+        name: first[id(own[name])]
+        for name in sorted(loaded, key=places.__getitem__)
+        if first.setdefault(id(own[name]), name) != name
+    }
+
+
+def _compare_ties(
+    own: Mapping[str, Tensor], ties: Mapping[str, str], state: Mapping[str, Tensor | LazyTensor], source: str
+) -> None:
+    """Warn of a file that has two different tensors for one parameter; the first is loaded."""
+    for name, first in ties.items():
+        other = _read(state[name])
+        if not torch.equal(other.to(own[first].dtype).cpu(), own[first].detach().cpu()):
+            logger.warning(
+                "%s: its %s differs from its %s, and the model has one tensor for both (tie_word_embeddings): the "
+                "former is ignored; is the file of another model?", source, name, first
+            )  # fmt: skip
+
+
 def encoder_leaves_out(name: str, depth: int, text_input: bool) -> bool:
     """Whether the config omits a key of ViT or Q-Formers: the ViT's last block, the text path without text.
 
@@ -189,11 +243,28 @@ def encoder_leaves_out(name: str, depth: int, text_input: bool) -> bool:
     return bool(_VIT_TAIL.match(name) or (not text_input and _TEXT_PATH.match(name)))
 
 
+def _copy_all(own: Mapping[str, Tensor], state: Mapping[str, Tensor | LazyTensor], report: LoadReport) -> list[str]:
+    """Copy tensors into the model; returns the problems of those that do not fit or are no numbers."""
+    problems, sick = [], []
+    for name, tensor in state.items():
+        problem = _copy(own[name], name, tensor, report)
+        if problem:
+            problems.append(problem)
+        elif not is_finite(own[name]):
+            sick.append(name)
+    if sick:
+        problems.append(
+            f"NaN or infinite (in {_dtype(own[sick[0]])}): {_some(sick)}; the file is damaged or its training "
+            "diverged: use an earlier one"
+        )
+    return problems
+
+
 def _copy(target: Tensor, name: str, source: Tensor | LazyTensor, report: LoadReport) -> str | None:
     """Copy one tensor, resized if that is defined for it; returns the problem if it does not fit."""
     if source.shape != target.shape and name not in _RESIZE:
         return _misshapen(name, source, target)
-    tensor = source.read() if isinstance(source, LazyTensor) else source
+    tensor = _read(source)
     if tensor.shape != target.shape:
         resized = _RESIZE[name](tensor, target)
         if resized is not None:
@@ -201,9 +272,19 @@ def _copy(target: Tensor, name: str, source: Tensor | LazyTensor, report: LoadRe
             tensor = resized
     if tensor.shape != target.shape:
         return _misshapen(name, tensor, target)
+    if tensor.is_floating_point() != target.is_floating_point():
+        return f"of another kind: {name} is {_dtype(tensor)} in the file, {_dtype(target)} in the model"
     with torch.no_grad():
         target.copy_(tensor)
     return None
+
+
+def _read(source: Tensor | LazyTensor) -> Tensor:
+    return source.read() if isinstance(source, LazyTensor) else source
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _misshapen(name: str, source: Tensor | LazyTensor, target: Tensor) -> str:
@@ -234,7 +315,8 @@ _RESIZE: dict[str, Callable[[Tensor, Tensor], Tensor | None]] = {
 def _incomplete_parts(own: dict[str, Tensor], loaded: set[str]) -> list[str]:
     """Names that are missing from parts of which the file has some tensors."""
     begun = {part_in_model(name) for name in loaded}
-    missing = [n for n in own if part_in_model(n) in begun and n not in loaded and not _BUFFERS.search(n)]
+    there = {id(own[name]) for name in loaded}  # a tied parameter needs only one of its names
+    missing = [n for n in own if part_in_model(n) in begun and id(own[n]) not in there and not _BUFFERS.search(n)]
     return [f"missing: {_some(missing)}"] if missing else []
 
 
@@ -264,9 +346,12 @@ def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadRepor
         if not path:
             continue
         source = f"model.{key}={path}"
-        state: Mapping[str, LazyTensor] = open_weights(path, f"model.{key}")
+        folder = adapter_folder(path)
+        if folder is None and Path(path).is_dir():
+            raise CheckpointError(f"{source}: {folder_problem(Path(path), f'model.{key}')}")
+        state = open_adapter(folder, f"model.{key}", cfg) if folder else open_weights(path, f"model.{key}")
         if key == "vit_model":
-            state = {f"visual_encoder.{name}": tensor for name, tensor in state.items()}
+            state = _of_frame_encoder(state)
         reports.append(load_weights(model, state, source, parts=TAKES.get(key), allow_unexpected=cfg.allow_unexpected))
         if not reports[-1].loaded:
             raise CheckpointError(
@@ -279,10 +364,25 @@ def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadRepor
     return reports
 
 
+def _of_frame_encoder(state: Weights) -> Weights:
+    """The ViT's own names, under the name that it has in the model."""
+    prefixes = sorted({match[0] for name in state if (match := _PREFIXES.match(name))})
+    notes = [*state.notes, *(f"without the prefix {prefix}" for prefix in prefixes)]
+    return Weights({f"visual_encoder.{_PREFIXES.sub('', name)}": tensor for name, tensor in state.items()}, notes)
+
+
 def trainable_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The content of published checkpoints under "model": trainable parameters and buffers, by published name."""
-    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    return {canonical_name(name): tensor for name, tensor in model.state_dict().items() if name not in frozen}
+    """The content of published checkpoints under "model": trainable parameters and buffers, by published name.
+
+    A parameter with several names (a decoder's head that is its embedding table) is there once, under the first.
+    """
+    first: dict[nn.Parameter, str] = {}
+    omitted = {
+        name
+        for name, p in model.named_parameters(remove_duplicate=False)
+        if first.setdefault(p, name) != name or not p.requires_grad
+    }
+    return {canonical_name(name): tensor for name, tensor in model.state_dict().items() if name not in omitted}
 
 
 def save_file(content: dict[str, Any], path: str | Path) -> None:

@@ -132,8 +132,12 @@ class TimeChatConfig(VideoEncoderConfig):
     )
     frozen_llama_proj: bool = key(False, "freezes the projection")
     llama_model: str = key("", "Hugging Face LLaMA folder with tokenizer.model", file=True, may_change=True)
-    llama_precision: str = key("auto", "auto (bf16, fp16 on GPUs without it) | bf16 | fp16 | fp32", choices=PRECISIONS)
-    freeze_llama: bool = key(True, "false trains the whole decoder, for tiny ones")
+    llama_precision: str = key(
+        "auto",
+        "auto (bf16, fp16 on GPUs without it; fp32 with freeze_llama: false) | bf16 | fp16 | fp32",
+        choices=PRECISIONS,
+    )
+    freeze_llama: bool = key(True, "false trains the whole decoder, in fp32: 16 bytes for each of its weights")
     low_resource: bool = key(False, "LLaMA in 8 bits, on a GPU")
     device_8bit: int = key(0, "GPU for low_resource", least=0, may_change=True)
     lora: bool = key(True, "low-rank adapters in LLaMA's attention")
@@ -156,8 +160,20 @@ class TimeChatConfig(VideoEncoderConfig):
                 f"{where}.prompt_path={section.prompt_path}: must be empty; the published code cannot combine random "
                 "prompts with timestamps either"
             )
+        if not section.freeze_llama and section.llama_precision in ("bf16", "fp16"):
+            yield (
+                f"{where}.llama_precision={section.llama_precision} with {where}.freeze_llama=false: steps are smaller "
+                "than what 16 bits can add to a weight, so weights that learn are fp32 (16 bytes each, with gradient "
+                f"and AdamW's moments; --dry-run adds them up). Set {where}.llama_precision=auto or fp32, or "
+                f"{where}.freeze_llama=true if the decoder only answers or learns through LoRA"
+            )
         if section.low_resource and not section.freeze_llama:
             yield (
                 f"{where}.low_resource=true holds LLaMA in 8 bits, which cannot be trained: set "
                 f"{where}.freeze_llama=true"
             )
+
+
+def decoder_precision(section: DictConfig) -> str:
+    """What `model.llama_precision` stands for: a decoder that learns whole is fp32, as all that learns."""
+    return "fp32" if section.llama_precision == "auto" and not section.freeze_llama else section.llama_precision

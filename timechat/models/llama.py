@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from timechat.device import resolve_dtype
 from timechat.errors import CheckpointError, ConfigError
 from timechat.lfs import refuse_pointer
-from timechat.models.weight_files import open_folder
+from timechat.models.weight_files import is_finite, open_folder
 from timechat.sources import advice
 
 logger = logging.getLogger(__name__)
@@ -145,10 +145,27 @@ def _load_streamed(folder: Path, config: transformers.LlamaConfig, dtype: torch.
             )
     for name in own:
         place, _, leaf = name.rpartition(".")
-        numbers = torch.empty(own[name].shape, dtype=dtype).copy_(tensors[name].read())
-        setattr(llama.get_submodule(place), leaf, nn.Parameter(numbers))
+        setattr(llama.get_submodule(place), leaf, nn.Parameter(_numbers(tensors[name].read(), dtype, name, source)))
+    if config.tie_word_embeddings and not torch.equal(llama.lm_head.weight, llama.model.embed_tokens.weight):
+        logger.warning(
+            "%s: its lm_head.weight differs from its model.embed_tokens.weight, although its config.json says "
+            "tie_word_embeddings: the embeddings are used for both; set it to false there if the head is right", source
+        )  # fmt: skip
     llama.tie_weights()
     return llama.eval()
+
+
+def _numbers(tensor: Tensor, dtype: torch.dtype, name: str, source: str) -> Tensor:
+    """A tensor of a file in the model's precision. Raises CheckpointError: it is not made of finite numbers."""
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"{source}: {name} is {tensor.dtype}; quantized folders cannot be read, use the original")
+    numbers = torch.empty(tensor.shape, dtype=dtype).copy_(tensor)
+    if not is_finite(numbers):
+        raise CheckpointError(
+            f"{source}: {name} holds NaN or infinite numbers in {dtype}; download the folder again, or choose another "
+            "model.llama_precision"
+        )
+    return numbers
 
 
 def _load_eight_bit(

@@ -23,7 +23,7 @@ from timechat.errors import ConfigError
 from timechat.models import llama as lm
 from timechat.models.base import StepSize
 from timechat.models.checkpoints import part_of
-from timechat.models.config import TimeChatConfig
+from timechat.models.config import TimeChatConfig, decoder_precision
 from timechat.models.flops import TimeChatFlops
 from timechat.models.llama_folder import write_llama
 from timechat.models.video_encoder import VideoEncoder
@@ -54,7 +54,7 @@ class TimeChat(VideoEncoder):
         cfg = self.cfg
         llama: nn.Module = lm.build_llama(
             cfg.llama_model,
-            precision=cfg.llama_precision,
+            precision=decoder_precision(cfg),
             max_txt_len=cfg.max_txt_len,
             load_weights=load_weights,
             low_resource=cfg.low_resource,
@@ -235,7 +235,10 @@ class TimeChat(VideoEncoder):
         llama, source = lm.causal_lm(self.llama_model), Path(self.cfg.llama_model)
         # The source's own config: this one's RoPE scaling follows from max_txt_len.
         write_llama(llama, lm.read_config(source), source, folder / "llama")
-        own = {"llama_model": Path("llama"), "llama_precision": precision_name(llama.dtype)}
+        precision = precision_name(llama.dtype)
+        own = {"llama_model": Path("llama"), "llama_precision": precision}
+        if precision != "fp32":
+            own["freeze_llama"] = True  # in 16 bits it cannot learn
         return super().write_files(folder) | own
 
     def is_in_files(self, name: str) -> bool:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import mmap
 import pickle
+import re
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -33,6 +35,9 @@ _DAMAGE_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError, struct.error, zipfile.BadZipFile, safetensors.SafetensorError),
 )
+# Entries that hold the tensors: of this project and the published files; Lightning; DeepSpeed; scripts.
+WRAPPERS = ("model", "state_dict", "module", "model_state_dict", "model_state")
+_ALIGNMENT = 64  # torch puts each tensor's data at a multiple of it
 _CHUNK = 1 << 20  # bytes read at a time, so that a tensor is never held twice
 _NOTHING = torch.empty(0, dtype=torch.uint8)
 
@@ -54,6 +59,18 @@ class LazyTensor:
         return self.load()
 
 
+class Weights(dict[str, LazyTensor]):
+    """The tensors of a file by name.
+
+    Attributes:
+        notes: what was unusual about the file, for the load report.
+    """
+
+    def __init__(self, tensors: Mapping[str, LazyTensor], notes: Sequence[str] = ()):
+        super().__init__(tensors)
+        self.notes = list(notes)
+
+
 def read_file(path: str | Path, key: str) -> dict[str, Any]:
     """Open a whole .pth or .safetensors file on the CPU, including what is not a weight (optimizer, epoch).
 
@@ -70,14 +87,15 @@ def read_file(path: str | Path, key: str) -> dict[str, Any]:
     with _Refusal(path, key):
         if Path(path).suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        # The format of torch before 1.6 cannot be mapped.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        # The format of torch before 1.6 cannot be mapped, nor can what was compressed.
+        mapped = zipfile.is_zipfile(path) and _is_aligned(_entries_by_offset(Path(path)))
+        content = _load(path, mapped)
         _must_be_dict(content, path, key)
         return content
 
 
-def open_weights(path: str | Path, key: str) -> dict[str, LazyTensor]:
-    """The tensors of a .pth file (under "model" or at the top level) or a .safetensors file, by name, not read yet.
+def open_weights(path: str | Path, key: str) -> Weights:
+    """The tensors of a .pth file (see `state_dict_of`) or a .safetensors file, by name, not read yet.
 
     Args:
         path: the file, or the .index.json of shards.
@@ -90,24 +108,17 @@ def open_weights(path: str | Path, key: str) -> dict[str, LazyTensor]:
     _must_exist(path, key)
     if path.name.endswith(".index.json"):
         shards = _shards_of(path, key)
-        return {name: tensor for shard in shards for name, tensor in open_weights(path.parent / shard, key).items()}
+        opened = [open_weights(path.parent / shard, key) for shard in shards]
+        return Weights({name: tensor for shard in opened for name, tensor in shard.items()})
     with _Refusal(path, key):
         if path.suffix == ".safetensors":
-            return _open_safetensors(path, key)
+            return Weights(_open_safetensors(path, key))
         if zipfile.is_zipfile(path):
             return _open_zip(path, key)
-        # The format of torch before 1.6 cannot be read tensor by tensor.
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        _must_be_dict(content, path, key)
-        state = state_dict_of(content, f"{key}={path}")
-        return {name: _in_memory(tensor) for name, tensor in state.items()}
+        return _open_whole(path, key)  # torch before 1.6 wrote what cannot be read tensor by tensor
 
 
-def _in_memory(tensor: Tensor) -> LazyTensor:
-    return LazyTensor(tensor.shape, lambda: tensor)
-
-
-def open_folder(folder: str | Path, key: str) -> dict[str, LazyTensor]:
+def open_folder(folder: str | Path, key: str) -> Weights:
     """The tensors of a Hugging Face folder: .safetensors or .bin, in one file or in shards with an index.
 
     Raises:
@@ -139,16 +150,35 @@ def _shards_of(index: Path, key: str) -> list[str]:
 
 
 def state_dict_of(content: dict[str, Any], source: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, under "model" or at the top level. Raises CheckpointError: it has other values."""
-    state = content.get("model", content)
-    strangers = (
-        [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
-        if isinstance(state, dict)
-        else ["model"]
-    )
+    """The tensors of a checkpoint, at the top level or in an entry of WRAPPERS.
+
+    Raises:
+        CheckpointError: it has other values.
+    """
+    return _unwrapped(content, source)[0]
+
+
+def _unwrapped(content: dict[str, Any], source: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a checkpoint, and a note if they are in an unusual entry."""
+    state, entries = content, []
+    for _ in WRAPPERS:  # no further: a file may be made so that an entry holds itself
+        entry = next((name for name in WRAPPERS if isinstance(state.get(name), dict)), None)
+        if entry is None:
+            break
+        state = state[entry]
+        entries.append(entry)
+    strangers = [k for k, v in state.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
     if strangers or not state:
         raise CheckpointError(f"{source}: expected tensors by name, found {strangers[:3] or 'nothing'}")
-    return state
+    return state, [f"from its entry {'.'.join(entries)}"] if entries not in ([], ["model"]) else []
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are; a quick pass that allocates nothing."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    low, high = tensor.detach().aminmax()
+    return bool(low.isfinite() and high.isfinite())
 
 
 # Reading one tensor ---------------------------------------------------------------------------------------------------
@@ -165,13 +195,26 @@ def _open_safetensors(path: Path, key: str) -> dict[str, LazyTensor]:
     return {name: LazyTensor(shape, partial(load, name)) for name, shape in shapes.items()}
 
 
-def _open_zip(path: Path, key: str) -> dict[str, LazyTensor]:
-    """torch's own format is a zip whose entries are the storages of its tensors."""
-    with FakeTensorMode():  # reads only the pickle, under the same rules
-        content = torch.load(path, map_location="cpu", weights_only=True)
+def _open_whole(path: Path, key: str, notes: Sequence[str] = ()) -> Weights:
+    content = _load(path)
     _must_be_dict(content, path, key)
-    state = state_dict_of(content, f"{key}={path}")
+    state, more = _unwrapped(content, f"{key}={path}")
+    return Weights({name: _in_memory(tensor) for name, tensor in state.items()}, [*notes, *more])
+
+
+def _in_memory(tensor: Tensor) -> LazyTensor:
+    return LazyTensor(tensor.shape, lambda: tensor)
+
+
+def _open_zip(path: Path, key: str) -> Weights:
+    """torch's own format is a zip whose entries are the storages of its tensors."""
     entries = _entries_by_offset(path)
+    if not _is_aligned(entries):  # torch computes where the data would be if it had written the file
+        return _open_whole(path, key, ["zipped again, so read at once"])
+    with FakeTensorMode():  # reads only the pickle, under the same rules
+        content = _load(path)
+    _must_be_dict(content, path, key)
+    state, notes = _unwrapped(content, f"{key}={path}")
 
     def load(fake: Tensor) -> Tensor:
         """The data of a tensor whose shape, strides and storage the pickle gave."""
@@ -184,7 +227,15 @@ def _open_zip(path: Path, key: str) -> dict[str, LazyTensor]:
             numbers = _read_entry(path, entry).view(fake.dtype)
         return numbers.as_strided(fake.shape, fake.stride(), fake.storage_offset())
 
-    return {name: LazyTensor(fake.shape, partial(load, fake)) for name, fake in state.items()}
+    return Weights({name: LazyTensor(fake.shape, partial(load, fake)) for name, fake in state.items()}, notes)
+
+
+def _is_aligned(entries: Mapping[int, zipfile.ZipInfo]) -> bool:
+    """Whether torch wrote this zip: nobody else aligns the data."""
+    data = {offset: entry for offset, entry in entries.items() if "/data/" in entry.filename and entry.file_size}
+    return all(entry.compress_type == zipfile.ZIP_STORED for entry in data.values()) and not any(
+        offset % _ALIGNMENT for offset in data
+    )
 
 
 def _entries_by_offset(path: Path) -> dict[int, zipfile.ZipInfo]:
@@ -211,6 +262,21 @@ def _read_entry(path: Path, entry: zipfile.ZipInfo) -> Tensor:
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
+def _load(path: str | Path, mapped: bool = False) -> Any:
+    """A .pth file's content; besides tensors and plain values, numpy's numbers and arrays may be in it."""
+    with torch.serialization.safe_globals(_numpy_globals()):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _numpy_globals() -> list[Any]:
+    """What pickles of numpy's numbers and arrays name; arrays of Python objects are left out. None of it is code."""
+    kinds = {type(np.dtype(code)) for code in np.typecodes["All"] if code != "O"}
+    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.empty(0).__reduce__()[0]}
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # of numpy 1 and 2
+    named = [(make, f"{module}.{name}") for module in modules for name, make in makers.items()]
+    return [np.ndarray, np.dtype, *kinds, *named]
+
+
 def _must_exist(path: Path, key: str) -> None:
     if not path.is_file():
         fix = advice(path, key)
@@ -227,19 +293,50 @@ class _Refusal:
     """Wraps reading: whatever a damaged or hostile file makes the readers raise becomes a CheckpointError."""
 
     def __init__(self, path: str | Path, key: str):
-        self.source = f"{key}={path}"
+        self.source, self.path = f"{key}={path}", path
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, pickle.UnpicklingError):
-            raise CheckpointError(
-                f"{self.source}: refused, it is damaged or contains code and not only tensors ({_first_line(error)})"
-            ) from error
+            raise CheckpointError(f"{self.source}: refused, {_refused(error, self.path)}") from error
         if isinstance(error, _DAMAGE_ERRORS):
             raise CheckpointError(f"{self.source}: not a readable checkpoint ({_first_line(error)})") from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+# Classes that are often in checkpoints, and what turns their objects into plain values.
+_PLAIN_VALUES = {
+    "omegaconf.": "OmegaConf.to_container(config, resolve=True)",
+    "argparse.Namespace": "vars(args)",
+    "pathlib.": "str(path)",
+    "numpy.": "array.tolist()",
+}
+
+
+def _refused(error: pickle.UnpicklingError, path: str | Path) -> str:
+    """Why torch refuses a file, and the way out for one that holds objects of harmless classes."""
+    text = str(error)
+    blocked = re.search(r"GLOBAL (\S+) whose module \S+ is blocked", text)
+    strange = re.search(r"(?:GLOBAL |but got <class ')([\w.]+)(?: was not an allowed global|'>)", text)
+    if blocked or not strange:
+        reason = blocked[1] if blocked else re.sub(r".*WeightsUnpickler error: ", "", _plain(text), flags=re.DOTALL)
+        return f"it is damaged or contains code and not only tensors ({_first_line(reason)})"
+    name = strange[1]
+    plain = next((how for start, how in _PLAIN_VALUES.items() if name.startswith(start)), None)
+    instead = f"store {plain} in its place" if plain else "store plain values, or a model's state_dict(), in its place"
+    load = f"torch.load({str(path)!r}, weights_only=False)"
+    return (
+        f"it contains {name}, and not only tensors and plain values: loading that may run code. If you made the file, "
+        f'{instead}. If you trust it, keep its weights alone: python -c "import torch; '
+        f"torch.save({{'model': {load}['model']}}, 'weights.pth')\""
+    )
+
+
+def _plain(text: str) -> str:
+    """A message without a terminal's escape codes."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def _first_line(error: BaseException | str) -> str:
+    return (_plain(str(error)).strip().splitlines() or [type(error).__name__])[0][:200]

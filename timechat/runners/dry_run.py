@@ -17,6 +17,7 @@ from timechat.datasets.base import VideoDataset
 from timechat.models.base import BaseModel, StepSize
 from timechat.models.checkpoints import WEIGHT_FILES, part_in_model, weight_path
 from timechat.registry import registry
+from timechat.runners.engines.base import FP32, MOMENTS
 from timechat.runners.memory import activation_bytes, estimate_memory
 from timechat.runners.plan import TrainingPlan, make_plan
 from timechat.tasks import Task, build_task
@@ -89,6 +90,9 @@ def _parameters(model: nn.Module) -> Iterator[str]:
     rows = [_row(name, parameters) for name, parameters in parts.items()]
     rows.append(_row("all", list(model.parameters())))
     yield from _table([("part", "parameters", "trainable", "precision"), *rows])
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    yield f"What learns is fp32 with every strategy: {learning * (FP32 + FP32 + MOMENTS) / GIB:.2f} GiB for weights,"
+    yield "gradients and AdamW's moments, before anything is sharded."
 
 
 def _row(name: str, parameters: Sequence[nn.Parameter]) -> tuple[str, ...]:

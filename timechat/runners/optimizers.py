@@ -15,14 +15,21 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> tuple[list[dict[s
     """Trainable parameters in two groups: with weight decay, and without (biases, norms, everything 1-d).
 
     Returns:
-        The groups for an optimizer, and the published names of all parameters in the optimizer's order.
+        The groups for an optimizer, without empty ones (DeepSpeed drops those, and saves what is left), and the
+        published names of all parameters in the optimizer's order.
 
     Raises:
-        ConfigError: nothing is trainable.
+        ConfigError: nothing is trainable, or not in fp32.
     """
     named = [(canonical_name(name), p) for name, p in model.named_parameters() if p.requires_grad]
     if not named:
         raise ConfigError("model: every part is frozen, there is nothing to train; see the freeze_* and frozen_* keys")
+    half = [(name, p.dtype) for name, p in named if p.dtype.itemsize < torch.float32.itemsize]
+    if half:
+        raise ConfigError(
+            f"model: {len(half)} of the parameters that learn are not fp32, such as {half[0][0]} ({half[0][1]}), and "
+            "would lose most of each small step: build them in fp32 (run.precision is that of the computation alone)"
+        )
     decayed = [(name, p) for name, p in named if p.ndim >= 2 and not name.endswith("bias")]
     names = {name for name, _ in decayed}
     plain = [(name, p) for name, p in named if name not in names]
@@ -30,7 +37,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> tuple[list[dict[s
         {"params": [p for _, p in decayed], "weight_decay": weight_decay},
         {"params": [p for _, p in plain], "weight_decay": 0.0},
     ]
-    return groups, [name for name, _ in decayed + plain]
+    return [group for group in groups if group["params"]], [name for name, _ in decayed + plain]
 
 
 def build_optimizer(

@@ -12,8 +12,8 @@ import torch
 from omegaconf import DictConfig
 
 from timechat import distributed
-from timechat.composition import free_keys
-from timechat.config import is_no_op, plain
+from timechat.composition import free_keys, schema_for
+from timechat.config import file_keys, is_no_op, plain
 from timechat.errors import CheckpointError, ConfigError
 from timechat.models.weight_files import read_file
 from timechat.runners.checkpointing import FILE, Checkpoints, verify
@@ -111,6 +111,8 @@ def find_resume_point(cfg: DictConfig, checkpoints: Checkpoints) -> ResumePoint 
         _must_be_unused(checkpoints)
         return None
     point = ResumePoint(folder / FILE, f"run.resume=auto ({folder})", read_file(folder / FILE, "run.resume"))
+    for line in _moved(point.content["config"], cfg):
+        logger.warning("%s: %s; it is taken for the same at another place", point.source, line)
     different = list(_differences(point.content["config"], cfg))
     if different:
         raise ConfigError(
@@ -181,6 +183,14 @@ def _differences(saved: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
     for key in sorted(before.keys() | now.keys()):
         if key not in before or key not in now or before[key] != now[key]:
             yield f"{key}: {before.get(key, 'absent')} then, {now.get(key, 'absent')} now"
+
+
+def _moved(saved: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
+    """Files that the model is built from, which may lie elsewhere than before, one line each."""
+    before, now = saved.get("model") or {}, plain(cfg)["model"]
+    for key in file_keys(schema_for(cfg).section("model")):
+        if before.get(key, now[key]) != now[key]:
+            yield f"model.{key}: {before[key] or 'none'} then, {now[key] or 'none'} now"
 
 
 def _decisive(config: dict[str, Any], free: set[str]) -> dict[str, Any]:

@@ -105,6 +105,7 @@ class Runner:
         optimizer, self.optimized = build_optimizer(
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
         )
+        self.weight_decays = [group["weight_decay"] for group in optimizer.param_groups]
         self.shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
         self.count_flops = model.flop_counter()
         self.engine.prepare(model, optimizer)
@@ -133,8 +134,8 @@ class Runner:
             return model
 
         model = stop_signals.at_once(load)
-        stops = distributed.all_reduce_sum([stop_signals.received], self.engine.device) != [0.0]
-        if stops or model is None:
+        stopped = distributed.all_reduce_sum([stop_signals.received], self.engine.device) != [0.0]
+        if model is None or stopped:
             raise StopTraining(f"{stop_reason()} while the weights were loaded")
         return model
 
@@ -480,7 +481,6 @@ class Runner:
 
     def _keep_settings(self) -> None:
         """A loaded optimizer state carries the settings of its run; those of this config take precedence."""
-        run = self.cfg.run
-        for group, weight_decay in zip(self.engine.optimizer.param_groups, (run.weight_decay, 0.0), strict=True):
+        for group, weight_decay in zip(self.engine.optimizer.param_groups, self.weight_decays, strict=True):
             group["weight_decay"] = weight_decay
-            group["betas"] = (group["betas"][0], run.beta2)
+            group["betas"] = (group["betas"][0], self.cfg.run.beta2)

@@ -20,7 +20,7 @@ import tokenizers
 from timechat import distributed
 from timechat.errors import ConfigError
 from timechat.lfs import refuse_pointer
-from timechat.sources import command_for
+from timechat.sources import advice, command_for
 
 IMAGE_TOKEN = "<ImageHere>"
 MAX_TIMESTAMP_TOKENS = 32  # the published code truncates timestamp sentences to this
@@ -45,9 +45,7 @@ class LlamaTokenizer:
         path = Path(folder)
         path = path / "tokenizer.model" if path.is_dir() else path
         if not path.is_file():
-            command = command_for(folder)
-            fix = f"; get it with: {command}" if command else ""
-            raise ConfigError(f"{path}: no SentencePiece model here; model.llama_model must name a LLaMA folder{fix}")
+            raise ConfigError(f"{path}: no SentencePiece model here; {_no_model(Path(folder))}")
         refuse_pointer(path, ConfigError)
         try:
             self.sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
@@ -86,12 +84,30 @@ class LlamaTokenizer:
         return self.sp.decode([i for i in ids if i not in special and i < self.vocab_size]).strip()
 
 
+def _no_model(folder: Path) -> str:
+    """What to do about a LLaMA folder without `tokenizer.model`."""
+    if (folder / "tokenizer.json").is_file():
+        return (
+            "tokenizer.json cannot take its place, because the ids of newer tokenizers differ at spaces: get the file "
+            "from the repository that the folder came from: hf download OWNER/NAME tokenizer.model --local-dir "
+            f"{folder} (LLaMA 1 and 2 and Vicuna have it; later ones have other ids and do not fit this model)"
+        )
+    command = command_for(folder)
+    return "model.llama_model must name a LLaMA folder" + (f"; get it with: {command}" if command else "")
+
+
 # The caches are keyed on resolved paths, because a relative path depends on the working directory.
 _load_llama = functools.lru_cache(maxsize=8)(LlamaTokenizer)
 
 
 def load_tokenizer(llama_model: str | Path) -> LlamaTokenizer:
     """The tokenizer of a LLaMA folder, with `<ImageHere>`; loaded once. Raises ConfigError."""
+    if not Path(llama_model).exists():
+        fix = advice(llama_model, "model.llama_model")
+        raise ConfigError(
+            f"model.llama_model={llama_model}: no SentencePiece model here; {fix}model.llama_model must name a LLaMA "
+            "folder"
+        )
     return _load_llama(Path(llama_model).resolve())
 
 

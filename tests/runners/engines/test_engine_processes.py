@@ -148,6 +148,14 @@ def test_bf16_computes_in_bf16_and_leaves_weights_as_they_are(
         assert kinds["llama_model.base_model.model.model.embed_tokens.weight"] == "torch.bfloat16"
 
 
+def test_a_decoder_that_learns_whole_is_fp32(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        assert rank["decoder"]["dtypes"] == {"torch.float32"}
+        first, second = rank["decoder"]["losses"]
+        assert second < first
+    assert "llama_model.base_model.model.lm_head.weight" in ranks[0]["decoder"]["learns"]
+
+
 def test_what_is_frozen_is_not_sharded_but_in_stage_3(strategy: str, ranks: list[dict[str, Any]]) -> None:
     learns = set(ranks[0]["steps"]["gradients"][0])
     whole = set(ranks[0]["half"]["dtypes"])

@@ -47,6 +47,13 @@ def test_a_resumed_run_is_bit_identical(strategy: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_run_resumes_in_which_lora_alone_learns(strategy: str, folder: Path) -> None:
+    """It has one group of parameters, because none of them is without weight decay."""
+    records = read_lines(folder / strategy / "lora" / "log.jsonl")
+    assert [record["step"] for record in records if record["event"] == "train"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_checkpoints_are_in_the_published_format(strategy: str, folder: Path, tiny_model: TimeChat) -> None:
     checkpoint = Run(None, folder / strategy / "full").checkpoint(1)
     assert (checkpoint["optimizer"] is None) == strategy.startswith("deepspeed")

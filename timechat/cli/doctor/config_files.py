@@ -18,6 +18,7 @@ from timechat.cli.doctor.report import Report, ReportSection, size_text, some
 from timechat.datasets.builders import DatasetBuilder
 from timechat.errors import TimeChatError
 from timechat.lfs import pointer_problem
+from timechat.models.adapters import adapter_folder, weights_file
 from timechat.models.checkpoints import WEIGHT_FILES, weight_path
 from timechat.registry import registry
 from timechat.sources import advice
@@ -39,7 +40,8 @@ def check_files(report: Report, cfg: DictConfig) -> None:
     """Check the paths of weights, decoder, vocabularies, annotations and videos."""
     with report.section("2. Files") as section:
         for key, path in _weight_paths(cfg):
-            _look_at(section, key, path, weights=True)
+            folder = adapter_folder(path)
+            _look_at(section, key, weights_file(folder) if folder else path, weights=True)
         _llama_folder(section, Path(cfg.model.llama_model))
         if cfg.model.qformer_text_input:
             _vocabulary(section, cfg.model)

@@ -87,7 +87,8 @@ def _precisions(section: ReportSection, cfg: DictConfig, device: torch.device) -
     bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     section.say(f"bf16 on {device}: {'supported' if bf16 else 'not supported by the hardware'}")
     for key in ("vit_precision", "llama_precision"):
-        section.say(f"model.{key}={model[key]}")
+        learns = key == "llama_precision" and not model.freeze_llama
+        section.say(f"model.{key}={model[key]}" + (" (fp32: model.freeze_llama=false trains it)" if learns else ""))
         if model[key] == "fp16" and device.type == "cpu":
             problems += 1
             section.warning(f"model.{key}=fp16 on a CPU is slow or not supported; fp32 or bf16 is better.")

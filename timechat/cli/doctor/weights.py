@@ -49,7 +49,7 @@ def check_weights(report: Report, cfg: DictConfig) -> TimeChat | None:
 
 def _say_report(section: ReportSection, loaded: LoadReport) -> None:
     parts = Counter(map(part_in_model, loaded.loaded))
-    section.say(f"{loaded.source}: {len(loaded.loaded)} tensors loaded")
+    section.say("; ".join([f"{loaded.source}: {len(loaded.loaded)} tensors loaded", *loaded.notes]))
     for part, count in parts.items():
         section.say(f"    {count} of {part}")
     for names, meaning in (

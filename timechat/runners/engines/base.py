@@ -153,13 +153,18 @@ class Engine(ABC):
 
 
 def optimizer_state(state: dict[str, Any]) -> dict[str, Any]:
-    """The optimizer's state in a `state_dict`. Raises CheckpointError: DeepSpeed wrote it and stores it elsewhere."""
+    """The optimizer's state in a `state_dict`, without empty groups, which older checkpoints have.
+
+    Raises:
+        CheckpointError: DeepSpeed wrote it and stores it elsewhere.
+    """
     if state["optimizer"] is None:
         raise CheckpointError(
             "the checkpoint was written by DeepSpeed, whose optimizer state only fits the same run.strategy; keep that "
             "strategy, or take only the weights: name checkpoint.pth in model.ckpt"
         )
-    return state["optimizer"]
+    groups = [group for group in state["optimizer"]["param_groups"] if group["params"]]
+    return state["optimizer"] | {"param_groups": groups}
 
 
 def copy_from_file(optimizer: torch.optim.Optimizer) -> None:
