@@ -12,6 +12,11 @@ from timechat.models import TimeChat
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that train in forks go first: autograd's threads, once started in a process, do not survive a fork."""
+    items.sort(key=lambda item: item.get_closest_marker("forks") is None)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Every test starts from the same random numbers."""

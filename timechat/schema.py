@@ -295,7 +295,7 @@ def yaml_value(text: str) -> Any:
         if node is None or node.end_mark.index < len(text.rstrip()):
             return text
         section = OmegaConf.from_dotlist([f"value={text}"])  # which takes 3e-5 for a number
-        return OmegaConf.to_container(section)["value"]  # type: ignore[call-overload,index]
+        return OmegaConf.to_container(section)["value"]  # type: ignore[call-overload,index]  # it is a mapping
     except (yaml.YAMLError, OmegaConfBaseException):
         return text
 

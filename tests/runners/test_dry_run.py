@@ -104,7 +104,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     assert f"missing: datasets.bad.build_info.videos_dir={tmp_path / 'elsewhere'}" in report
     assert "missing: datasets.tv.build_info.valid_anno_dir=val.json" in report
     assert "missing: run.valid_benchmark.anno_path=charades.txt" in report
-    assert "one pass over the datasets, whose files are missing" in report
+    assert "one pass over the datasets, which are not all there" in report
     assert "read tv[" in report
 
 
@@ -159,3 +159,7 @@ def test_what_is_cut_into_shards() -> None:
 
 def test_no_estimate_for_a_model_that_does_not_rehearse() -> None:
     assert activation_bytes(PlainLayers(torch.nn.Linear(1, 1)), StepSize(1, 1), "fp32") is None
+
+
+def test_without_data_there_is_no_schedule() -> None:
+    assert "which are not all there" in dry_run(tiny_config(["model.ckpt=", "run.device=cpu"]))

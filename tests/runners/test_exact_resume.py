@@ -29,6 +29,8 @@ from helpers.training import read_lines
 
 from timechat.runners import Runner
 
+pytestmark = pytest.mark.forks
+
 FOLDER = "step_0000000"
 # The step after which the run goes on, and how it was interrupted.
 KILLS: dict[str, tuple[int, Callable[[Runner], None]]] = {

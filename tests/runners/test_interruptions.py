@@ -33,6 +33,8 @@ from timechat import distributed
 from timechat.datasets.worker_signals import STOP_SIGNALS
 from timechat.runners import Runner, checkpointing
 
+pytestmark = pytest.mark.forks
+
 STEADY = (*DROPOUT, "run.reference_world_size=1")
 NEVER_SAVED = ("run.save_every_steps=null", "run.save_every_minutes=null")
 

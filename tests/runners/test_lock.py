@@ -19,6 +19,8 @@ from timechat.errors import ConfigError
 from timechat.runners import lock as lock_module
 from timechat.runners.lock import FILE, RunLock
 
+pytestmark = pytest.mark.forks
+
 HOLD = """
 import sys, time
 from pathlib import Path

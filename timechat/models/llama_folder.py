@@ -99,7 +99,7 @@ def _merged(weight: Tensor, layer: LoraLayer) -> Tensor:
     total = weight.float()
     for adapter in layer.active_adapters:
         # Each kind of layer has this method, their base does not.
-        total = total + layer.get_delta_weight(adapter).float()  # type: ignore[attr-defined]
+        total = total + layer.get_delta_weight(adapter).float()  # type: ignore[attr-defined]  # of LoRA's layers
     return total.to(weight.dtype)
 
 

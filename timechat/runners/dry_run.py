@@ -48,7 +48,7 @@ def dry_run(cfg: DictConfig) -> str:
         model = task.build_model(cfg, load_weights=False)
     processes = distributed.world_size() if distributed.world_size() > 1 else cfg.run.reference_world_size or 1
     plan = None
-    if not missing or cfg.run.iters_per_epoch is not None:
+    if (datasets and not missing) or cfg.run.iters_per_epoch is not None:
         plan = make_plan(cfg.run, processes, sum(map(len, datasets)))
     counts = model.token_counts(_example_times(frames_per_video(cfg.model)))
     sections = {
@@ -130,7 +130,7 @@ def _tokens(cfg: DictConfig, counts: Mapping[str, int]) -> Iterator[str]:
 
 def _schedule(cfg: DictConfig, plan: TrainingPlan | None, processes: int) -> Iterator[str]:
     if plan is None:
-        yield "run.iters_per_epoch=null is one pass over the datasets, whose files are missing"
+        yield "run.iters_per_epoch=null is one pass over the datasets, which are not all there"
         return
     run, per_epoch = cfg.run, plan.steps_per_epoch
     last = plan.max_epoch * per_epoch
