@@ -125,4 +125,4 @@ def test_what_is_a_pointer(content: bytes, words: str | None, tmp_path: Path) ->
 def test_what_is_no_file_passes(tmp_path: Path) -> None:
     """The reader has its own message for it."""
     for path in (tmp_path, tmp_path / "nowhere", BERT / "vocab.txt"):
-        refuse_pointer(path, ConfigError)
+        assert refuse_pointer(path, ConfigError) is None
