@@ -70,7 +70,8 @@ def _import(name: str, where: str, folders: Sequence[Path] = ()) -> None:
         raise RegistryError(f"{where}: {_message_and_place(error)}") from error
     except Exception as error:  # whatever a module from outside does
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            looked = "".join(f", in {folder.resolve()} or a folder above it" for folder in folders)
+            places = dict.fromkeys(folder.resolve() for folder in folders)
+            looked = "".join(f", in {place} or a folder above it" for place in places)
             raise RegistryError(
                 f"{where}: there is no module {error.name!r} on Python's path{looked}; correct the name, or put the "
                 "folder that holds it on PYTHONPATH"
