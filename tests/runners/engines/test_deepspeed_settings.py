@@ -17,7 +17,7 @@ from torch import nn
 
 from timechat import distributed
 from timechat.errors import ConfigError
-from timechat.runners.engines import build_engine
+from timechat.runners.engines import DeepSpeedZero2Engine
 from timechat.runners.engines.deepspeed_settings import merged, user_settings
 from timechat.runners.plan import TrainingPlan, make_plan
 
@@ -223,7 +223,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_alone")
 def test_a_key_that_deepspeed_does_not_know() -> None:
     with pytest.raises(ConfigError, match=r"DeepSpeed refuses the settings: .*overlap_com, Extra inputs"):
-        build_engine("deepspeed_zero2", CPU, "fp32", {"zero_optimization": {"overlap_com": True}})
+        DeepSpeedZero2Engine(CPU, "fp32", {"zero_optimization": {"overlap_com": True}})
 
 
 @pytest.mark.engines
@@ -234,7 +234,7 @@ def test_the_optimizer_works_in_main_memory() -> None:
     for force, kind in ((True, "DeepSpeedCPUAdam"), (False, "AdamW")):  # DeepSpeed keeps groups of a whole process
         offload = {"offload_optimizer": {"device": "cpu", "pin_memory": False}}
         settings = {"zero_optimization": offload, "zero_force_ds_cpu_optimizer": force}
-        engine = build_engine("deepspeed_zero2", CPU, "fp32", settings)
+        engine = DeepSpeedZero2Engine(CPU, "fp32", settings)
         model = nn.Linear(2, 1, bias=False)
         nn.init.ones_(model.weight)
         engine.prepare(model, torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.0))
