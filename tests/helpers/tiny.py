@@ -18,6 +18,7 @@ from helpers.videos import write_video
 from timechat.batch import VideoBatch, pad_conversations
 from timechat.composition import schema_for
 from timechat.config import load_config
+from timechat.io import write_text
 from timechat.models import TimeChat, build_model
 from timechat.text.conversation import encode_conversation
 
@@ -117,6 +118,6 @@ def dataset_config(datasets: dict[str, Any], options: Sequence[str] = (), folder
     """The tiny config with a `datasets` section, loaded from a file as users do."""
     cfg = OmegaConf.merge(OmegaConf.load(TINY / "config.yaml"), {"datasets": datasets})
     file = (folder or Path(next(iter(datasets.values()))["build_info"]["videos_dir"])) / "config.yaml"
-    OmegaConf.save(cfg, file)
+    write_text(file, OmegaConf.to_yaml(cfg))  # whole or not at all: another process of the test may be reading it
     paths = [f"model.llama_model={LLAMA}", f"model.qformer_tokenizer={BERT}", f"model.ckpt={WEIGHTS}"]
     return load_config(file, [*paths, *options])
