@@ -64,7 +64,7 @@ ablation: quickstart-data
 
 # A test file stays on one process, because its tests share fixtures.
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # DeepSpeed compiles a small extension on first use, for a minute or so; it needs a C++ compiler.
 test-engines: $(VENV)/.installed
