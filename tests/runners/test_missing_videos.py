@@ -15,9 +15,8 @@ import pytest
 import torch
 from helpers.interruptions import ANNOTATIONS, LONG, NO_DROPOUT, PLAIN, RANDOM, Case, at_step, die, make_gradients
 from helpers.tiny import write_json
-from helpers.training import ROOT, build, item, read_lines, torchrun, training_config, video_entry
+from helpers.training import build, item, read_lines, video_entry
 from helpers.videos import write_video
-from omegaconf import OmegaConf
 
 from timechat.errors import ConfigError, TrainingError
 
@@ -62,6 +61,13 @@ def test_by_default_a_run_is_refused_with_counts_and_both_ways_out(lost: Path, t
     ):
         assert part in str(error.value)
     assert not list(case.output.rglob("*.pth"))
+
+
+def test_two_processes_are_refused_alike(lost: Path, tmp_path: Path) -> None:
+    case = Case(lost, tmp_path / "refused2", LONG, 2, PLAIN)
+    assert case.run() == [1, 1]
+    for rank in (0, 1):
+        assert "ConfigError: run.missing_videos=error: videos of the training data are missing" in case.said(rank)
 
 
 def test_without_the_missing_ones_it_trains_to_the_end_and_reports_them(lost: Path, tmp_path: Path) -> None:
@@ -257,17 +263,3 @@ def test_with_many_unreadable_files_a_killed_run_draws_the_same(tmp_path: Path, 
     skipped = [read_lines(run.output / "skipped.jsonl") for run in (whole, case)]
     assert len(skipped[0]) > 20
     assert skipped[0] == skipped[1]
-
-
-# Through train.py -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.distributed
-def test_two_processes_refuse_alike_and_say_it_once(lost: Path, tmp_path: Path) -> None:
-    info = {"anno_dir": str(lost / ANNOTATIONS), "videos_dir": str(lost)}
-    cfg = training_config(tmp_path / "run", {"tv": {"builder": "video_instruct", "build_info": info, **PLAIN}})
-    OmegaConf.save(cfg, tmp_path / "run.yaml")
-    status, output = torchrun(ROOT / "train.py", "--cfg-path", str(tmp_path / "run.yaml"))
-    assert status == 1
-    assert output.count("\nConfigError: run.missing_videos=error: videos of the training data are missing") == 1
-    assert "Traceback" not in output.split("ConfigError")[0]
