@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from timechat.errors import ParseFailure
 from timechat.evaluation.benchmarks.annotations import Row, text_problems
 from timechat.evaluation.benchmarks.contract import Benchmark, Example
+from timechat.evaluation.benchmarks.structured import Choice, Structured
 from timechat.evaluation.metrics.multiple_choice import LETTERS, parse_choice, score_choices
 
 
@@ -24,6 +26,7 @@ class QuestionAnswering(Benchmark):
     main_scores: ClassVar[tuple[str, ...]] = ("accuracy",)
     model_defaults: ClassVar[Mapping[str, Any]] = {"lora_alpha": 20}  # as published results of these were made
     max_new_tokens = 32
+    structured: ClassVar[tuple[type[Structured], ...]] = (Choice,)
 
     def row_id(self, row: Row) -> str:
         """The field id."""
@@ -42,6 +45,16 @@ class QuestionAnswering(Benchmark):
         """Index of the option that the answer names."""
         return parse_choice(answer, row["options"])
 
+    def take(self, given: Choice, row: Row) -> int:
+        """The option with that number."""
+        if not 0 <= given.index < len(row["options"]):
+            raise ParseFailure(str(given.index), f"no option has the number {given.index}")
+        return given.index
+
+    def question_of(self, row: Row) -> str:
+        """The question without its options."""
+        return row["question"]
+
     def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
         """Accuracy over the questions whose answer is public; the predictions hold all of them."""
         known = {row["id"]: row for row in rows if row["answer"] is not None}
@@ -51,6 +64,12 @@ class QuestionAnswering(Benchmark):
             {key: row["categories"] for key, row in known.items()},
         )
         return scores, {row["id"]: self.prediction(row, parsed.get(row["id"])) for row in rows if row["id"] in answered}
+
+    def shares(
+        self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]
+    ) -> Mapping[str, Mapping[str, float]]:
+        """Of the questions whose answer is public."""
+        return super().shares([row for row in rows if row["answer"] is not None], parsed, answered)
 
     def prediction(self, row: Row, parsed: int | None) -> dict[str, Any]:
         """One question as the file of predictions shows it: letters, null for what is not known."""

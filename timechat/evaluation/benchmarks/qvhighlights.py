@@ -25,6 +25,7 @@ from timechat.evaluation.benchmarks.annotations import (
     video_problems,
 )
 from timechat.evaluation.benchmarks.contract import Benchmark, Example
+from timechat.evaluation.benchmarks.structured import Saliency
 from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_profile, stretch
 from timechat.evaluation.controls import (
@@ -75,6 +76,8 @@ class QVHighlights(Benchmark):
     answers_are_times = True
     main_scores = ("mAP@VeryGood", "HIT@1@VeryGood", "mAP@VeryGood/expected", "HIT@1@VeryGood/expected")
 
+    structured = (Saliency,)
+
     def __init__(self, clip_of_time: str = "published"):
         self.clip_of_time = CLIP_OF_TIME[clip_of_time]
 
@@ -99,6 +102,10 @@ class QVHighlights(Benchmark):
     def parse(self, answer: str, row: Row) -> list[tuple[float, float]]:
         """(second, saliency) pairs."""
         return parse_highlights(answer)
+
+    def take(self, given: Saliency, row: Row) -> Saliency:
+        """The scores as they are."""
+        return given
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training, which does not tell durations."""
@@ -135,10 +142,20 @@ class QVHighlights(Benchmark):
         strict = score_highlights([p for p in predictions if str(p["qid"]) in parsed], rows)
         return scores | {key: value for key, value in strict.items() if key.endswith("/expected")}, predictions
 
-    def example(self, row: Row, parsed: list[tuple[float, float]] | None) -> Example:
+    def shares(
+        self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]
+    ) -> Mapping[str, Mapping[str, float]]:
+        """As published, queries without an answer count only in the scores with "/expected"."""
+        shares = super().shares(rows, parsed, answered)
+        return {
+            name: {key: value for key, value in values.items() if name.endswith("/expected") or key in answered}
+            for name, values in shares.items()
+        }
+
+    def example(self, row: Row, parsed: list[tuple[float, float]] | Saliency | None) -> Example:
         """Quality is the average precision of the clips whose mean saliency is good."""
         true = true_saliency(row)
-        predicted = self._clip_scores(row, parsed) if parsed else []
+        predicted = ([*self._clip_scores(row, parsed), *[0.0] * len(true)])[: len(true)] if parsed else []
         quality = average_precision(true >= GOOD, np.asarray(predicted)) if parsed else 0.0
         return Example(
             self.row_id(row),
@@ -182,8 +199,10 @@ class QVHighlights(Benchmark):
         table.shuffle_within_groups(_video, "about the same video")
         return table.result()
 
-    def _clip_scores(self, row: Row, highlights: list[tuple[float, float]]) -> list[float]:
-        return highlight_scores(highlights, row["duration"], self.clip_of_time)
+    def _clip_scores(self, row: Row, said: list[tuple[float, float]] | Saliency) -> list[float]:
+        if isinstance(said, Saliency):
+            return list(said.scores)
+        return highlight_scores(said, row["duration"], self.clip_of_time)
 
 
 def true_saliency(row: Row) -> NDArray[Any]:

@@ -46,6 +46,7 @@ class TempCompass(QuestionAnswering):
     prompt_file = "tempcompass.txt"
     main_scores = TASKS[:3]
     max_new_tokens = 128  # for captions; the other answers end after a few
+    structured = ()  # a caption has no number
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """The rows of all tasks, or of the one whose file is named."""
