@@ -34,7 +34,7 @@ from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_rec
 from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
 from timechat.evaluation.scoring import read_train
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
-from timechat.io import file_state, sha256_of, write_json, write_text
+from timechat.io import NOT_THERE, file_state, sha256_of, write_json, write_text
 from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
@@ -176,15 +176,15 @@ def _spoken(questions: Sequence[Question], folder: str) -> Spoken:
 def _settings(
     request: Evaluation, cfg: DictConfig, benchmark: Benchmark, prompt: str, device: torch.device
 ) -> PredictSettings:
+    """Paths are no part of what answers depend on where their content is known otherwise: data may move."""
     model = plain(cfg.model)
+    weights = {key: state for key in WEIGHT_KEYS if model.get(key) and (state := file_state(model[key])) != NOT_THERE}
     fingerprint = {
         "benchmark": request.benchmark,
-        "anno_path": request.anno_path,
-        "videos_dir": request.videos_dir,
         "prompt_sha256": sha256_of(prompt),
         "device": device.type,
-        **{f"model.{key}": value for key, value in model.items()},
-        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model.get(key)},
+        **{f"model.{key}": value for key, value in model.items() if key not in weights},
+        **{f"files of model.{key}": state for key, state in weights.items()},
     }
     if request.asr is not None:
         fingerprint["asr_sha256"] = transcripts_hash(request.asr)
@@ -216,7 +216,7 @@ def _check_folders(plan: _Plan) -> None:
     if plan.request.seeds is not None:
         check_joint_scores(plan.request.output_dir, [settings.seed for _, settings in plan.runs])
     for folder, settings in plan.runs:
-        check_earlier_answers(folder, plan.questions, settings.answers_depend_on())
+        check_earlier_answers(folder, plan.questions, settings.answers_depend_on(), plan.request.videos_dir)
         check_scores(folder, plan.questions)
 
 
@@ -263,7 +263,9 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
         "ids": None if plan.ids is None else len(plan.ids),
         "benchmark_options": plan.options,
         "train_anno": request.train_anno,
+        "anno_path": request.anno_path,
         "annotations_sha256": plan.annotations.sha256,
+        "videos_dir": request.videos_dir,
         "literature": request.literature,
         "published": published_scores(plan.benchmark.name) if request.literature else [],
         "transcripts": _transcripts(plan),

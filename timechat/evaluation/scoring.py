@@ -92,7 +92,9 @@ def score(
         "train_anno": None if train_anno is None else str(train_anno),
         "literature": literature,
         "published": published_scores(benchmark) if literature else [],
-        "settings": _settings(predictions, file, anno_path, annotations, prompt_file),
+        "anno_path": str(anno_path),
+        "annotations_sha256": annotations.sha256,
+        "settings": _settings(predictions, file, prompt_file),
     }
     if output_dir is not None:
         _write(Path(output_dir), record, chosen, annotations.rows, result, videos_dir)
@@ -176,20 +178,14 @@ def _video_files(benchmark: Benchmark, rows: Sequence[Row], videos_dir: Path) ->
     return files
 
 
-def _settings(
-    predictions: str | Path | Any,
-    file: PredictionFile,
-    anno_path: str | Path,
-    annotations: Annotations,
-    prompt_file: str | Path | None,
-) -> dict[str, Any]:
+def _settings(predictions: str | Path | Any, file: PredictionFile, prompt_file: str | Path | None) -> dict[str, Any]:
     """Where the scores come from."""
-    settings = {"predictions": file.name, "form": file.form, "anno_path": str(anno_path)}
+    settings = {"predictions": file.name, "form": file.form}
     if isinstance(predictions, str | Path) and Path(predictions).is_file():
         settings["predictions_sha256"] = sha256_of_file(predictions)
     if prompt_file is not None:
         settings["prompt_file"] = str(prompt_file)
-    return settings | {"annotations_sha256": annotations.sha256}
+    return settings
 
 
 def _write(
