@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from timechat.errors import ConfigError, ParseFailure, PredictionError
 from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number
 from timechat.evaluation.controls import Controls
-from timechat.evaluation.echoes import without_echo
+from timechat.evaluation.echoes import ONLY_ECHO, without_echo
 from timechat.evaluation.prompting import PROMPTS, QUERY_MARKS, fill_prompt, has_query_mark
 
 Interval = tuple[float, float]
@@ -311,7 +311,8 @@ class Benchmark(ABC):
             try:
                 parsed[key] = self.parse(said, rows[key])
             except ParseFailure as failure:
-                failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, answer))
+                reason = failure.reason if said == answer else f"{failure.reason}, {ONLY_ECHO}"
+                failures.append(Failure(key, self.videos_of(rows[key])[0], reason, answer))
         return parsed, failures
 
     def in_percent(self, scores: Mapping[str, float]) -> dict[str, float]:
