@@ -1,6 +1,6 @@
 """Answers in words -> intervals, captions and highlights in seconds: one parser per task, a result or a `ParseFailure`.
 
-`wrappings.py` takes reasoning, tags and fences off, `structured.py` reads JSON, `times.py` says what a time looks like.
+`wrappings.py` takes reasoning, tags and fences off, `json_answers.py` reads JSON, `times.py` says what times look like.
 An example that the answer itself calls so is left out, and so is the sentence that told the model its frames' times
 (`echoes.py`; where the prompt shows an example, its echo is taken out before, by whoever knows the prompt).
 The time taken is linear in the length of the answer.
@@ -13,7 +13,7 @@ from typing import Any
 
 from timechat.errors import ParseFailure
 from timechat.evaluation.echoes import without_echo
-from timechat.evaluation.structured import json_events, json_highlights, json_intervals
+from timechat.evaluation.json_answers import json_events, json_highlights, json_intervals
 from timechat.evaluation.times import (
     CONTEXT,
     Mark,

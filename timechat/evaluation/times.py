@@ -62,7 +62,8 @@ _FRAME_NO = (
     r"[\"']?[ :#_=]{0,3}[\[(\"']?"
 )
 _OTHERS = (
-    rf"{_FRAME_NO}{_WHOLE}(?:(?:, {_WHOLE}(?! ?-)){{1,50}}(?:,? and {_WHOLE})?| ?(?:-|to|through|until|and|,) ?{_WHOLE})?",
+    rf"{_FRAME_NO}{_WHOLE}"
+    rf"(?:(?:, {_WHOLE}(?! ?-)){{1,50}}(?:,? and {_WHOLE})?| ?(?:-|to|through|until|and|,) ?{_WHOLE})?",
     rf"(?<![\w.]){_WHOLE}(?: ?(?:-|to|through|until) ?{_WHOLE})?(?:st|nd|rd|th)? ?-?(?:frames?|fps)\b",
     rf"(?<=between ){_PLAIN}(?:{_PERCENT})? and {_PLAIN}{_PERCENT}",
     rf"(?<![\w.]){_PLAIN}(?:{_PERCENT})?(?: ?(?:-|to|until) ?{_PLAIN})?{_PERCENT}",

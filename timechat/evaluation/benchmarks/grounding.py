@@ -14,6 +14,7 @@ from timechat.evaluation.benchmarks.annotations import (
     video_problems,
 )
 from timechat.evaluation.benchmarks.contract import Benchmark, Example, Interval
+from timechat.evaluation.benchmarks.structured import Windows
 from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_interval
 from timechat.evaluation.controls import (
@@ -41,6 +42,7 @@ class TemporalGrounding(Benchmark):
     prompt_file = "grounding.txt"
     answers_are_times = True
     main_scores = ("R@1 IoU=0.3", "R@1 IoU=0.5", "R@1 IoU=0.7", "mIoU")
+    structured = (Windows,)
 
     def row_id(self, row: Row) -> str:
         """The field id."""
@@ -57,6 +59,10 @@ class TemporalGrounding(Benchmark):
     def parse(self, answer: str, row: Row) -> list[Interval]:
         """All intervals of an answer; the first one counts."""
         return parse_grounding(answer)
+
+    def take(self, given: Windows, row: Row) -> list[Interval]:
+        """All intervals; the first one counts."""
+        return list(given.intervals)
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from timechat.evaluation.structured import json_events, json_highlights, json_intervals
+from timechat.evaluation.json_answers import json_events, json_highlights, json_intervals
 
 
 def ranges(text: str) -> list[tuple[float, float]]:
