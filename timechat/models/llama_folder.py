@@ -55,7 +55,7 @@ def write_llama(
     config.dtype, config.architectures = llama.dtype, ["LlamaForCausalLM"]
     config.save_pretrained(folder)
     written = folder / "config.json"
-    write_json(written, json.loads(written.read_text(encoding="utf-8")) | older_rope(config.rope_parameters or {}))
+    write_json(written, json.loads(written.read_text(encoding="utf-8")) | older_rope(config.rope_parameters))
     layers = {f"{name}.weight": layer for name, layer in llama.named_modules() if isinstance(layer, LoraLayer)}
     write_shards(_base_state(llama), folder, layers if merge else {})
     for pattern in _COMPANIONS:
@@ -63,12 +63,13 @@ def write_llama(
             shutil.copyfile(file, folder / file.name)
 
 
-def older_rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def older_rope(parameters: Mapping[str, object] | None) -> dict[str, Any]:
     """The keys in which transformers before version 5 looks for the positions' base and scaling.
 
     They stand beside `rope_parameters`, which those versions ignore: without them positions would silently not be
     scaled. Up to version 4.42 only linear and dynamic scaling can be read, with exactly the keys type and factor.
     """
+    parameters = parameters or {}
     others = {name: value for name, value in parameters.items() if name not in ("rope_theta", "rope_type", "type")}
     kind = parameters.get("rope_type", "default")
     scaling = None if kind == "default" else {"type" if others.keys() == {"factor"} else "rope_type": kind, **others}
