@@ -22,6 +22,7 @@ FILES = (
     "data/YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json",
     "data/QVhighlights/annotations_raw/highlight_val_release.jsonl",
     "data/video_mme/video_mme.json",
+    "data/longvideobench/lvb_val.json",
     *(
         f"data/quickstart/{split}/{name}"
         for split in ("train", "test")
@@ -34,7 +35,8 @@ FILES = (
 FOLDERS = (
     "data/Charades/videos", "data/Activitynet_Captions/anet_6fps_224",
     "data/YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224", "data/QVhighlights/videos/val",
-    *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "quickstart")),
+    *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "longvideobench", "quickstart")),
+    "data/mlvu/json", "data/mlvu/video",
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip
 CHECKPOINT = "runs/mine/6_times/checkpoint_9.pth"
@@ -67,6 +69,8 @@ BENCHMARK_PATHS = {
     "tempcompass": ("tempcompass", "tempcompass/questions", "tempcompass/videos"),
     "egoschema": ("egoschema", "egoschema", "egoschema/videos"),
     "video_mme": ("video_mme", "video_mme/video_mme.json", "video_mme/videos"),
+    "mlvu": ("mlvu", "mlvu/json", "mlvu/video"),
+    "longvideobench": ("longvideobench", "longvideobench/lvb_val.json", "longvideobench/videos"),
 }
 
 

@@ -42,6 +42,12 @@ ANSWERS = {
     "(day 1)": "C sings.",
     "(day 3)": "Option E",
     "Who barks?": "A. A dog.",
+    "Where does 2_needle": "(B)",
+    "Where does 4_count": "Somewhere else.",
+    "Where does": "In the kitchen.",
+    "Who waves in scene 0": "(A)",
+    "Who waves in scene 1": "The answer is C.",
+    "Who waves in scene 2": "Nobody waves.",
 }
 # Seconds of the video -> the events that dense captioning finds in it.
 EVENTS_OF = {
