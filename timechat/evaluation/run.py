@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +36,7 @@ from timechat.evaluation.request import Evaluation, asked_ids, check_request, ch
 from timechat.evaluation.scoring import read_train
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.io import NOT_THERE, file_state, sha256_of, write_json, write_text
+from timechat.locks import FolderLock
 from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
@@ -103,6 +105,15 @@ def evaluate(
     if not request.overwrite:
         _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
+    with _alone(plan):
+        return _evaluate(plan, device, model, stopping)
+
+
+def _evaluate(
+    plan: _Plan, device: torch.device, model: VideoModel | None, stopping: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """Answer, score and write; see `evaluate`."""
+    request = plan.request
 
     def build() -> VideoModel:
         return cast(VideoModel, build_model(plan.cfg.model).to(device).eval())  # `_plan` has seen that it answers
@@ -218,6 +229,24 @@ def _check_folders(plan: _Plan) -> None:
     for folder, settings in plan.runs:
         check_earlier_answers(folder, plan.questions, settings.answers_depend_on(), plan.request.videos_dir)
         check_scores(folder, plan.questions)
+
+
+@contextlib.contextmanager
+def _alone(plan: _Plan) -> Iterator[None]:
+    """Keep other evaluations out of the folders that this one writes to. Collective. Raises ConfigError."""
+    folders = dict.fromkeys([Path(plan.request.output_dir), *(folder for folder, _ in plan.runs)])
+    locks = [FolderLock(folder, f"--output-dir {folder}", "is evaluating into it") for folder in folders]
+
+    def acquire() -> None:
+        for lock in locks:
+            lock.acquire()
+
+    try:
+        distributed.on_main_process(acquire)
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
