@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.benchmarks import dense_captioning
 from timechat.evaluation.metrics import dense_captioning as dense_metrics
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 # Five queries; IoU 1, 0.8, 6/14, none, none.
 CHARADES_SCORES = {"R@1 IoU=0.3": 60.0, "R@1 IoU=0.5": 40.0, "R@1 IoU=0.7": 40.0, "mIoU": 20 * (1 + 0.8 + 6 / 14)}
 QUERIES = [line.partition("##")[2] for line in CHARADES.splitlines()]
@@ -115,6 +117,21 @@ def test_highlights_of_a_submission(tmp_path: Path) -> None:
     assert record["percent"]["mAP@VeryGood"] == pytest.approx(100 * (1 + 1 / 5 + 1 / 2) / 3, abs=0.01)
     assert record["percent"]["HIT@1@VeryGood"] == pytest.approx(100 / 3, abs=0.01)
     assert record["percent"]["mAP@VeryGood/expected"] == pytest.approx(100 * (1 + 1 / 5 + 1 / 2) / 4, abs=0.01)
+
+
+def test_published_files_have_the_published_scores(tmp_path: Path) -> None:
+    """Real predictions, as the published evaluation wrote them, against what its own scorers made of them."""
+    for name in ("tvg_gt.json", "tvg_pred.json", "vhd_gt.jsonl", "vhd_pred.json"):
+        (tmp_path / name).write_bytes(gzip.decompress((GOLDEN / f"{name}.gz").read_bytes()))
+    grounding = timechat.score("charades_sta", tmp_path / "tvg_pred.json", tmp_path / "tvg_gt.json")
+    found = [grounding["percent"][f"R@1 IoU={threshold}"] for threshold in (0.3, 0.5, 0.7)]
+    assert found == pytest.approx([8.982035928143713, 3.592814371257485, 0.5988023952095808])
+    highlights = timechat.score("qvhighlights", tmp_path / "vhd_pred.json", tmp_path / "vhd_gt.jsonl", bootstrap=20)
+    published = json.loads((GOLDEN / "vhd_metrics.json").read_text())["brief"]
+    for level in ("Fair", "Good", "VeryGood"):
+        assert highlights["percent"][f"mAP@{level}"] == published[f"HL-min-{level}-mAP"]
+        assert highlights["percent"][f"HIT@1@{level}"] == published[f"HL-min-{level}-Hit1"]
+    assert highlights["bootstrap"]["left_out"] == []
 
 
 def test_options_by_number_and_tempcompass_in_its_own_form(tmp_path: Path) -> None:
