@@ -28,10 +28,10 @@ class KeyFrames:
         self._codec, self._length = codec, _length_size(codec, extradata or b"")
         self._open, self._settings = 0, set[bytes]()
 
-    def add(self, packet: av.Packet[VideoStream]) -> None:
-        """Note a key frame."""
+    def add(self, packet: av.Packet[VideoStream]) -> bool:
+        """Note a key frame. Returns whether it is known to depend on no frame before it."""
         if self._codec not in _IDR:
-            return
+            return False
         closed = False
         for unit in self._units(bytes(packet)):
             kind = unit[0] & 31 if self._codec == "h264" else unit[0] >> 1 & 63
@@ -39,6 +39,7 @@ class KeyFrames:
             if kind == _SPS[self._codec]:
                 self._settings.add(unit.rstrip(b"\0"))
         self._open += not closed
+        return closed
 
     def doubts(self) -> Iterator[str]:
         """Why a decoder might give other frames after a seek."""

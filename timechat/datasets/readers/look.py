@@ -32,6 +32,9 @@ _CODECS = {"h264", "hevc", "mpeg4"}
 # Above this share of packets without a time, the times of the frames are taken from the decoder.
 _MOST_WITHOUT_TIME = 0.1
 
+# Times the usual distance of two frames: from here on, one may be missing between them.
+_LONGEST_GAP = 1.5
+
 _FIRST_FRAME_WITHIN = 64  # packets
 
 
@@ -77,6 +80,7 @@ class _Packets:
     hidden: int = 0  # cut away by the file's edit list
     broken: int = 0
     late: bool = False  # a frame that is shown before a key frame comes after it
+    first_shown: int | None = None  # what is shown before this needs frames that a cut has taken away
     reordered: bool = False
     matrix: tuple[int, ...] | None = None
 
@@ -99,6 +103,8 @@ def look_at(name: str) -> Look:
             fps = float(stream.average_rate or stream.guessed_rate or 0)
     except AV_ERRORS as error:
         raise cannot_open(name, error) from error
+    if packets.first_shown is not None:
+        packets.shown = [shown for shown in packets.shown if shown[0] >= packets.first_shown]
     if packets.without_time > _MOST_WITHOUT_TIME * packets.count or not packets.keys:
         packets.shown, packets.keys = list(_decoded(name)), []
     if not packets.shown:
@@ -144,8 +150,7 @@ def _gather(name: str, container: InputContainer, stream: VideoStream, pictures:
             continue
         packets.count += 1
         pts, complete = packet.pts, not packet.is_corrupt
-        if packet.is_keyframe:
-            pictures.add(packet)
+        closed = packet.is_keyframe and pictures.add(packet)
         if frame is None and packets.count <= _FIRST_FRAME_WITHIN:
             frame = _first_frame(packet)
         if not complete:
@@ -154,6 +159,8 @@ def _gather(name: str, container: InputContainer, stream: VideoStream, pictures:
             packets.without_time += 1
         else:
             if packet.is_keyframe:
+                if key is None and not closed:
+                    packets.first_shown = pts
                 key = pts
                 packets.keys.append(pts)
             elif key is None or pts < key:
@@ -195,8 +202,11 @@ def _doubts(container: InputContainer, stream: VideoStream, packets: _Packets, p
         yield f"{packets.broken} packets are incomplete"
     if stamps and min(stamps) < 0:
         yield "the first frame is before zero"
-    if len(set(stamps)) < len(stamps):
+    gaps = np.diff(np.sort(stamps))
+    if np.any(gaps == 0):
         yield "frames have the same time"
+    if len(gaps) and gaps.max() > _LONGEST_GAP * np.median(gaps):
+        yield "frames are missing, or the frame rate varies"
     if packets.late:
         yield "frames that are shown before a key frame come after it"
     if packets.matrix is None:
