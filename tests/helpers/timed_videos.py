@@ -1,7 +1,8 @@
-"""Small videos whose pictures say which they are, in every shape in which files come, and what a player shows of them."""
+"""Small videos whose pictures say which they are, in all shapes in which files come; and when players show them."""
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +12,8 @@ from typing import Any
 
 import av
 import numpy as np
-from helpers.videos import write_video
 
+from helpers.videos import write_video
 from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.video import load_video
 
@@ -37,9 +38,12 @@ def number_of(picture: np.ndarray) -> int:
     """What a picture [H, W, 3] of any size says."""
     gray = picture.astype(float).mean(2)
     height, width = gray.shape[0] / _ROWS, gray.shape[1] / _COLUMNS
-    rows = [gray[int((r + 0.3) * height) : int((r + 0.7) * height) + 1] for r in range(_ROWS)]
-    bits = [row[:, int((c + 0.3) * width) : int((c + 0.7) * width) + 1].mean() > 128 for row in rows for c in range(_COLUMNS)]
-    return sum(int(bit) << place for place, bit in enumerate(bits))
+    rows, columns = (
+        [slice(int((i + 0.3) * side), int((i + 0.7) * side) + 1) for i in range(count)]
+        for count, side in ((_ROWS, height), (_COLUMNS, width))
+    )
+    cells = itertools.product(rows, columns)
+    return sum(int(gray[cell].mean() > 128) << place for place, cell in enumerate(cells))
 
 
 def player_times(path: str | Path) -> dict[int, list[float]]:
@@ -79,7 +83,9 @@ def write_numbered(path: Path, count: int = 48, codec: str = "libx264", **option
 Change = Callable[[int, Any], Iterable[Any]]
 
 
-def copy_packets(source: Path, target: Path, change: Change, options: dict[str, str] | None = None, audio_s: float = 0) -> Path:
+def copy_packets(
+    source: Path, target: Path, change: Change, options: dict[str, str] | None = None, audio_s: float = 0
+) -> Path:
     """Copy a video without decoding it, as `ffmpeg -c copy` does.
 
     Args:
@@ -141,7 +147,7 @@ def write_edit_list(path: Path, start_s: float = 0.0, length_s: float | None = N
 
 
 def write_matrix(path: Path, matrix: tuple[int, int, int, int]) -> None:
-    """Write into an mp4 file how players are to turn or mirror it: a, b, c, d of its display matrix, each -1, 0 or 1."""
+    """Write a, b, c, d of the display matrix into an mp4 file: how players are to turn or mirror it."""
     data = bytearray(path.read_bytes())
     a, b, c, d = (value << 16 for value in matrix)
     struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from typing import Any
+
+from numpy.typing import NDArray
 
 from timechat.datasets.readers.base import VideoReader
 from timechat.datasets.readers.look import Look, look_at
@@ -41,7 +44,8 @@ def open_here(name: str, image_size: int | None, choice: str = "auto", looks_dir
     doubts = "; ".join(look.doubts)
     if not doubts:
         try:
-            return DecordReader(name, image_size, look)
+            reader: VideoReader = DecordReader(name, image_size, look)
+            return reader if choice == "decord" else _Either(reader, PyAVReader(name, image_size, look))
         except Disagreement as disagreement:
             doubts = str(disagreement)
         except VideoError:
@@ -55,6 +59,20 @@ def open_here(name: str, image_size: int | None, choice: str = "auto", looks_dir
             "files with PyAV.",
         )
     return PyAVReader(name, image_size, look, doubts)
+
+
+class _Either:
+    """decord, and PyAV where it fails: packets that look right may hold damaged frames. See `VideoReader`."""
+
+    def __init__(self, first: VideoReader, second: VideoReader) -> None:
+        self._first, self._second = first, second
+        self.spans, self.fps, self.how = first.spans, first.fps, first.how
+
+    def read(self, indices: list[int]) -> tuple[NDArray[Any], list[int]]:
+        try:
+            return self._first.read(indices)
+        except VideoError:
+            return self._second.read(indices)
 
 
 @lru_cache(maxsize=_LOOKS)
