@@ -7,7 +7,7 @@ from typing import Any
 
 import decord
 import numpy as np
-from decord._ffi.base import DECORDError
+from decord._ffi.base import DECORDError, DECORDLimitReachedError
 from einops import rearrange
 from numpy.typing import NDArray
 
@@ -17,7 +17,14 @@ from timechat.errors import VideoError
 
 # decord raises AssertionError for a stream without frames, IndexError for timestamps of files that end right after the
 # header, StopIteration for a frame that is missing, UnicodeEncodeError for a name that is not valid text.
-_ERRORS = (RuntimeError, DECORDError, AssertionError, IndexError, StopIteration, UnicodeEncodeError)
+# DECORDLimitReachedError for one that was replaced by its neighbour.
+_ERRORS = (
+    *(RuntimeError, DECORDError, DECORDLimitReachedError, AssertionError, IndexError, StopIteration),
+    UnicodeEncodeError,
+)
+
+# decord repeats frames in place of those that it cannot decode, unless their share is above this.
+_NONE_REPEATED = 1e-9
 
 # decord's messages start with the time and a line of its source.
 _PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+: ")
@@ -38,7 +45,7 @@ class DecordReader:
         self._name, self.spans, self.how = name, look.spans(), "decord"
         side = -1 if image_size is None else image_size
         try:
-            self._reader = decord.VideoReader(name, width=side, height=side, num_threads=1)
+            self._reader = decord.VideoReader(name, width=side, height=side, num_threads=1, fault_tol=_NONE_REPEATED)
             found = np.asarray(self._reader.get_frame_timestamp(range(len(self._reader))), dtype=np.float64)[:, 0]
             self.fps = float(self._reader.get_avg_fps())
         except _ERRORS as error:

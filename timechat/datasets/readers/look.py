@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from timechat.datasets.readers.base import AV_ERRORS, cannot_open, refuse_false_promise, undecodable
 from timechat.datasets.readers.bitstream import KeyFrames
 from timechat.datasets.readers.display import display_matrix, is_mirrored
+from timechat.errors import VideoError
 
 # Containers in which decord has been tried on every kind of file of the tests.
 _CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv"}
@@ -120,25 +121,20 @@ def look_at(name: str) -> Look:
 def video_stream(name: str, container: InputContainer) -> VideoStream:
     """The video stream that players show. Raises VideoError: there is none, or no decoder for it."""
     stream = container.streams.best("video")
+    if container.format.name == "tty":  # FFmpeg plays files whose names end in .txt
+        raise _no_video(name, "text")
     if not isinstance(stream, VideoStream):
         kinds = sorted({other.type for other in container.streams})
-        raise undecodable(name, f"it has no video, only {' and '.join(kinds)}" if kinds else "it has no video")
+        raise _no_video(name, f"no video, only {' and '.join(kinds)}" if kinds else "no video")
     if stream.codec_context is None:
-        raise undecodable(name, f"there is no decoder for its codec{_codec_name(container, stream)}")
+        raise VideoError(name, "this FFmpeg has no decoder for its codec. Re-encode it as H.264 or remove its entry.")
     if av.stream.Disposition.attached_pic in stream.disposition:
-        raise undecodable(name, "it has no video, only sound with a cover picture")
+        raise _no_video(name, "no video, only sound with a cover picture")
     return stream
 
 
-def _codec_name(container: InputContainer, stream: VideoStream) -> str:
-    """The codec in FFmpeg's description of a stream that PyAV has no decoder for: `, wmv3`; empty if it has no name."""
-    start = f"Stream #0:{stream.index}"
-    description: str = container.dumps_format()  # type: ignore[attr-defined]  # PyAV's stubs lack it
-    for line in description.split("\n"):
-        head, found, about = line.partition("Video: ")
-        if found and head.strip().startswith(start):
-            return f", {about.split(',')[0].split(' ')[0].strip()}"
-    return ""
+def _no_video(name: str, content: str) -> VideoError:
+    return VideoError(name, f"contains {content}. Name a video file, or remove its entry.")
 
 
 def _gather(name: str, container: InputContainer, stream: VideoStream, pictures: KeyFrames) -> _Packets:
@@ -234,5 +230,5 @@ def _why_nothing(packets: _Packets) -> str:
     if packets.hidden == packets.count:
         return "its edit list hides all frames"
     if packets.without_time:
-        return "its frames have no times; put them into a container that has: ffmpeg -r RATE -i input output.mp4"
+        return "its frames have no times, as in a raw stream; ffmpeg -r RATE -i input output.mp4 gives them some"
     return "no frame of it can be decoded"

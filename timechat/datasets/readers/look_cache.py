@@ -27,17 +27,19 @@ def kept_look(name: str, size: int, changed: int, folder: str) -> Look:
     Raises:
         VideoError: as `look_at`; that is not kept.
     """
-    entry = Path(folder) / f"{sha256_of(f'{name}|{size}|{changed}|{VERSION}')[:32]}.npz"
+    entry = entry_of(name, size, changed, folder)
     try:
         return _read(entry)
-    except FileNotFoundError:
-        pass
-    except _DAMAGED:
-        entry.unlink(missing_ok=True)
-    look = look_at(name)
+    except _DAMAGED:  # or there is none
+        look = look_at(name)
     with contextlib.suppress(OSError):
         _write(entry, look)
     return look
+
+
+def entry_of(name: str, size: int, changed: int, folder: str) -> Path:
+    """Where the look at a file is kept."""
+    return Path(folder) / f"{sha256_of(f'{name}|{size}|{changed}|{VERSION}')[:32]}.npz"
 
 
 def _read(entry: Path) -> Look:
