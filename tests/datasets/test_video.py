@@ -362,39 +362,6 @@ def test_a_forked_worker_decodes_after_its_parent_did(tmp_path):
     assert list(loader) == [parent] * 4
 
 
-@pytest.mark.parametrize(
-    ("suffix", "mode"), [("png", "RGB"), ("jpg", "L"), ("png", "RGBA"), ("gif", "P"), ("webp", "RGB")]
-)
-def test_images_are_squashed_rgb(tmp_path, suffix, mode):
-    path = tmp_path / f"picture.{suffix}"
-    Image.new("RGB", (40, 20), (200, 100, 50)).convert(mode).save(path)
-    image = load_image(path, 16)
-    assert image.frames.shape == (1, 3, 16, 16)
-    assert image.frames.dtype == torch.uint8
-    assert (image.seconds, image.fps, image.duration) == ([0.0], 0.0, 0.0)
-    assert load_image(path, None).frames.shape == (1, 3, 20, 40)
-
-
-def test_image_pixels_are_bicubic(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "noise.png")
-    wanted = np.array(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BICUBIC))
-    assert np.array_equal(load_image(tmp_path / "noise.png", 16).frames[0].numpy(), wanted.transpose(2, 0, 1))
-
-
-def test_images_that_cannot_be_read(tmp_path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "good.png")
-    data = (tmp_path / "good.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
-    (tmp_path / "text.jpg").write_text("no image")
-    (tmp_path / "empty.jpg").touch()
-    for name in ("cut.png", "text.jpg", "empty.jpg", "missing.jpg", "."):
-        with pytest.raises(VideoError):
-            load_image(tmp_path / name, 16)
-    with pytest.raises(ConfigError):
-        load_image(tmp_path / "good.png", 0)
-
-
 def _frame_folder(folder: Path, count: int = 12, size: tuple[int, int] = (64, 48)) -> Path:
     """A folder as TVQA has them: 00001.jpg, ..., from dark to bright."""
     folder.mkdir()

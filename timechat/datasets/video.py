@@ -15,15 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
-from PIL import Image
 
 from timechat.datasets import readers
+from timechat.datasets.pictures import check_file, read_picture
 from timechat.datasets.readers import AUTO, ReaderSettings
-from timechat.datasets.readers.base import one_line
 from timechat.errors import ConfigError, VideoError
-from timechat.lfs import pointer_problem
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +34,6 @@ CLIP_TOLERANCE = 1e-6
 
 # Files that `load_frame_folder` reads as frames; it ignores other files of the folder (lists, thumbnails).
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-
-# What Pillow raised for thousands of damaged files of each common format.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass
@@ -193,7 +187,7 @@ def load_video(
     _check_image_size(image_size)
     if n_frms < 1:
         raise VideoError(name, f"n_frms is {n_frms}; ask for at least 1 frame.")
-    _check_file(name, "video")
+    check_file(name, "video")
     reader = readers.open_video(name, image_size, settings)
     times, fps = frame_seconds(reader.spans[:, 0], reader.fps), reader.fps
     duration = _duration(reader.spans, fps)
@@ -213,7 +207,9 @@ def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Vi
     """Read an image as a video of one frame at 0.0 seconds, squashed to a square (bicubic).
 
     Args:
-        path: the image file, in any format that Pillow reads; of an animation the first picture is taken.
+        path: the image file, in any format that Pillow reads, turned as its EXIF data says. Transparency is ignored,
+            as in the published code, and of an animation the first picture is taken. White is 65535 with 16 bits, and
+            1 in floats, or 255 if there are any above 1.
         image_size: side of the square in pixels; None keeps the size of the file.
 
     Returns:
@@ -224,7 +220,7 @@ def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Vi
         ConfigError: image_size is below 1.
     """
     _check_image_size(image_size)
-    frame = _read_picture(os.fspath(path), image_size)
+    frame = read_picture(os.fspath(path), image_size)
     return Video(frames=frame.unsqueeze(0), seconds=[0.0], fps=0.0, duration=0.0)
 
 
@@ -264,7 +260,7 @@ def load_frame_folder(
     duration = len(pictures) / frame_rate
     first, stop = _clip_range(name, times, duration, start, end)
     indices = [first + index for index in uniform_indices(stop - first, n_frms)]
-    frames = [_read_picture(pictures[index], image_size) for index in indices]
+    frames = [read_picture(pictures[index], image_size) for index in indices]
     if len({frame.shape for frame in frames}) > 1:
         raise VideoError(name, "its pictures differ in size. Give an image_size, or make them equal.")
     origin = 0.0 if start is None else float(start)
@@ -297,21 +293,6 @@ def _numbered_pictures(folder: str) -> list[str]:
     return [os.path.join(folder, numbered[number]) for number in sorted(numbered)]
 
 
-def _read_picture(name: str, image_size: int | None) -> torch.Tensor:
-    """A picture uint8 [3, H, W], squashed to a square (bicubic) unless image_size is None."""
-    _check_file(name, "image")
-    try:
-        with Image.open(name) as image:
-            picture = image.convert("RGB")
-    except _PILLOW_ERRORS as error:
-        raise VideoError(
-            name, f"cannot be read as an image ({one_line(error)}). Replace the file or remove its entry."
-        ) from error
-    if image_size is not None:
-        picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    return rearrange(torch.from_numpy(np.array(picture, dtype=np.uint8)), "h w c -> c h w").contiguous()
-
-
 def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
     if sampling not in SAMPLINGS:
         raise ConfigError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
@@ -322,20 +303,6 @@ def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
 def _check_image_size(image_size: int | None) -> None:
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size is {image_size}; give a side of at least 1 pixel, or None to keep the size.")
-
-
-def _check_file(name: str, kind: str) -> None:
-    """Refuse anything but a plain file: opening a pipe would wait forever."""
-    if not os.path.exists(name):
-        raise VideoError(name, f"no such {kind} file. Check videos_dir and the path in the annotation.")
-    if os.path.isdir(name):
-        raise VideoError(name, f"is a directory. Name the {kind} file itself.")
-    if not os.path.isfile(name):
-        raise VideoError(name, f"is not a regular file. Name a {kind} file.")
-    if os.path.getsize(name) == 0:
-        raise VideoError(name, "the file is empty. Download it again or remove its entry.")
-    if problem := pointer_problem(name):
-        raise VideoError(name, f"{problem}.")
 
 
 def _duration(spans: NDArray[Any], fps: float) -> float:
