@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Benchmarks of the literature, one line each:
 #   bash eval.sh charades|activitynet_grounding|youcook2|activitynet_captions|qvhighlights CKPT [key=value ...]
-#   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench CKPT [key=value ...]
+#   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench|etbench CKPT [key=value ...]
 #   bash eval.sh all CKPT [key=value ...]    all of them, then one joint table; key=value are config overrides
 #   bash eval.sh quickstart [CKPT]           the tiny model of `make quickstart`
 # The variables below can be set in the environment, and so can ANNO and VIDEOS for a single benchmark, OUTPUT (one
@@ -16,7 +16,7 @@ QUICKSTART_DATA=${QUICKSTART_DATA:-data/quickstart}
 QUICKSTART_RUN=${QUICKSTART_RUN:-runs/quickstart}
 
 BENCHMARKS=(charades activitynet_grounding youcook2 activitynet_captions qvhighlights
-  mvbench tempcompass egoschema video_mme mlvu longvideobench)
+  mvbench tempcompass egoschema video_mme mlvu longvideobench etbench)
 
 # Below DATA_DIR: annotations (a file, or a folder where the download is one) and folder of videos.
 paths_of() {
@@ -31,6 +31,7 @@ paths_of() {
     video_mme) echo video_mme/video_mme.json video_mme/videos ;;
     mlvu) echo mlvu/json mlvu/video ;;
     longvideobench) echo longvideobench/lvb_val.json longvideobench/videos ;;
+    etbench) echo etbench/annotations/etbench_txt_v1.0.json etbench/videos ;;
   esac
 }
 

@@ -23,6 +23,7 @@ FILES = (
     "data/QVhighlights/annotations_raw/highlight_val_release.jsonl",
     "data/video_mme/video_mme.json",
     "data/longvideobench/lvb_val.json",
+    "data/etbench/annotations/etbench_txt_v1.0.json",
     *(
         f"data/quickstart/{split}/{name}"
         for split in ("train", "test")
@@ -35,7 +36,7 @@ FILES = (
 FOLDERS = (
     "data/Charades/videos", "data/Activitynet_Captions/anet_6fps_224",
     "data/YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224", "data/QVhighlights/videos/val",
-    *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "longvideobench", "quickstart")),
+    *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "longvideobench", "etbench", "quickstart")),
     "data/mlvu/json", "data/mlvu/video",
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip
@@ -71,6 +72,7 @@ BENCHMARK_PATHS = {
     "video_mme": ("video_mme", "video_mme/video_mme.json", "video_mme/videos"),
     "mlvu": ("mlvu", "mlvu/json", "mlvu/video"),
     "longvideobench": ("longvideobench", "longvideobench/lvb_val.json", "longvideobench/videos"),
+    "etbench": ("etbench", "etbench/annotations/etbench_txt_v1.0.json", "etbench/videos"),
 }
 
 

@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 from helpers.benchmark_data import write_json
 from helpers.etbench_data import ANSWERS, BY_HAND, etbench_rows, write_etbench
-from helpers.meteor import FakeMeteor
+from helpers.meteor import without_java
 from numpy.typing import NDArray
 
 from timechat.errors import AnnotationError, ConfigError
 from timechat.evaluation.benchmarks import Result, get_benchmark
-from timechat.evaluation.benchmarks.etbench import benchmark as etbench_benchmark
-from timechat.evaluation.benchmarks.etbench import captions as etbench_captions
 from timechat.evaluation.benchmarks.etbench.rows import TASKS
 from timechat.evaluation.benchmarks.structured import Choice, Events, Windows
 from timechat.evaluation.metrics import similarity
@@ -34,8 +32,7 @@ def count_letters(sentences: Sequence[str]) -> NDArray[Any]:
 
 @pytest.fixture(autouse=True)
 def _without_java_and_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etbench_benchmark, "Meteor", FakeMeteor)
-    monkeypatch.setattr(etbench_captions, "tokenize", lambda captions: [c.rstrip(".").lower() for c in captions])
+    without_java(monkeypatch)
     monkeypatch.setattr(similarity, "load_encoder", _no_encoder)
 
 

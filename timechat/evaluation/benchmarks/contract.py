@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from timechat.errors import ConfigError, ParseFailure, PredictionError
-from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number
+from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number, with_all_suffixes
 from timechat.evaluation.benchmarks.structured import Answer, Structured
 from timechat.evaluation.controls import Controls
 from timechat.evaluation.echoes import without_echo
@@ -151,7 +151,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def videos_of(self, row: Row) -> tuple[str, ...]:
-        """File names that the row's video may have, the usual one first."""
+        """File names that the row's video may have, the usual one first; `files_of` adds other containers."""
 
     @abstractmethod
     def query_of(self, row: Row) -> str:
@@ -224,11 +224,15 @@ class Benchmark(ABC):
         """Held open while scores and controls are computed; for helpers that are slow to start."""
         return nullcontext()
 
+    def files_of(self, row: Row) -> tuple[str, ...]:
+        """All file names that the row's video may have: whatever the annotations say, videos come in any container."""
+        return with_all_suffixes(self.videos_of(row))
+
     def duration_of(self, row: Row, durations: Mapping[str, float]) -> float | None:
         """Seconds of the row's video, from the row or as measured; None where neither is known."""
         if is_number(row.get("duration")) and row["duration"] > 0:
             return float(row["duration"])
-        return next((durations[name] for name in self.videos_of(row) if name in durations), None)
+        return next((durations[name] for name in self.files_of(row) if name in durations), None)
 
     def clip_of(self, row: Row, video: str) -> tuple[float | None, float | None, float | None]:
         """The part of `video` that the row asks about: `start`, `end` and `frame_rate` of its question."""
@@ -283,7 +287,7 @@ class Benchmark(ABC):
         questions = []
         for row in annotations.rows:
             query = self.query_of(row)
-            names = self.videos_of(row)
+            names = self.files_of(row)
             there = (name for name in names if videos_dir is not None and (Path(videos_dir) / name).exists())
             video = next(there, names[0])
             text = fill_prompt(prompt, query)

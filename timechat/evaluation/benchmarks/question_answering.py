@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from timechat.evaluation.benchmarks.annotations import Row, text_problems
 from timechat.evaluation.benchmarks.contract import Benchmark, Example
 from timechat.evaluation.benchmarks.structured import Choice, Structured
 from timechat.evaluation.metrics.multiple_choice import LETTERS, parse_choice, score_choices
+
+_LETTER = re.compile(r"\(?([A-Z])[.):]\s*")
 
 
 class QuestionAnswering(Benchmark):
@@ -156,3 +159,11 @@ def index_of(text: Any, options: Sequence[str]) -> int | None:
     """Which option has this text, white space around it aside; None if none has."""
     plain = [option.strip() for option in options]
     return plain.index(text.strip()) if isinstance(text, str) and text.strip() in plain else None
+
+
+def without_letters(options: Sequence[str]) -> list[str]:
+    """The options without the letters in front of them ("A. text"), where every one has its own."""
+    marks = [_LETTER.match(option) for option in options]
+    if all(mark and mark[1] == letter for mark, letter in zip(marks, LETTERS, strict=False)):
+        return [option[mark.end() :].strip() for option, mark in zip(options, marks, strict=True) if mark]
+    return [option.strip() for option in options]
