@@ -33,6 +33,7 @@ from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
 from helpers.videos import write_video
 
 from timechat.cli import evaluate
+from timechat.evaluation.scoring import score
 from timechat.registry import registry
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,7 @@ MISSING_VIDEOS = (
     "longvideobench/videos/vid3.mp4",
     "etbench/videos/tvsum/evs_1.mp4",
 )
+SAME = ("scores", "percent", "main_scores", "failure_reasons", "notes")
 # Found / expected answers.
 COUNTS = {
     "charades_sta": (4, 5),
@@ -193,6 +195,17 @@ def check_by_hand(name: str, folder: Path) -> None:
     assert any(video.endswith(missing) for video in MISSING_VIDEOS)
 
 
+def check_scored_again(name: str, folder: Path, anno: str) -> None:
+    """As a file of predictions, the answers have the same scores, to the last bit."""
+    record = score(name, folder, anno, output_dir=folder / "again")
+    first = record_of(folder)
+    assert {key: record[key] for key in SAME} == {key: first[key] for key in SAME}
+    assert record["counts"] == first["counts"] | {"unreadable_videos": 0}
+    assert record["predictions_file"]["by_id"] == record["predictions_file"]["predictions"] == COUNTS[name][0]
+    for file in ("failures.jsonl", "question_scores.jsonl", f"{name}_predictions.json"):
+        assert (folder / "again" / file).read_bytes() == (folder / file).read_bytes()
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_scripted_answers_score_what_a_hand_computes(
     name: str, calls: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -201,8 +214,10 @@ def test_scripted_answers_score_what_a_hand_computes(
     below."""
     monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
     without_java(monkeypatch)
-    assert evaluate.main([*calls[name][: -len(OPTIONS) - 1], "--output-dir", str(tmp_path), "--options", *OPTIONS]) == 0
+    argv = calls[name][: -len(OPTIONS) - 1]
+    assert evaluate.main([*argv, "--output-dir", str(tmp_path), "--options", *OPTIONS]) == 0
     check_by_hand(name, tmp_path)
+    check_scored_again(name, tmp_path, argv[argv.index("--anno-path") + 1])
 
 
 @pytest.mark.parametrize("name", BY_HAND)
