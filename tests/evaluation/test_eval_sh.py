@@ -36,7 +36,8 @@ FILES = (
 FOLDERS = (
     "data/Charades/videos", "data/Activitynet_Captions/anet_6fps_224",
     "data/YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224", "data/QVhighlights/videos/val",
-    *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "longvideobench", "etbench", "quickstart")),
+    *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "quickstart")),
+    *(f"data/{name}/videos" for name in ("longvideobench", "etbench")),
     "data/mlvu/json", "data/mlvu/video",
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip

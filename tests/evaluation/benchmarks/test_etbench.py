@@ -14,12 +14,13 @@ from helpers.etbench_data import ANSWERS, BY_HAND, etbench_rows, write_etbench
 from helpers.meteor import without_java
 from numpy.typing import NDArray
 
-from timechat.errors import AnnotationError, ConfigError
+from timechat.errors import AnnotationError, ConfigError, PredictionError
 from timechat.evaluation.benchmarks import Result, get_benchmark
 from timechat.evaluation.benchmarks.etbench.rows import TASKS
 from timechat.evaluation.benchmarks.structured import Choice, Events, Windows
 from timechat.evaluation.metrics import similarity
 from timechat.evaluation.prompting import load_prompt
+from timechat.evaluation.scoring import score
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -64,7 +65,7 @@ def test_questions_are_the_samples_own_prompts(tmp_path: Path) -> None:
     data, benchmark = write_etbench(tmp_path), get_benchmark("etbench")
     annotations = benchmark.load_annotations(data.anno)
     questions = benchmark.questions(annotations, load_prompt(benchmark.prompt_path), videos_dir=data.videos)
-    assert [question.id for question in questions] == [*ANSWERS][:11] + ["evs/tvsum/1"] + [*ANSWERS][11:]
+    assert [question.id for question in questions] == [*[*ANSWERS][:11], "evs/tvsum/1", *[*ANSWERS][11:]]
     assert all((data.videos / question.video).is_file() for question in questions)
     assert [question.prompt for question in questions] == [row["q"] for row in etbench_rows()]
 
@@ -102,9 +103,7 @@ def test_with_an_encoder(tmp_path: Path) -> None:
     assert 75 < result.scores["DVC Sim"] < 95
     assert result.scores["DVC Sim/expected"] == result.scores["DVC Sim"]
     assert result.scores["Captioning Sim"] == pytest.approx((100 + result.scores["DVC Sim"]) / 2)
-    assert result.notes[0] == (
-        "1 answers name no option; the one that is most like the answer counts, as published."
-    )
+    assert result.notes[0] == ("1 answers name no option; the one that is most like the answer counts, as published.")
     assert scored(tmp_path, ANSWERS).scores["DVC Sim"] == result.scores["DVC Sim"]
     half = scored(tmp_path, {"dvc/youcook2/0": ANSWERS["dvc/youcook2/0"]})
     assert half.scores["DVC Sim"] == pytest.approx(100)
@@ -200,7 +199,9 @@ def test_controls(tmp_path: Path) -> None:
     assert "whole video" not in table["RVQ Acc"]
     assert set(controls["left_out"]) == {"query-blind"}
     assert set(controls["notes"]) == {"constant answer", "whole video", "shuffled questions"}
-    assert "needs two samples" in alone(tmp_path, "tal/thumos14/0", "5 - 6 s").controls["left_out"]["shuffled questions"]
+    assert (
+        "needs two samples" in alone(tmp_path, "tal/thumos14/0", "5 - 6 s").controls["left_out"]["shuffled questions"]
+    )
 
 
 def test_shares_have_the_scores_as_their_mean(tmp_path: Path) -> None:
@@ -216,6 +217,20 @@ def test_answers_for_the_official_script(tmp_path: Path) -> None:
     told = json.loads(scored(tmp_path, ANSWERS).files["etbench_answers.json"])
     assert [{key: value for key, value in row.items() if key != "a"} for row in told] == etbench_rows()
     assert [row["a"] for row in told if row["task"] == "evs"] == [ANSWERS["evs/tvsum/0"], ""]
+
+
+def test_answered_samples_are_read_back(tmp_path: Path) -> None:
+    """The form in which E.T. Bench's script takes answers, also of other models: matched by task, source and number."""
+    told = json.loads(scored(tmp_path, ANSWERS).files["etbench_answers.json"])
+    asked = [row for row in told if row["a"]]
+    record = score("etbench", asked, tmp_path / "txt.json")
+    assert record["predictions_file"]["form"] == "etbench"
+    assert record["predictions_file"]["by_id"] == len(ANSWERS)
+    assert {name: record["percent"][name] for name in BY_HAND} == pytest.approx(BY_HAND)
+    with pytest.raises(PredictionError, match=r"no source, a in .*every sample has them"):
+        score("etbench", [asked[0], {"task": "tvg", "idx": 0}], tmp_path / "txt.json")
+    with pytest.raises(PredictionError, match="a is 3: it must be text"):
+        score("etbench", [asked[0] | {"a": 3}], tmp_path / "txt.json")
 
 
 def test_examples_for_plots(tmp_path: Path) -> None:
@@ -246,7 +261,7 @@ def test_a_task_alone_a_folder_and_the_subset(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"subset\.json: names none of the 5 samples"):
         small.read(tmp_path / "txt")
     write_json(subset, [1, 2])
-    with pytest.raises(AnnotationError, match="expected {task: {source"):
+    with pytest.raises(AnnotationError, match=r"expected \{task: \{source"):
         small.read(tmp_path / "txt")
 
 
@@ -283,7 +298,7 @@ def test_samples_that_are_there_twice_and_train_splits(tmp_path: Path) -> None:
     row = etbench_rows()[0]
     with pytest.raises(AnnotationError, match=r"id 'rar/perception_test/0' is used in txt\.json, sample 0 too"):
         get_benchmark("etbench").read(write_json(tmp_path / "txt.json", [row, row]))
-    with pytest.raises(AnnotationError, match="E.T. Bench has no train split"):
+    with pytest.raises(AnnotationError, match=r"E\.T\. Bench has no train split"):
         get_benchmark("etbench").read_train(tmp_path)
-    with pytest.raises(ConfigError, match="sentence_model=./nowhere: no such folder"):
+    with pytest.raises(ConfigError, match=r"sentence_model=\./nowhere: no such folder"):
         get_benchmark("etbench", {"sentence_model": "./nowhere"})

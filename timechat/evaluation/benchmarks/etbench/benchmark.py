@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,7 +136,7 @@ class ETBench(Benchmark):
             "parsed": float(sum(row["id"] in parsed for row in rows)),
             "expected": float(len(rows)),
         }
-        said = {key: asdict(value) if is_dataclass(value) else value for key, value in parsed.items()}  # type: ignore[arg-type]
+        said = {row["id"]: _plain(parsed[row["id"]]) for row in rows if row["id"] in parsed}
         return task_scores(sources) | counts, {"scores": sources, "answers": said}
 
     def controls(
@@ -190,6 +190,11 @@ class ETBench(Benchmark):
 def _kept(meteor: Meteor) -> Iterator[Meteor]:
     """A process that somebody else ends."""
     yield meteor
+
+
+def _plain(said: Any) -> Any:
+    """A parsed answer as JSON holds it."""
+    return asdict(said) if isinstance(said, Option | GroundedOption) else said
 
 
 def _is_nearest(said: Any) -> bool:
