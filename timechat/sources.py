@@ -55,8 +55,39 @@ SOURCES = {
 }
 
 
+TIMEIT = "TimeIT"  # the folder of its clone
+_CLONE_TIMEIT = "git lfs install && git clone https://huggingface.co/datasets/ShuhuaiRen/TimeIT {path}"
+# Where videos come from, by the first folder of their paths in TimeIT's and Valley's annotations.
+_VIDEOS = {
+    "ActivityNet_asr_denseCap": "http://activity-net.org/download.html",
+    "Activitynet_Captions": "http://activity-net.org/download.html",
+    "COIN": "https://coin-dataset.github.io",
+    "Charades": "https://prior.allenai.org/projects/charades (480p)",
+    "DiDeMo": "https://github.com/LisaAnne/LocalizingMoments",
+    "HiREST": "https://github.com/j-min/HiREST",
+    "QVhighlights": "https://github.com/jayleicn/moment_detr/blob/main/data/README.md",
+    "QuerYD": "https://www.robots.ox.ac.uk/~vgg/data/queryd",
+    "SumMe": "https://gyglim.github.io/me/vsum",
+    "TVSum": "https://github.com/yalesong/tvsum",
+    "YouCook2-BB": "http://youcook2.eecs.umich.edu/download",
+    "YouCook2_asr_denseCap": "http://youcook2.eecs.umich.edu/download",
+    "jukin": "https://www.jukinmedia.com, as Valley names them",
+    "vatex": "https://eric-xw.github.io/vatex-website (YouTube)",
+    "vitt": "https://github.com/google-research-datasets/Video-Timeline-Tags-ViTT (YouTube)",
+    "yttemporal180m": "https://rowanzellers.com/merlot (YouTube)",
+}
+
+
+def videos_from(path: str) -> str | None:
+    """Where a video comes from, by its path in the annotations; None for a collection that is not known."""
+    return _VIDEOS.get(Path(path).parts[0])
+
+
 def command_for(path: str | Path) -> str | None:
     """The command that downloads a published file, or the folder that it belongs to; None for other files."""
+    parts = Path(path).parts
+    if TIMEIT in parts:
+        return _CLONE_TIMEIT.format(path=shlex.quote(str(Path(*parts[: parts.index(TIMEIT) + 1]))))
     for place in (Path(path), Path(path).parent):
         if source := SOURCES.get(place.name):
             return source.command.format(path=shlex.quote(str(place)), folder=shlex.quote(str(place.parent)))

@@ -34,6 +34,7 @@ from helpers.videos import write_video
 from timechat.cli import evaluate
 from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
 from timechat.evaluation.metrics import dense_captioning
+from timechat.evaluation.scoring import score
 from timechat.registry import registry
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,7 @@ MISSING_VIDEOS = (
     "nextgqa/videos/1164/2003.mp4",
     "rextime/videos/activitynet/v_abcdefghij3.mp4",
 )
+SAME = ("scores", "percent", "main_scores", "failure_reasons", "notes")
 # Found / expected answers.
 COUNTS = {
     "charades_sta": (4, 5),
@@ -240,6 +242,17 @@ def check_by_hand(name: str, folder: Path) -> None:
     assert any(video.endswith(missing) for video in MISSING_VIDEOS)
 
 
+def check_scored_again(name: str, folder: Path, anno: str) -> None:
+    """As a file of predictions, the answers have the same scores, to the last bit."""
+    record = score(name, folder, anno, output_dir=folder / "again")
+    first = record_of(folder)
+    assert {key: record[key] for key in SAME} == {key: first[key] for key in SAME}
+    assert record["counts"] == first["counts"] | {"unreadable_videos": 0}
+    assert record["predictions_file"]["by_id"] == record["predictions_file"]["predictions"] == COUNTS[name][0]
+    for file in ("failures.jsonl", "question_scores.jsonl", f"{name}_predictions.json"):
+        assert (folder / "again" / file).read_bytes() == (folder / file).read_bytes()
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_scripted_answers_score_what_a_hand_computes(
     name: str, calls: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -249,8 +262,10 @@ def test_scripted_answers_score_what_a_hand_computes(
     monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
     monkeypatch.setattr(dense_benchmarks, "Meteor", FakeMeteor)
     monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
-    assert evaluate.main([*calls[name][: -len(OPTIONS) - 1], "--output-dir", str(tmp_path), "--options", *OPTIONS]) == 0
+    argv = calls[name][: -len(OPTIONS) - 1]
+    assert evaluate.main([*argv, "--output-dir", str(tmp_path), "--options", *OPTIONS]) == 0
     check_by_hand(name, tmp_path)
+    check_scored_again(name, tmp_path, argv[argv.index("--anno-path") + 1])
 
 
 @pytest.mark.parametrize("name", BY_HAND)

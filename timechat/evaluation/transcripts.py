@@ -25,6 +25,7 @@ from timechat.evaluation.benchmarks.annotations import is_number
 from timechat.lfs import refuse_pointer
 
 MAX_SENTENCES = 15
+_BEFORE, _BEHIND = "Transcribed speech: ", " Based on the video content and possible transcribed speech, "
 SUFFIXES = (".json", ".srt", ".vtt")  # Whisper writes all three at once; they say the same
 
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
@@ -116,7 +117,12 @@ def speech_prompt(prompt: str, sentences: Sequence[Sentence]) -> str:
     if not sentences:
         return prompt
     said = " ".join(f"{s.start:.1f} - {s.end:.1f} seconds, {_closed(s.text)}" for s in sentences)
-    return f"Transcribed speech: {said} Based on the video content and possible transcribed speech, {prompt}"
+    return f"{_BEFORE}{said}{_BEHIND}{prompt}"
+
+
+def without_speech(prompt: str) -> str:
+    """What `speech_prompt` was given, for its result; another prompt is unchanged."""
+    return prompt.partition(_BEHIND)[2] if prompt.startswith(_BEFORE) and _BEHIND in prompt else prompt
 
 
 def _closed(text: str) -> str:

@@ -13,7 +13,7 @@ from timechat.errors import ConfigError, ParseFailure, PredictionError
 from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number, with_all_suffixes
 from timechat.evaluation.benchmarks.structured import Answer, Structured
 from timechat.evaluation.controls import Controls
-from timechat.evaluation.echoes import without_echo
+from timechat.evaluation.echoes import ONLY_ECHO, without_echo
 from timechat.evaluation.prompting import PROMPTS, QUERY_MARKS, fill_prompt, has_query_mark
 
 Interval = tuple[float, float]
@@ -366,7 +366,13 @@ class Benchmark(ABC):
         """What an answer says; `asked` is the prompt, where it is known. Raises ParseFailure."""
         if isinstance(answer, str):
             echoes = asked is not None and self.names_times(row)
-            return self.parse(without_echo(answer, asked or "") if echoes else answer, row)
+            said = without_echo(answer, asked or "") if echoes else answer
+            try:
+                return self.parse(said, row)
+            except ParseFailure as failure:
+                if said == answer:
+                    raise
+                raise ParseFailure(answer, f"{failure.reason}, {ONLY_ECHO}") from failure
         if not isinstance(answer, self.structured):
             taken = ", ".join(["text", *(form.words for form in self.structured)])
             raise PredictionError(
