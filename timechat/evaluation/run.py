@@ -31,7 +31,7 @@ from timechat.evaluation.record import (
     write_record,
 )
 from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
-from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
+from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos, must_have_files
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.io import file_state, sha256_of, write_json, write_text
 from timechat.models import build_model, must_answer
@@ -98,7 +98,7 @@ def evaluate(
         StoppedError: on all processes, if one of them was to stop.
         TimeChatError: anything that the user can fix; everything cheap is checked before weights are loaded.
     """
-    plan = _plan(cfg, request, device)
+    plan = _plan(cfg, request, device, needs_model=model is None)
     if not request.overwrite:
         _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
@@ -117,10 +117,12 @@ def evaluate(
 # Checking before the weights are loaded -------------------------------------------------------------------------------
 
 
-def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
+def _plan(cfg: DictConfig, request: Evaluation, device: torch.device, needs_model: bool) -> _Plan:
     """Read and check everything that an evaluation needs, except the weights and the videos."""
-    check_request(request)
     must_answer(cfg.model)
+    if needs_model:
+        must_have_files(cfg.model, request)
+    check_request(request)
     options = complete_options(request.benchmark, request.benchmark_options)
     benchmark = get_benchmark(request.benchmark, options)
     train = _read_train(request, benchmark)
