@@ -156,7 +156,7 @@ def test_everything_missing_is_one_message_before_anything_is_read(
     for part in (
         "MissingFilesError: files are missing:",
         "model.vit_model=ckpt/blip2/eva_vit_g.pth: no such file\n    get it with: curl",
-        "model.q_former_model=ckpt/instruct-blip/instruct_blip_vicuna7b_trimmed.pth: no such file\n    get it with: curl",
+        "model.q_former_model=ckpt/instruct-blip/instruct_blip_vicuna7b_trimmed.pth: no such file\n    get it with:",
         "model.llama_model=ckpt/Video-LLaMA-2-7B-Finetuned/llama-2-7b-chat-hf: no such folder",
         "model.qformer_tokenizer=bert-base-uncased: no vocab.txt there",
         "--ckpt ckpt/timechat/timechat_7b.pth: no such file\n    get it with: hf download ShuhuaiRen/TimeChat-7b",
