@@ -240,6 +240,10 @@ def _report(plan: _Plan, folder: Path, settings: PredictSettings, predictions: P
     if plan.spoken is not None and plan.spoken.without:
         count, all_videos = len(plan.spoken.without), plan.spoken.videos
         record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without one.")
+    if plan.spoken is not None and (bad := plan.spoken.left_out):
+        record["notes"].append(
+            f"{sum(bad.values())} segments of the transcripts of {len(bad)} videos could not be used and were left out."
+        )
     write_record(folder, record, result)
     answered = [example for example in result.examples if example.id in predictions.answers]
     files = {question.id: Path(plan.request.videos_dir) / question.video for question in plan.questions}
@@ -294,6 +298,7 @@ def _transcripts(plan: _Plan) -> dict[str, Any] | None:
         "videos_with": plan.spoken.videos - len(without),
         "without": len(without),
         "videos_without": without[:MAX_NAMED],
+        "segments_left_out": sum(plan.spoken.left_out.values()),
     }
 
 
