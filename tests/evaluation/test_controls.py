@@ -14,7 +14,8 @@ from helpers.videos import write_video
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks import Benchmark, get_benchmark
 from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
-from timechat.evaluation.controls import central_interval, mean_saliency, standard_error, video_durations
+from timechat.evaluation.controls import central_interval, mean_saliency, standard_error
+from timechat.evaluation.durations import video_durations
 from timechat.evaluation.metrics import dense_captioning
 
 # Two queries about A; one about each of B, C, D.

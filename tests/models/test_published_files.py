@@ -243,7 +243,7 @@ def cubic_matrix(old: int, new: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [28, 42, 84, 168])
 def test_positions_of_another_image_size(size: int, golden_state: State) -> None:
-    """Plain bicubic, never antialiased; the class token's position stays. The weights are for 56 pixels, 4 x 4 patches."""
+    """Plain bicubic, never antialiased; the class token's position stays. The weights are for 4 x 4 patches."""
     model = build_tiny([f"model.image_size={size}"])
     assert model.load_reports[0].resized == ["visual_encoder.pos_embed"]
     old, new = golden_state["visual_encoder.pos_embed"].double(), model.visual_encoder.pos_embed.double()

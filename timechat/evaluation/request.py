@@ -38,6 +38,7 @@ class Evaluation:
         asr: folder of transcripts for the prompts.
         train_anno: annotations of the benchmark's train split, for the controls.
         benchmark_options: the benchmark's own ones; those left out are at their defaults.
+        bootstrap: resamples for confidence intervals; 0 leaves them out.
         literature: whether the report shows published numbers beside its own.
         overwrite: discard the answers of an earlier run.
         options: overrides that the user gave for the config; a benchmark's own defaults do not touch these keys.
@@ -60,6 +61,7 @@ class Evaluation:
     asr: str | None = None
     train_anno: str | None = None
     benchmark_options: Mapping[str, Any] = field(default_factory=dict)
+    bootstrap: int = 0
     literature: bool = True
     overwrite: bool = False
     options: Sequence[str] = ()
@@ -95,6 +97,7 @@ def _number_problems(request: Evaluation) -> Iterator[str]:
         ("--limit", request.limit, 1),
         ("--num-beams", request.num_beams, 1),
         ("--seeds", request.seeds, 2),
+        ("--bootstrap", request.bootstrap, 0),
     ):
         if value is not None and value < least:
             yield f"{name} {value}: give {least} or more"

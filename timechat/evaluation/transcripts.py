@@ -29,7 +29,11 @@ from timechat.lfs import refuse_pointer
 logger = logging.getLogger(__name__)
 
 MAX_SENTENCES = 15
+<<<<<<< HEAD
 TOUCHING_S = 0.1  # seconds between two cues above which there is a pause
+=======
+_BEFORE, _BEHIND = "Transcribed speech: ", " Based on the video content and possible transcribed speech, "
+>>>>>>> main
 SUFFIXES = (".json", ".srt", ".vtt")  # Whisper writes all three at once; they say the same
 
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
@@ -133,7 +137,12 @@ def speech_prompt(prompt: str, sentences: Sequence[Sentence]) -> str:
     if not sentences:
         return prompt
     said = " ".join(f"{s.start:.1f} - {s.end:.1f} seconds, {_closed(s.text)}" for s in sentences)
-    return f"Transcribed speech: {said} Based on the video content and possible transcribed speech, {prompt}"
+    return f"{_BEFORE}{said}{_BEHIND}{prompt}"
+
+
+def without_speech(prompt: str) -> str:
+    """What `speech_prompt` was given, for its result; another prompt is unchanged."""
+    return prompt.partition(_BEHIND)[2] if prompt.startswith(_BEFORE) and _BEHIND in prompt else prompt
 
 
 def _closed(text: str) -> str:

@@ -114,8 +114,8 @@ class VideoEncoderConfig(Section):
             )
         if section.window_size and not section.stride:
             yield (
-                f"{where}.stride=0 never moves the windows of {where}.window_size={section.window_size}; set it to 1 or "
-                f"more, or {where}.window_size=0 for one window over the whole video"
+                f"{where}.stride=0 never moves the windows of {where}.window_size={section.window_size}; set it to "
+                f"1 or more, or {where}.window_size=0 for one window over the whole video"
             )
         if 0 < section.window_size < section.stride:
             logger.warning(

@@ -27,6 +27,7 @@ from timechat.datasets.base import VideoDataset
 from timechat.datasets.worker_signals import ignore_stop_signals
 from timechat.device import resolve_precision
 from timechat.errors import ConfigError, TimeChatError, TrainingError, WorkerError
+from timechat.locks import FolderLock
 from timechat.models import BaseModel
 from timechat.models.checkpoints import load_weights
 from timechat.models.weight_files import state_dict_of
@@ -36,7 +37,6 @@ from timechat.runners.config import RunnerConfig
 from timechat.runners.engines import build_engine
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
 from timechat.runners.loading import raise_together, read_batches
-from timechat.runners.lock import RunLock
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.missing_videos import MISSING, leave_out_missing
 from timechat.runners.optimizers import build_optimizer
@@ -76,7 +76,7 @@ class Runner:
             raise ConfigError("run.evaluate=true: train.py only trains; to evaluate, start evaluate.py or eval.sh")
         self.cfg, self.task, self.datasets = cfg, task, datasets
         self.output_dir = Path(cfg.run.output_dir)
-        self.lock = RunLock(self.output_dir)
+        self.lock = FolderLock(self.output_dir, f"run.output_dir={self.output_dir}", "is training in it")
         distributed.on_main_process(self.lock.acquire)
         try:
             self._build(device)

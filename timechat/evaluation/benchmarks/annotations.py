@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from timechat.errors import AnnotationError
+from timechat.io import sha256_of
 from timechat.lfs import refuse_pointer
 
 MAX_LISTED = 10
@@ -32,6 +33,11 @@ class Annotations:
 
     path: str | Path
     rows: list[Row]
+
+    @property
+    def sha256(self) -> str:
+        """Of what the rows say, wherever and in whatever form they stood."""
+        return sha256_of(json.dumps(self.rows, sort_keys=True, default=str))
 
 
 def read_annotation_text(path: str | Path) -> str:
