@@ -32,12 +32,8 @@ from timechat.evaluation.record import (
     write_record,
 )
 from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
-<<<<<<< HEAD
 from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos, must_have_files
-=======
-from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
 from timechat.evaluation.scoring import read_train
->>>>>>> main
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.io import file_state, sha256_of, write_json, write_text
 from timechat.locks import FolderLock
@@ -272,15 +268,11 @@ def _report(plan: _Plan, folder: Path, settings: PredictSettings, predictions: P
     if plan.spoken is not None and plan.spoken.without:
         count, all_videos = len(plan.spoken.without), plan.spoken.videos
         record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without one.")
-<<<<<<< HEAD
     if plan.spoken is not None and (bad := plan.spoken.left_out):
         record["notes"].append(
             f"{sum(bad.values())} segments of the transcripts of {len(bad)} videos could not be used and were left out."
         )
-    write_record(folder, record, result)
-=======
     write_record(folder, record, plan.benchmark, result)
->>>>>>> main
     answered = [example for example in result.examples if example.id in predictions.answers]
     files = {question.id: Path(plan.request.videos_dir) / question.video for question in plan.questions}
     plots = draw_plots(answered, files, folder)

@@ -29,11 +29,8 @@ from timechat.lfs import refuse_pointer
 logger = logging.getLogger(__name__)
 
 MAX_SENTENCES = 15
-<<<<<<< HEAD
 TOUCHING_S = 0.1  # seconds between two cues above which there is a pause
-=======
 _BEFORE, _BEHIND = "Transcribed speech: ", " Based on the video content and possible transcribed speech, "
->>>>>>> main
 SUFFIXES = (".json", ".srt", ".vtt")  # Whisper writes all three at once; they say the same
 
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
