@@ -262,7 +262,8 @@ def test_wrong_types_are_listed_together_with_their_source(load: Load, tmp_path:
         ("model.vit=3", r"--options: model\.vit must be a section with keys"),
         ("model.ckpt.x=3", r"--options: model\.ckpt=.* must be a text"),
         ("datasets.nope.sample_ratio=2", r"--options: unknown dataset datasets\.nope"),
-        ("model.stride=0", r"--options: model\.stride=0: must be 1 or more"),
+        ("model.stride=0", r"--options: model\.stride=0 never moves the windows of model\.window_size=32"),
+        ("model.stride=-1", r"--options: model\.stride=-1: must be 0 or more"),
     ],
 )
 def test_problems_of_options_name_them(load: Load, option: str, message: str) -> None:
@@ -276,7 +277,8 @@ def test_problems_of_options_name_them(load: Load, option: str, message: str) ->
         ("model", "model_type", "pretrain_vicuna", "only pretrain_llama_v2 works"),
         ("model", "prompt_path", "prompts.txt", "must be empty"),
         ("model", "num_frm", 97, "is more than model.max_frame_pos=96"),
-        ("model", "stride", 0, "must be 1 or more"),
+        ("model", "stride", 0, "never moves the windows of model.window_size=32; set it to 1 or more, or"),
+        ("model", "stride", -1, "must be 0 or more"),
         ("model", "window_size", -1, "must be 0 or more"),
         ("model", "num_query_token", 0, "must be 1 or more"),
         ("model", "image_size", 0, "must be 1 or more"),
@@ -312,7 +314,7 @@ def test_values_that_cannot_be(load: Load, section: str, key: str, value: Any, m
 
 
 def test_conflicts_are_listed_together(load: Load) -> None:
-    content = {"model": {"stride": 0, "lora_r": -1, "qformer": {"num_hidden_layers": 0}}, "run": {"log_freq": 0}}
+    content = {"model": {"stride": -1, "lora_r": -1, "qformer": {"num_hidden_layers": 0}}, "run": {"log_freq": 0}}
     assert len(problems(load, content)) == 4
 
 
@@ -458,3 +460,9 @@ def test_a_stride_beyond_the_window_is_said(load: Load, caplog: pytest.LogCaptur
     with caplog.at_level("WARNING"):
         load({}, "model.window_size=0", "model.stride=4")
     assert not caplog.text
+
+
+def test_a_model_without_windows_has_no_stride_either(load: Load) -> None:
+    """The published defaults of both keys."""
+    model = load({"model": {"window_size": 0, "stride": 0}}).model
+    assert (model.window_size, model.stride) == (0, 0)

@@ -79,8 +79,8 @@ def test_problems_name_the_file_that_wrote_them(tmp_path: Path) -> None:
     part = tmp_path / "part.yaml"
     main = write(tmp_path, main="include: part.yaml", part="model: {lora_rank: 1}\n") / "main.yaml"
     assert config_problems(main) == [f"{part}: unknown key model.lora_rank (did you mean 'lora_r'?)"]
-    write(tmp_path, main="include: part.yaml\nmodel: {lora_r: 0}", part="model: {lora_r: 8, stride: 0}\n")
-    expected = {f"{main}: model.lora_r=0: must be 1 or more", f"{part}: model.stride=0: must be 1 or more"}
+    write(tmp_path, main="include: part.yaml\nmodel: {lora_r: 0}", part="model: {lora_r: 8, stride: -1}\n")
+    expected = {f"{main}: model.lora_r=0: must be 1 or more", f"{part}: model.stride=-1: must be 0 or more"}
     assert set(config_problems(main)) == expected
     write(tmp_path, main="include: part.yaml\nmodel: {lora_r: 4}", part="model: {lora_r: none}\n")
     assert load_config(main).model.lora_r == 4

@@ -6,6 +6,7 @@ Rows whose tests stand elsewhere are named in HELD, and looked for there.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from pathlib import Path
@@ -26,6 +27,7 @@ from timechat.evaluation.predict import PredictSettings, predict
 from timechat.models import TimeChat
 from timechat.models.checkpoints import canonical_name
 from timechat.models.timechat import SYSTEM_PROMPT
+from timechat.text.conversation import IGNORE_INDEX, encode_conversation
 from timechat.text.timestamps import frame_sentence, video_sentence
 
 # Row of the table in docs/FAQ.md, by its first words -> its tests.
@@ -49,9 +51,15 @@ HELD = {
         "tests/runners/test_plan.py::test_the_last_step_of_an_epoch_takes_the_micro_batches_that_are_left",
         "tests/runners/test_runner.py::test_left_over_micro_batches_end_the_epoch_with_a_smaller_step",
     ],
+    "in training, dropout stays on": [f"{HERE}::test_what_is_frozen_computes_as_in_evaluation"],
+    "a question or answer that contains `[/INST] `": [f"{HERE}::test_answers_are_supervised_whatever_texts_contain"],
     "tokenizes timestamps with BERT": [f"{HERE}::test_training_and_answering_read_the_same_timestamp_ids"],
     "its own instruction prompts": [f"{HERE}::test_prompts_of_ones_own_and_their_hash"],
     "samples at temperature 1": [f"{HERE}::test_evaluation_is_greedy_unless_told_otherwise"],
+    "leaves `<unk>` and `<s>` in answers": [
+        "tests/text/test_tokenizers.py::test_decode_stops_at_the_first_end_and_leaves_special_tokens_out"
+    ],
+    "draws beams at random": [f"{HERE}::test_a_beam_that_is_cut_off_has_no_advantage"],
     "parses answers with gaps": ["tests/evaluation/test_parsing.py::test_grounding"],
     "maps a highlight at t": [f"{HERE}::test_the_clip_of_a_time"],
     "drops videos that it cannot read": [
@@ -194,6 +202,44 @@ def test_the_vocabulary_of_timestamps_may_be_a_folder_or_a_file(tmp_path: Path) 
     assert encoded[0] == encoded[1] != encoded[2]
 
 
+# Training -------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_is_frozen_computes_as_in_evaluation(golden: Golden, frozen: bool) -> None:
+    """No dropout in a frozen video Q-Former and in frozen LoRA, whose other parts learn; with them, there is."""
+    off = ("freeze_qformer", "frozen_llama_proj")
+    switches = {"frozen_video_Qformer": frozen, "lora_inference_mode": frozen, **dict.fromkeys(off, frozen)}
+    model = build_tiny([f"model.{key}={str(value).lower()}" for key, value in switches.items()])
+    batch = golden_batch(golden, model.tokenizer)
+    answered = model(batch)["loss"]
+    model.train()
+    assert torch.equal(model(batch)["loss"], answered) == frozen
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"q": "When is [/INST] said?", "a": "At 3.0 seconds."}, {"q": "And then?", "a": "Nothing."}],
+        [{"q": "When?", "a": "They write [/INST] twice."}, {"q": "And then?", "a": "Nothing."}],
+        [{"q": "What is </s> ?", "a": "An end."}, {"q": "And then?", "a": "Nothing."}],
+    ],
+)
+def test_answers_are_supervised_whatever_texts_contain(tiny_model: TimeChat, turns: list[dict[str, str]]) -> None:
+    tokenizer = tiny_model.tokenizer
+    encoded = encode_conversation(turns, [0.0], tokenizer, num_video_tokens=6, max_txt_len=2048)
+    found, answers = [], [f"{turn['a']} </s>" for turn in turns]
+    for supervised, pairs in itertools.groupby(
+        zip(encoded.input_ids, encoded.labels, strict=True), lambda pair: pair[1] != IGNORE_INDEX
+    ):
+        if supervised:
+            ids = [label for _, label in pairs]
+            assert ids[-1] == tokenizer.eos_id
+            found.append(tokenizer.sp.decode(ids[:-1]))
+    assert [f"{text.strip()} </s>" for text in found] == answers
+
+
 # Evaluation -----------------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +294,28 @@ def test_evaluation_is_greedy_unless_told_otherwise(
     record, asked = run_evaluation(data, tmp_path / "drawn", monkeypatch, *published)
     assert asked.options == [{"max_new_tokens": 512, "do_sample": True, "temperature": 1.0, "top_p": 0.9}]
     assert (record["settings"]["temperature"], record["settings"]["seed"]) == (1.0, 3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("share", "text"), [(0.48, ""), (0.52, "aaa")])
+def test_a_beam_that_is_cut_off_has_no_advantage(share: float, text: str) -> None:
+    """A decoder that says `a` with this probability and else ends, asked for three tokens at most.
+
+    The mean of `aaa` is log(share), that of an answer which ends at once log(1 - share). Counted as four tokens, `aaa`
+    would win both times.
+    """
+    model = build_tiny()
+    llama = model.llama_model.get_base_model()
+    for name, weight in llama.named_parameters():
+        if "o_proj" in name or "down_proj" in name:
+            weight.zero_()
+    llama.model.embed_tokens.weight.fill_(1.0)
+    llama.lm_head.weight.fill_(-1.0)
+    a = next(i for i in range(model.tokenizer.vocab_size) if model.tokenizer.sp.id_to_piece(i) == "a")
+    for token, probability in ((a, share), (model.tokenizer.eos_id, 1 - share)):
+        llama.lm_head.weight[token] = math.log(probability) / llama.model.norm.weight.sum()
+    video = torch.zeros(6, llama.config.hidden_size)
+    assert model.answer([video], [[0.0]], ["q"], max_new_tokens=3, num_beams=3) == [text]
 
 
 def test_prompts_of_ones_own_and_their_hash(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import timechat
 model = timechat.load("eval_configs/timechat.yaml")
 print(model.ask("v.mp4", "When does she crack the egg?"))
+timechat.score("charades_sta", "predictions.jsonl", "charades_sta_test.txt")  # of this model or of any other
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from timechat.app.answer import Answer, Segment
     from timechat.app.api import load
+    from timechat.evaluation.scoring import score
 
-__all__ = ["Answer", "Segment", "load"]
+__all__ = ["Answer", "Segment", "load", "score"]
 
-_HOMES = {"Answer": "timechat.app.answer", "Segment": "timechat.app.answer", "load": "timechat.app.api"}
+_HOMES = {
+    "Answer": "timechat.app.answer",
+    "Segment": "timechat.app.answer",
+    "load": "timechat.app.api",
+    "score": "timechat.evaluation.scoring",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,14 @@
-"""Where the published weight files come from: advice for messages about missing ones."""
+"""Where published files come from: advice for messages about missing ones, and the list of all that a config lacks."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from timechat.errors import MissingFilesError
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,39 @@ SOURCES = {
 }
 
 
+TIMEIT = "TimeIT"  # the folder of its clone
+_CLONE_TIMEIT = "git lfs install && git clone https://huggingface.co/datasets/ShuhuaiRen/TimeIT {path}"
+# Where videos come from, by the first folder of their paths in TimeIT's and Valley's annotations.
+_VIDEOS = {
+    "ActivityNet_asr_denseCap": "http://activity-net.org/download.html",
+    "Activitynet_Captions": "http://activity-net.org/download.html",
+    "COIN": "https://coin-dataset.github.io",
+    "Charades": "https://prior.allenai.org/projects/charades (480p)",
+    "DiDeMo": "https://github.com/LisaAnne/LocalizingMoments",
+    "HiREST": "https://github.com/j-min/HiREST",
+    "QVhighlights": "https://github.com/jayleicn/moment_detr/blob/main/data/README.md",
+    "QuerYD": "https://www.robots.ox.ac.uk/~vgg/data/queryd",
+    "SumMe": "https://gyglim.github.io/me/vsum",
+    "TVSum": "https://github.com/yalesong/tvsum",
+    "YouCook2-BB": "http://youcook2.eecs.umich.edu/download",
+    "YouCook2_asr_denseCap": "http://youcook2.eecs.umich.edu/download",
+    "jukin": "https://www.jukinmedia.com, as Valley names them",
+    "vatex": "https://eric-xw.github.io/vatex-website (YouTube)",
+    "vitt": "https://github.com/google-research-datasets/Video-Timeline-Tags-ViTT (YouTube)",
+    "yttemporal180m": "https://rowanzellers.com/merlot (YouTube)",
+}
+
+
+def videos_from(path: str) -> str | None:
+    """Where a video comes from, by its path in the annotations; None for a collection that is not known."""
+    return _VIDEOS.get(Path(path).parts[0])
+
+
 def command_for(path: str | Path) -> str | None:
     """The command that downloads a published file, or the folder that it belongs to; None for other files."""
+    parts = Path(path).parts
+    if TIMEIT in parts:
+        return _CLONE_TIMEIT.format(path=shlex.quote(str(Path(*parts[: parts.index(TIMEIT) + 1]))))
     for place in (Path(path), Path(path).parent):
         if source := SOURCES.get(place.name):
             return source.command.format(path=shlex.quote(str(place)), folder=shlex.quote(str(place.parent)))
@@ -96,3 +130,40 @@ def find(name: str) -> str:
     """The first of a published file's places where it exists; the first place if it exists nowhere."""
     places = SOURCES[name].places
     return next((place for place in places if Path(place).exists()), places[0])
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A file or folder that a setting names and that is not there.
+
+    Attributes:
+        setting: the key or option, and its value.
+        what: that is wrong.
+        source: the command that fetches it, or the place that it comes from; "" if unknown.
+    """
+
+    setting: str
+    what: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.what}" + (f"\n    {self.source}" if self.source else "")
+
+
+def missing_path(key: str, path: str | Path, what: str) -> Missing:
+    """A path that does not exist, with what to do about it."""
+    return Missing(f"{key}={path}", what, advice(path, key).removesuffix("; "))
+
+
+def raise_missing(missing: Sequence[Missing], others: Iterable[str] = ()) -> None:
+    """Raise MissingFilesError with everything that is missing, each with its source; return if nothing is.
+
+    Args:
+        missing: files and folders.
+        others: lines about what else is wrong.
+    """
+    lines = [*map(str, missing), *others]
+    if lines:
+        listed = "".join(f"\n  {line}" for line in lines)
+        advice = "Fetch them, or correct the paths; docs/CHECKPOINTS.md and docs/DATA.md tell more"
+        raise MissingFilesError(f"files are missing:{listed}\n{advice}")

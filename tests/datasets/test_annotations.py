@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,17 @@ def read(tmp_path: Path, content: Any, media: str = "video") -> list[Item]:
 def test_a_good_file(tmp_path: Path) -> None:
     two = [*QA, {"q": "Who?", "a": "The chef."}]
     items = read(tmp_path, [GOOD, {"video": "sub/b.mp4", "QA": two, "source": "yttemporal", "id": 3}])
-    assert items == [Item("a.mp4", tuple(QA)), Item("sub/b.mp4", tuple(two))]
+    assert items == [Item("a.mp4", tuple(QA)), Item("sub/b.mp4", tuple(two), "yttemporal")]
 
 
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
         ({"QA": QA}, "video is missing: it must be a path relative to "),
-        ({"video": 3, "QA": QA}, "video is missing"),
-        ({"video": "", "QA": QA}, "video is missing"),
+        ({"video": 3, "QA": QA}, 'video is the number 3: it must be a path relative to .*, such as "3.mp4"'),
+        ({"video": None, "QA": QA}, "video is null: it must be a path relative to "),
+        ({"video": ["a.mp4"], "QA": QA}, "video is a list: it must be a path"),
+        ({"video": "", "QA": QA}, "video is empty: it must be a path"),
         ({"video": "../x.mp4", "QA": QA}, "video '../x.mp4' points outside of videos_dir "),
         ({"video": "a/../../x.mp4", "QA": QA}, "video .* points outside"),
         ({"video": "/etc/passwd", "QA": QA}, "video '/etc/passwd' points outside"),
@@ -44,13 +47,22 @@ def test_a_good_file(tmp_path: Path) -> None:
         ({"video": "a\0.mp4", "QA": QA}, "video .* points outside"),
         ({"video": "a.mp4"}, "QA is missing: it must be a list of {q, a}"),
         ({"video": "a.mp4", "QA": []}, "QA is empty"),
-        ({"video": "a.mp4", "QA": "text"}, "QA is empty"),
-        ({"video": "a.mp4", "QA": {"q": "x", "a": "y"}}, "QA is empty"),
+        ({"video": "a.mp4", "QA": "text"}, "QA is the text 'text': it must be a list"),
+        ({"video": "a.mp4", "QA": {"q": "x", "a": "y"}}, r"QA is an object: it must be a list; write \[\{...\}\]"),
         ({"video": "a.mp4", "QA": [*QA, {"q": "x", "a": " \n"}]}, r"QA\[1\].a is empty: it must be text"),
-        ({"video": "a.mp4", "QA": [{"q": "x"}]}, r"QA\[0\]\.a is empty"),
-        ({"video": "a.mp4", "QA": [{"a": "x"}]}, r"QA\[0\]\.q is empty"),
-        ({"video": "a.mp4", "QA": [{"q": 3, "a": "x"}]}, r"QA\[0\]\.q is empty"),
-        ({"video": "a.mp4", "QA": ["x"]}, r"QA\[0\]\.q is empty"),
+        ({"video": "a.mp4", "QA": [{"q": "x"}]}, r"QA\[0\]\.a is missing, the keys are q: it must be text"),
+        (
+            {"video": "a.mp4", "QA": [{"question": "x", "a": "y"}]},
+            r"QA\[0\]\.q is missing, the keys are question, a: it must be text",
+        ),
+        (
+            {"video": "a.mp4", "QA": [{"q": "x", "a": 3.5}]},
+            r'QA\[0\]\.a is the number 3.5: .* text; write "3.5"',
+        ),
+        ({"video": "a.mp4", "QA": [{"q": None, "a": "x"}]}, r"QA\[0\]\.q is null: it must be text"),
+        ({"video": "a.mp4", "QA": [{"q": "x", "a": True}]}, r"QA\[0\]\.a is true: it must be text"),
+        ({"video": "a.mp4", "QA": [{"q": "x", "a": ["y"]}]}, r"QA\[0\]\.a is a list: it must be text"),
+        ({"video": "a.mp4", "QA": ["x"]}, r"QA\[0\] is the text 'x': it must be an object with q and a"),
         ({"video": "a.mp4", "QA": [{"q": "x", "a": "\ud83c"}]}, r"QA\[0\].a contains half of a surrogate pair"),
         (
             {"video": "a.mp4", "QA": [*QA, {"q": "<ImageHere> x", "a": "y"}]},
@@ -64,7 +76,19 @@ def test_a_good_file(tmp_path: Path) -> None:
             {"video": "a.mp4", "conversations": [{"from": "human", "value": "x"}] * 2},
             r"conversations\[1\].from is 'human': .*; expected 'gpt'",
         ),
-        ({"video": "a.mp4", "conversations": [{"from": "human", "value": "x"}]}, r"QA\[0\]\.a is empty"),
+        (
+            {"video": "a.mp4", "conversations": [{"from": "human", "value": "x"}]},
+            r"conversations\[1\].value is missing: it must be text",
+        ),
+        (
+            {
+                "video": "a.mp4",
+                "conversations": [{"from": "human", "value": " <video>"}, {"from": "gpt", "value": 7}],
+            },
+            r"conversations\[0\].value is empty: .*\n.*conversations\[1\].value is the number 7: it must be text",
+        ),
+        ({"video": "a.mp4", "conversations": "x"}, "conversations is the text 'x': it must be a list"),
+        ({"video": "a.mp4", "conversations": []}, "conversations is empty"),
         ("text", "expected an object with video and QA, found 'text'"),
         (None, "expected an object with video and QA"),
     ],
@@ -102,7 +126,12 @@ def test_all_problems_are_listed_together_and_counted(tmp_path: Path) -> None:
         (b"\xff\xfe[]", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
         (b"[" + b"9" * 5000 + b"]", "not valid JSON"),
-        (b'{"video": "a.mp4"}', "expected a JSON list of items, found a dict"),
+        (
+            b'{"data": [], "n": 3}',
+            "expected a JSON list of items, found an object with the keys data, n; write",
+        ),
+        (b'{"a.mp4": {}}', "expected a JSON list of items, found an object with the keys a.mp4$"),
+        (b"3", "expected a JSON list of items, found the number 3"),
         (b"[]", "the list is empty; training needs at least one item"),
     ],
 )
@@ -110,6 +139,28 @@ def test_files_that_are_no_list(tmp_path: Path, content: bytes, message: str) ->
     path = tmp_path / "anno.json"
     path.write_bytes(content)
     with pytest.raises(AnnotationError, match=rf"anno\.json: {message}"):
+        read_instructions(path, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_json_lines_are_read_as_a_list(tmp_path: Path, encoding: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the file is called; that it was so is said."""
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "anno.json"
+    path.write_text("\n".join(json.dumps(GOOD | {"video": name}) for name in ("a.mp4", "b.mp4")) + "\n\n", encoding)
+    assert [item.path for item in read_instructions(path, tmp_path)] == ["a.mp4", "b.mp4"]
+    assert f"{path}: has one item a line (JSON lines) instead of a JSON list; 2 items" in caplog.text
+    path.write_text(json.dumps(GOOD))
+    assert [item.path for item in read_instructions(path, tmp_path)] == ["a.mp4"]
+
+
+def test_problems_of_json_lines_name_the_item_or_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "anno.jsonl"
+    path.write_text(f"{json.dumps(GOOD)}\n{json.dumps({'video': 3})}\n")
+    with pytest.raises(AnnotationError, match=r"item 1: video is the number 3.*\n +item 1: QA is missing"):
+        read_instructions(path, tmp_path)
+    path.write_text(f"{json.dumps(GOOD)}\n\n{json.dumps(GOOD)[:20]}")
+    with pytest.raises(AnnotationError, match=r"anno\.jsonl, line 3: not valid JSON .* one item a line"):
         read_instructions(path, tmp_path)
 
 
@@ -176,8 +227,8 @@ def test_bad_rows_are_listed(tmp_path: Path) -> None:
     assert "4 problems" in message
     assert "row 1: video '../../2.mp4' points outside" in message
     assert "row 2: QA[0].a is empty" in message
-    assert "row 3: video is missing" in message
-    assert "row 4: video is missing" in message
+    assert "row 3: video is empty" in message
+    assert "row 4: video is empty" in message
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from timechat.datasets.collate import MAX_REPLACEMENTS, Fetched, StreamDataset, collate
+from timechat.datasets.collate import Fetched, StreamDataset, collate
 from timechat.datasets.instruction import InstructionSample
 from timechat.datasets.sampler import SampleRef, SampleStream
 from timechat.errors import ConversationError, VideoError
@@ -85,13 +85,21 @@ def test_replacements_cross_datasets() -> None:
     assert data[position].sample.key == "good[0]"
 
 
-@pytest.mark.parametrize(("size", "tried"), [(3, 3), (50, MAX_REPLACEMENTS + 1)])
-def test_when_nothing_near_can_be_read_there_is_no_sample(size: int, tried: int) -> None:
+@pytest.mark.parametrize(("size", "limit", "tried"), [(3, None, 3), (50, None, 50), (3, 20, 3), (50, 20, 20)])
+def test_when_nothing_can_be_read_there_is_no_sample(size: int, limit: int | None, tried: int) -> None:
     """Each is tried once, not forever."""
-    fetched = stream_of([Numbers("n", size, bad=range(size))])[0]
+    data = stream_of([Numbers("n", size, bad=range(size))])
+    fetched = StreamDataset(data.datasets, data.stream, 0, 0, most_tried=limit)[0]
     assert fetched.sample is None
     assert len(fetched.skipped) == tried
     assert len({record["sample"] for record in fetched.skipped}) == tried
+
+
+def test_any_number_of_unreadable_samples_in_a_row_is_passed_over() -> None:
+    good = order(stream_of([Numbers("n", 60)]))[57]
+    fetched = stream_of([Numbers("n", 60, bad=set(range(60)) - {good})])[3]
+    assert fetched.sample is not None
+    assert (fetched.sample.key, len(fetched.skipped)) == (f"n[{good}]", 54)
 
 
 def test_errors_of_the_config_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -102,27 +103,41 @@ def test_one_crop_serves_all_frames():
     assert torch.equal(out, out[:1].expand_as(out))
 
 
-def test_the_crop_is_the_bicubic_resize_of_its_box():
+def _resized_crop(frames: torch.Tensor, seed: int) -> torch.Tensor:
+    """The box of a crop, resized in single precision, as it is before it becomes pixels."""
+    top, left, height, width = random_crop_box(32, 32, _generator(seed))
+    box = frames[..., top : top + height, left : left + width].float()
+    resized = torch.nn.functional.interpolate(box, (32, 32), mode="bicubic", align_corners=False)
+    assert resized.max() > 256  # the overshoot of bicubic
+    assert resized.min() < -1
+    return resized
+
+
+def test_the_crop_of_a_video_is_the_published_one():
+    """The whole number towards zero, modulo 256."""
     frames = _noise()
-    top, left, height, width = random_crop_box(32, 32, _generator(5))
-    box = frames[..., top : top + height, left : left + width].double()
-    wanted = torch.nn.functional.interpolate(box, (32, 32), mode="bicubic", align_corners=False)
-    out = AlproVideoTrain(image_size=32)(frames, _generator(5)).double()
-    assert wanted.max() > 255  # the overshoot that has to be clamped, not wrapped
-    assert wanted.min() < 0
-    assert (out - wanted.clamp(0, 255)).abs().max() < 0.51
+    wanted = [math.trunc(value) % 256 for value in _resized_crop(frames, 5).flatten().tolist()]
+    assert AlproVideoTrain(image_size=32)(frames, _generator(5)).flatten().tolist() == wanted
+
+
+def test_the_crop_of_an_image_is_rounded_and_clamped():
+    frames = _noise(1)
+    out = BlipImageTrain(image_size=32)(frames, _generator(5)).double()
+    assert (out - _resized_crop(frames, 5).clamp(0, 255)).abs().max() < 0.51
 
 
 @pytest.mark.parametrize("level", [0, 100, 255])
 def test_a_flat_frame_stays_flat(level):
     frames = torch.full((2, 3, 32, 32), level, dtype=torch.uint8)
     for seed in range(10):
-        assert torch.unique(AlproVideoTrain(image_size=32)(frames, _generator(seed))).tolist() == [level]
+        assert torch.unique(BlipImageTrain(image_size=32)(frames, _generator(seed))).tolist() == [level]
+        cut = torch.unique(AlproVideoTrain(image_size=32)(frames, _generator(seed))).tolist()
+        assert set(cut) <= {level, max(level - 1, 0)}  # 99.99999 is 99
 
 
 def test_nothing_is_mirrored():
     """A ramp from dark to bright keeps its direction, whatever the crop."""
-    frames = (torch.arange(32) * 7).to(torch.uint8).view(1, 1, 1, 32).expand(1, 3, 32, 32)
+    frames = (torch.arange(32) * 7 + 10).to(torch.uint8).view(1, 1, 1, 32).expand(1, 3, 32, 32)
     for seed in range(20):
         row = AlproVideoTrain(image_size=32)(frames, _generator(seed))[0, 0, 16].int()
         assert (row[1:] >= row[:-1]).all()

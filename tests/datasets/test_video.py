@@ -73,6 +73,13 @@ def test_random_indices_take_every_frame_of_an_interval_but_its_last():
     assert seen == [{0, 1, 2, 3}, {5, 6, 7, 8}, {10, 11, 12, 13}]
 
 
+def test_random_indices_have_the_published_borders_of_intervals():
+    """7 x 122 / 14 is 61, and a little less in floating point: the published intervals meet at 60."""
+    generator = torch.Generator().manual_seed(0)
+    before, after = zip(*[random_indices(122, 14, generator)[6:8] for _ in range(300)], strict=True)
+    assert (set(before), set(after)) == (set(range(52, 59)), set(range(60, 68)))
+
+
 def test_random_indices_fall_back_when_an_interval_is_empty():
     """10 of 15 frames: some segments have only one frame, so any frame may come."""
     generator = torch.Generator().manual_seed(0)

@@ -240,7 +240,10 @@ BROKEN = [
     ("charades_sta", "x.txt", "ok 0.0 1.0##", "line 1: caption is ''"),
     ("charades_sta", "x.txt", "\n", "holds no annotations"),
     ("charades_sta", "x.json", "{", "not valid JSON"),
-    ("charades_sta", "x.json", [], "expected the coco form"),
+    ("charades_sta", "x.json", {}, "expected the coco form"),
+    ("charades_sta", "x.json", [], "holds no annotations"),
+    ("charades_sta", "x.json", '{"annotations": [{"caption": "a \\ud83d b"}]}', r"'a .ud83d b' holds half a character"),
+    ("qvhighlights", "x.jsonl", '{}\n{"\\udc00": 1}', r"line 2: '.udc00' holds half a character"),
     (
         "charades_sta",
         "x.json",
@@ -292,3 +295,27 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("AO8RW 0.0 6.9##a person puts a book.\n", encoding="utf-8-sig")
     (row,) = get_benchmark("charades_sta").read(tmp_path / "x.txt")
     assert row["image_id"] == "AO8RW.mp4"
+
+
+def test_qvhighlights_without_labels_gives_a_submission(tmp_path: Path) -> None:
+    """The split test: nothing is scored, every query is in the file, one without an answer with zeros."""
+    hidden = [{k: v for k, v in row.items() if k in ("qid", "query", "duration", "vid")} for row in HIGHLIGHTS]
+    hidden[0]["vid"] += ".mkv"
+    benchmark = get_benchmark("qvhighlights")
+    annotations = benchmark.load_annotations(write(tmp_path / "test.jsonl", json_lines(hidden)))
+    assert benchmark.questions(annotations, "{query}")[0].video == "vid1_0.0_10.0.mkv"
+    result = benchmark.score(HIGHLIGHT_ANSWERS, annotations)
+    assert result.scores == {"found": 3, "parsed": 2, "expected": 4}
+    assert result.controls == {}
+    assert "no labels" in result.notes[0]
+    lines = [json.loads(line) for line in result.files["qvhighlights_submission.jsonl"].splitlines()]
+    assert [(line["qid"], line["pred_saliency_scores"]) for line in lines] == [
+        (1, [0.0, 3.0, 1.0, 0.0, 0.0]),
+        (2, [2.0, 0.0, 0.0, 0.0, 0.0]),
+        (3, [0.0] * 5),
+        (4, [0.0] * 5),
+    ]
+    with pytest.raises(AnnotationError, match="has no labels to fit to"):
+        benchmark.read_train(tmp_path / "test.jsonl")
+    with pytest.raises(AnnotationError, match="line 1: relevant_clip_ids or saliency_scores is missing"):
+        benchmark.read(write(tmp_path / "mixed.jsonl", json_lines([hidden[0], *HIGHLIGHTS[1:]])))

@@ -14,7 +14,8 @@ from helpers.videos import write_video
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks import Benchmark, get_benchmark
 from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
-from timechat.evaluation.controls import central_interval, mean_saliency, standard_error, video_durations
+from timechat.evaluation.controls import central_interval, mean_saliency, standard_error
+from timechat.evaluation.durations import video_durations
 from timechat.evaluation.metrics import dense_captioning
 
 # Two queries about A; one about each of B, C, D.
@@ -155,8 +156,8 @@ def test_constant_interval_from_training_data(tmp_path: Path) -> None:
     train.write_text(json.dumps(items))
     with pytest.raises(AnnotationError, match=r"train.json: item 0, QA 1: .*train split of this task only"):
         grounding_controls(tmp_path, train=train)
-    train.write_text(json.dumps([{"video": "x.mp4"}]))
-    with pytest.raises(AnnotationError, match='item 0: needs "video" and "QA"'):
+    train.write_text(json.dumps([items[0] | {"QA": []}, {"video": "x.mp4"}]))
+    with pytest.raises(AnnotationError, match='item 1: needs "video" and "QA"'):
         grounding_controls(tmp_path, train=train)
 
 

@@ -149,7 +149,7 @@ def test_controls_from_the_train_split_and_durations(
     sizes = {name: os.path.getsize(data / "videos" / name) for name in ("a.mp4", "b.mp4")}
     assert {name: entry["bytes"] for name, entry in durations.items()} == sizes
     assert durations["b.mp4"]["seconds"] == pytest.approx(1.4)
-    monkeypatch.setattr("timechat.evaluation.record.video_durations", None)
+    monkeypatch.setattr("timechat.evaluation.durations.video_durations", None)
     assert evaluate.main(argv) == 0
     assert scores(tmp_path / "out")["controls"] == record["controls"]
     monkeypatch.setattr("timechat.evaluation.run.build_model", None)

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow
 from PIL import Image
+from pyarrow import parquet
 
 from helpers.videos import gray_frames, write_video
 
@@ -187,6 +189,13 @@ def write_json(path: Path, content: Any) -> Path:
     """Write a file, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
+    return path
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Rows as parquet; the folders above it are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
 
 

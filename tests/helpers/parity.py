@@ -6,8 +6,12 @@ mistake, where they must raise AssertionError.
 
 from __future__ import annotations
 
+import copy
+import itertools
+
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 from helpers.tiny import Golden, golden_batch
@@ -16,6 +20,7 @@ from timechat.models import llama as lm
 from timechat.models.checkpoints import canonical_name
 from timechat.models.eva_vit import encode_pixels
 from timechat.text.conversation import encode_prompt
+from timechat.text.timestamps import frame_sentence
 
 CLOSE = {"rtol": 0.0, "atol": 2e-5}
 VIDEO_TOKEN = 700  # id of <ImageHere> in the golden files
@@ -51,19 +56,57 @@ def check_loss(golden: Golden, model: TimeChat) -> None:
     assert loss == pytest.approx(golden.expected["loss"], abs=2e-5)
 
 
+WORDS = "Qformer.bert.embeddings.word_embeddings.weight"
+
+
 def check_gradients(golden: Golden, model: TimeChat) -> None:
-    """The norm of every trainable parameter's gradient; frozen ones have none."""
+    """The norm of every trainable parameter's gradient; frozen ones have none.
+
+    Of the words of timestamp sentences without the padding's row: the golden run's transformers kept the table's
+    `padding_idx` when it added [DEC]'s row, that of the published code makes a table without one.
+    """
     trainable = {canonical_name(n): p for n, p in model.named_parameters() if p.requires_grad}
     assert sorted(trainable) == sorted(golden.expected["trainable"])
     loss = model(golden_batch(golden, model.tokenizer))["loss"]
     gradients = torch.autograd.grad(loss, list(trainable.values()))
-    norms = {name: grad.norm().item() for name, grad in zip(trainable, gradients, strict=True)}
+    learned = {name: grad[1:] if name == WORDS else grad for name, grad in zip(trainable, gradients, strict=True)}
+    norms = {name: grad.norm().item() for name, grad in learned.items()}
     assert norms == pytest.approx(golden.expected["grad_norms"], rel=1e-4, abs=1e-7)
 
 
 def prompts(golden: Golden) -> list[str]:
     """The question about each golden video."""
     return [golden.expected["prompt"], golden.expected["prompt"] + " Please return its start time and end time."]
+
+
+def check_word_gradients(golden: Golden, model: TimeChat) -> None:
+    """The gradient of the words of sentences of 12, 13 and 14 ids, row by row, against differences of the output.
+
+    The padding's row learns as every other: the outputs at a sentence's padding are used.
+    """
+    model = copy.deepcopy(model).double()
+    table = dict(model.named_parameters())[WORDS]
+    frames, times = golden.videos()[0][:3].double(), [0.7, 10.6, 123.5]
+    sentences = [model.timestamp_tokenizer.encode(frame_sentence(t)) for t in times]
+    assert [len(ids) for ids in sentences] == [12, 13, 14]
+    draws = torch.Generator().manual_seed(0)
+    target = torch.randn(model.num_video_tokens(3), 64, generator=draws, dtype=torch.float64)
+
+    def score() -> Tensor:
+        return (model.encode_video([frames], [times])[0] * target).sum()
+
+    (gradient,) = torch.autograd.grad(score(), table)
+    used = sorted({0, *itertools.chain(*sentences)})
+    assert gradient.any(dim=1).nonzero()[:, 0].tolist() == used
+    step = 1e-5 * torch.randn(table.shape[1], generator=draws, dtype=torch.float64)
+    with torch.no_grad():
+        for row in used:
+            table[row] += step
+            above = score()
+            table[row] -= 2 * step
+            below = score()
+            table[row] += step
+            assert_close((above - below) / 2, gradient[row] @ step, rtol=1e-5, atol=1e-12)
 
 
 @torch.no_grad()

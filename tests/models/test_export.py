@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.exports import answers, differing, names_in, plain, scores, state_of
 from helpers.tiny import BERT, LLAMA, WEIGHTS, Golden, build_tiny, golden_batch, tiny_config
+from helpers.tiny import llama_folder as llama_copy
 from safetensors.torch import load_file
 
 from timechat.config import load_config
@@ -133,6 +134,40 @@ def test_scaled_positions_go_with_the_merged_llama(tmp_path: Path) -> None:
     assert torch.equal(scores(again.llama_model), scores(model.llama_model))
 
 
+NEWER, OLDER = ("rope_parameters",), ("rope_scaling", "rope_theta")
+
+
+@pytest.mark.parametrize("without", [(), NEWER, OLDER], ids=["both", "older keys", "newer keys"])
+def test_scaled_positions_are_read_by_every_transformers(tmp_path: Path, without: tuple[str, ...]) -> None:
+    """Version 5 reads `rope_parameters`, earlier ones `rope_scaling`, which up to 4.42 has to be exactly this."""
+    model = build_tiny(["model.max_txt_len=2560", f"model.llama_model={llama_copy(tmp_path / 'b', rope_theta=500.0)}"])
+    export_llama(model, tmp_path / "llama")
+    file = tmp_path / "llama/config.json"
+    settings = json.loads(file.read_text())
+    assert (settings["rope_scaling"], settings["rope_theta"]) == ({"type": "linear", "factor": 2.0}, 500.0)
+    file.write_text(json.dumps({key: value for key, value in settings.items() if key not in without}))
+    torch.testing.assert_close(scores(plain(tmp_path / "llama")), scores(model.llama_model), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        ({}, {"rope_theta": 10000.0, "rope_scaling": None}),
+        ({"rope_type": "default", "rope_theta": 5e5}, {"rope_theta": 5e5, "rope_scaling": None}),
+        (
+            {"rope_type": "dynamic", "type": "dynamic", "factor": 4.0},
+            {"rope_theta": 10000.0, "rope_scaling": {"type": "dynamic", "factor": 4.0}},
+        ),
+        (
+            {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0},
+            {"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0}},
+        ),
+    ],
+)
+def test_the_older_keys_of_other_positions(new: dict[str, object], old: dict[str, object]) -> None:
+    assert llama_folder.older_rope(new) == old
+
+
 def test_tied_embeddings_stay_one_tensor(tmp_path: Path) -> None:
     tied = plain(LLAMA)
     tied.config.tie_word_embeddings = True
@@ -240,6 +275,7 @@ def test_an_adapter_cannot_say_that_positions_are_scaled(
     model = build_model(load_config(own_base, ["model.max_txt_len=2560"]).model)
     export_peft(model, tmp_path / "adapter")
     assert "give the base model rope_parameters={'rope_type': 'linear', 'factor': 2.0" in caplog.text
+    assert "(before transformers 5: rope_scaling={'type': 'linear', 'factor': 2.0})" in caplog.text
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ CHECKS: list[Check] = [
     parity.check_batch,
     parity.check_loss,
     parity.check_gradients,
+    parity.check_word_gradients,
     parity.check_next_logits,
     parity.check_greedy_text,
 ]
@@ -156,13 +157,18 @@ def padding_of_the_batch_seen(model: TimeChat, patch: Patch) -> None:
     patch.setattr(model, "_timestamp_ids", padded)
 
 
+def padding_learns_nothing(model: TimeChat, patch: Patch) -> None:
+    """The table of the words of timestamp sentences has a padding row without a gradient, as BERT's has."""
+    model.Qformer.bert.embeddings.word_embeddings.padding_idx = 0
+
+
 VIDEO = {"check_video_embeds", "video_embeds_short", "video_embeds_two_lengths"}
 LEARNING = {"check_loss", "check_gradients"}
 WHOLE = {*LEARNING, "check_greedy_text"}
 
 # (mutation, the checks that fail; all others pass, so that a mutation breaks what it says and nothing else)
 MUTATIONS: list[tuple[Callable[[TimeChat, Patch], None], set[str]]] = [
-    (own_padding_masked, {*VIDEO, *WHOLE}),
+    (own_padding_masked, {*VIDEO, *WHOLE, "check_word_gradients"}),
     (text_before_queries, {*VIDEO, *WHOLE}),
     (labels_shifted_in_the_loss, LEARNING),
     (labels_shifted_in_the_data, {"check_batch", *LEARNING}),
@@ -172,6 +178,7 @@ MUTATIONS: list[tuple[Callable[[TimeChat, Patch], None], set[str]]] = [
     (cross_attention_of_the_video_in_every_second_layer, {*VIDEO, *WHOLE}),
     (windows_at_the_wrong_stride, {*VIDEO, *WHOLE}),
     (padding_of_the_batch_seen, {"video_embeds_two_lengths"}),
+    (padding_learns_nothing, {"check_word_gradients"}),
 ]
 
 

@@ -47,6 +47,11 @@ def test_loss_and_gradients_of_every_trainable_parameter(golden: Golden) -> None
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
 
 
+def test_gradients_of_sentences_of_different_lengths(golden: Golden, tiny_model: TimeChat) -> None:
+    """Also the row of the padding learns."""
+    parity.check_word_gradients(golden, tiny_model)
+
+
 @torch.no_grad()
 def test_sample_losses_are_token_means_that_make_up_the_loss(golden: Golden, tiny_model: TimeChat) -> None:
     batch = golden_batch(golden, tiny_model.tokenizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import pickle
 import re
@@ -225,16 +226,33 @@ def test_frame_positions_of_another_number_of_frames(frames: int, golden_state: 
         model.encode_video([torch.cat([video, video[:1]])], [[0.0] * (frames + 1)])
 
 
-def test_another_image_size_encodes(golden_state: State) -> None:
-    """The grid of positions is interpolated, the class token's position stays; 84 pixels are 6 x 6 patches."""
-    model = build_tiny(["model.image_size=84"])
+def cubic_matrix(old: int, new: int) -> Tensor:
+    """Interpolation of a row of `old` numbers to `new` ones, [new, old]: cubic convolution (Keys 1981) with a = -0.75.
+
+    Four neighbours for each new number, however small the row becomes; beyond the ends its first and last repeat.
+    """
+    matrix = torch.zeros(new, old, dtype=torch.float64)
+    for i in range(new):
+        place = (i + 0.5) * old / new - 0.5
+        for j in range(math.floor(place) - 1, math.floor(place) + 3):
+            d = abs(place - j)
+            near, far = 1.25 * d**3 - 2.25 * d**2 + 1, -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+            matrix[i, min(max(j, 0), old - 1)] += near if d <= 1 else far
+    return matrix
+
+
+@pytest.mark.parametrize("size", [28, 42, 84, 168])
+def test_positions_of_another_image_size(size: int, golden_state: State) -> None:
+    """Plain bicubic, never antialiased; the class token's position stays. The weights are for 4 x 4 patches."""
+    model = build_tiny([f"model.image_size={size}"])
     assert model.load_reports[0].resized == ["visual_encoder.pos_embed"]
-    old, new = golden_state["visual_encoder.pos_embed"], model.visual_encoder.pos_embed
-    grid = old[0, 1:].T.view(1, 88, 4, 4)
-    expected = torch.nn.functional.interpolate(grid, size=(6, 6), mode="bicubic", antialias=True)
-    assert_close(new[0, 1:].T.view(1, 88, 6, 6), expected)
+    old, new = golden_state["visual_encoder.pos_embed"].double(), model.visual_encoder.pos_embed.double()
+    side, weights = size // 14, cubic_matrix(4, size // 14)
+    rows = torch.einsum("ay,yxe->axe", weights, old[0, 1:].view(4, 4, 88))
+    expected = torch.einsum("bx,axe->abe", weights, rows)
+    assert_close(new[0, 1:].view(side, side, 88), expected, rtol=0, atol=1e-5)
     assert torch.equal(new[:, 0], old[:, 0])
-    out = model.encode_video([torch.zeros(2, 3, 84, 84, dtype=torch.uint8)], [[0.0, 1.0]])[0]
+    out = model.encode_video([torch.zeros(2, 3, size, size, dtype=torch.uint8)], [[0.0, 1.0]])[0]
     assert torch.isfinite(out).all()
 
 

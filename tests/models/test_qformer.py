@@ -48,15 +48,19 @@ def attend_one_by_one(block: AttentionHeads, hidden: Tensor, keys: Tensor) -> Te
     return torch.stack(rows)
 
 
-def plain_qformer(model: QFormer, queries: Tensor, encoder: Tensor, ids: list[int]) -> Tensor:
-    """One item, no padding: post-norm BERT layers, cross-attention in layers 0 and 2, only for queries."""
+def plain_qformer(model: QFormer, queries: Tensor, encoder: Tensor, ids: list[int], padding: int = 0) -> Tensor:
+    """One item: post-norm BERT layers, cross-attention in layers 0 and 2, only for queries.
+
+    The last `padding` ids are embedded and look at the others, but nobody looks at them.
+    """
     emb = model.bert.embeddings
     text = emb.word_embeddings.weight[ids] + emb.position_embeddings.weight[: len(ids)]
     hidden = emb.LayerNorm(torch.cat([queries, text]))
     n = len(queries)
     for index, layer in enumerate(model.bert.encoder.layer):
         out = layer.attention.output
-        hidden = out.LayerNorm(out.dense(attend_one_by_one(layer.attention.self, hidden, hidden)) + hidden)
+        seen = hidden[: len(hidden) - padding]
+        hidden = out.LayerNorm(out.dense(attend_one_by_one(layer.attention.self, hidden, seen)) + hidden)
         query, text = hidden[:n], hidden[n:]
         if index in (0, 2):
             cross, out = layer.crossattention, layer.crossattention.output
@@ -76,6 +80,22 @@ def test_equals_bert_written_out(qformer: QFormer) -> None:
     out = qformer(queries, encoder, input_ids=torch.tensor(ids), text_mask=torch.ones(2, 3, dtype=torch.bool))
     for i in range(2):
         assert_close(out[i], plain_qformer(qformer, queries[i], encoder[i], ids[i]), **CLOSE)
+
+
+def test_every_row_of_the_word_table_learns_also_that_of_the_padding(qformer: QFormer) -> None:
+    """Sentences of 2 and 5 ids: all outputs count, those at the padding too, as in the published code."""
+    queries, encoder, target = torch.randn(2, 4, 12), torch.randn(2, 5, 10), torch.randn(2, 9, 12)
+    ids, padding = [[7, 3, 0, 0, 0], [9, 2, 29, 7, 1]], [3, 0]
+    mask = torch.tensor([[True] * (5 - n) + [False] * n for n in padding])
+    table = qformer.bert.embeddings.word_embeddings.weight
+    out = qformer(queries, encoder, input_ids=torch.tensor(ids), text_mask=mask)
+    plain = torch.stack([plain_qformer(qformer, queries[i], encoder[i], ids[i], padding[i]) for i in range(2)])
+    assert_close(out, plain, **CLOSE)
+    (found,) = torch.autograd.grad((out * target).sum(), table)
+    (expected,) = torch.autograd.grad((plain * target).sum(), table)
+    assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert expected[0].norm() > 0.1 * expected.norm(dim=1).max()
+    assert not expected[4].any()  # a word that no sentence has
 
 
 @torch.no_grad()

@@ -62,6 +62,7 @@ def plain_encode(model: TimeChat, frames: torch.Tensor, seconds: list[float] | N
     [
         [],
         ["model.window_size=0"],
+        ["model.window_size=0", "model.stride=0"],
         ["model.stride=2"],
         ["model.window_size=3"],
         ["model.keep_timestamp_tokens=false"],

@@ -46,7 +46,7 @@ def test_slices_are_the_windows_and_their_number_is_the_number_of_tokens(frames:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("window", "stride"), [(4, 4), (0, 4), (4, 2), (5, 3), (2, 3), (32, 32)])
+@pytest.mark.parametrize(("window", "stride"), [(4, 4), (0, 4), (0, 0), (4, 2), (5, 3), (2, 3), (32, 32)])
 def test_a_ragged_batch_equals_windows_one_by_one(qformer: QFormer, window: int, stride: int) -> None:
     """Videos of 1, 7 and 9 frames with different numbers of tokens a frame."""
     queries = torch.randn(1, QUERIES, WIDTH)

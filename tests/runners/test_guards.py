@@ -49,8 +49,26 @@ def test_only_recent_samples_count() -> None:
 
 
 def test_a_sample_without_replacement_stops_at_once() -> None:
-    with pytest.raises(TrainingError, match=r"skipped\.jsonl"):
+    """And the message does not say that the ratio was exceeded, when it was not."""
+    with pytest.raises(TrainingError, match=r"^no sample could be used, although all of the epoch's .*skipped\.jsonl"):
         SkipGuard(1.0).update(drawn=100, skipped=11, irreplaceable=1)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.parametrize("batch", [1, 32, 4096])
+def test_after_so_many_in_a_row_the_ratio_is_exceeded_whatever_came_before(ratio: float, batch: int) -> None:
+    """So a sample is given up only when the run stops anyway, for the reason that it then gives."""
+    guard = SkipGuard(ratio)
+    most = guard.most_tried(batch)
+    assert most is not None
+    for _ in range(3):
+        guard.update(drawn=WINDOW, skipped=0, irreplaceable=0)
+    with pytest.raises(TrainingError, match=f"{most} of the last {most + batch - 1} samples .* run.max_skip_ratio"):
+        guard.update(drawn=most + batch - 1, skipped=most, irreplaceable=1)
+
+
+def test_with_a_ratio_of_one_all_of_the_epoch_is_tried() -> None:
+    assert SkipGuard(1.0).most_tried(32) is None
 
 
 @pytest.mark.parametrize(("ratio", "stops"), [(0.0, True), (1.0, False)])

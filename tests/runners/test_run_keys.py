@@ -21,6 +21,7 @@ import timechat
 from timechat import distributed
 from timechat.batch import VideoBatch
 from timechat.config import is_no_op, load_config
+from timechat.datasets.base import VideoDataset
 from timechat.datasets.instruction import InstructionSample
 from timechat.errors import TimeChatError, VideoError
 from timechat.models import BaseModel
@@ -32,6 +33,7 @@ ITEMS, BAD = 6, 4  # samples of the data set, and the one that cannot be read
 BASE = {
     "device": "cpu",
     "num_workers": 0,
+    "missing_videos": "drop",
     "log_freq": 1,
     "max_epoch": 2,
     "iters_per_epoch": 4,
@@ -79,6 +81,7 @@ CHANGED: dict[str, Any] = {
     "keep_checkpoints": 1,
     "resume": "missing.pth",
     "resume_ckpt_path": "missing.pth",
+    "missing_videos": "error",
     "max_skip_ratio": 0.0,
     "max_nonfinite": (1, {"init_lr": 1e30, "min_lr": 1e30}),
     "data_timeout_s": (None, {"num_workers": 1}),
@@ -92,13 +95,16 @@ READ_ELSEWHERE = {"batch_size_eval": "timechat/evaluation/run.py"}
 LEAVES = list(defaults().run)
 
 
-class _Data:
-    """A data set whose samples are a number."""
+class _Data(VideoDataset):
+    """A data set whose samples are a number; each has the config as its file, but for one."""
 
-    name, timestamps = "numbers", True
+    makes = InstructionSample
 
-    def __len__(self) -> int:
-        return ITEMS
+    def __init__(self) -> None:
+        super().__init__("numbers", range(ITEMS + 1), "", load=lambda path, generator: None, processor=None)
+
+    def path(self, index: int) -> str:
+        return "config.yaml" if index < ITEMS else "gone"
 
     def key(self, index: int) -> str:
         return f"numbers[{index}]"

@@ -12,6 +12,7 @@ from timechat.registry import nearest
 VERBS = {
     "train": "train a model as a YAML file describes (with torchrun on several GPUs)",
     "evaluate": "ask a model a benchmark's questions, and score its answers",
+    "score": "score a file of predictions, of whatever model",
     "report": "compare finished evaluations on one page",
     "ask": "ask a model about a video",
     "doctor": "check files, weights, a video and three answers, and explain what looks wrong",

@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help=f"options of the benchmark itself: {options_help()}".replace("%", "%%"),
     )
+    add("--bootstrap", type=int, default=0, metavar="N", help="N resamples of videos for 95%% confidence intervals")
     add("--no-literature", dest="literature", action="store_false", help="no published numbers in the report")
     add("--overwrite", action="store_true", help="discard the answers of an earlier run")
     return parser

@@ -1,4 +1,4 @@
-"""Print finished evaluations side by side.
+"""Print finished evaluations side by side, and test whether two of the same benchmark differ.
 
 timechat report runs/eval/timechat/timechat_7b/*
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from timechat.cli.common import path, run_main
 from timechat.evaluation.comparison import compare
+from timechat.evaluation.record import read_question_scores
 from timechat.evaluation.report import read_record
 
 
@@ -19,7 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="timechat report", description="Print finished evaluations side by side.")
     parser.add_argument("folders", nargs="+", type=path, metavar="DIR", help="output folder of an evaluation")
     folders = parser.parse_args(argv).folders
-    return run_main(lambda: sys.stdout.write(compare({folder: read_record(folder) for folder in folders})))
+
+    def run() -> None:
+        records = {folder: read_record(folder) for folder in folders}
+        sys.stdout.write(compare(records, {folder: read_question_scores(folder) for folder in folders}))
+
+    return run_main(run)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """Instruction annotation files -> checked items.
 
 An item is `{"video": path, "QA": [{"q": ..., "a": ...}, ...]}` (TimeIT, Valley) or has LLaVA's `conversations`; images
-have the key `image`. The whole file is checked when it is read, and all its problems are listed at once.
+have the key `image`. A file is a JSON list of items, or has one item a line (JSON lines). The whole file is checked
+when it is read, and all its problems are listed at once.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,8 @@ from timechat.errors import AnnotationError
 from timechat.lfs import refuse_pointer
 from timechat.text.tokenizers import IMAGE_TOKEN
 
+logger = logging.getLogger(__name__)
+
 MAX_LISTED = 10
 CAPTION_QUESTION = "Describe what happens in this video."
 
@@ -27,17 +32,22 @@ _MEDIA_MARK = re.compile(r"\s*<(?:video|image)>\s*")
 
 @dataclass(frozen=True)
 class Item:
-    """One entry of an annotation file: a path below `videos_dir` and its question-answer turns."""
+    """One entry of an annotation file: a path below `videos_dir` and its question-answer turns.
+
+    Attributes:
+        source: the collection that the file belongs to, if the annotation says it, as TimeIT's merged file does.
+    """
 
     path: str
     qa: tuple[dict[str, str], ...]
+    source: str = ""
 
 
 def read_instructions(path: str | Path, videos_dir: str | Path, media: str = "video") -> list[Item]:
     """Read and check a TimeIT, Valley or LLaVA annotation file.
 
     Args:
-        path: a JSON list.
+        path: a JSON list, or JSON lines.
         videos_dir: paths in the file must stay inside it.
         media: the key of the path, `video` or `image`.
 
@@ -45,11 +55,14 @@ def read_instructions(path: str | Path, videos_dir: str | Path, media: str = "vi
         AnnotationError: naming the file, the item, the field and the fix.
     """
     items, problems = [], []
-    for number, entry in enumerate(_read_json_list(Path(path))):
+    for number, entry in enumerate(_read_entries(Path(path), media)):
         found = list(_problems_of(entry, videos_dir, media))
         problems += [f"item {number}: {problem}" for problem in found]
         if not found:
-            items.append(Item(entry[media], tuple(_turns(entry))))
+            source = entry.get("source")
+            items.append(
+                Item(entry[media], tuple(_turns(entry)), sys.intern(source) if isinstance(source, str) else "")
+            )
     raise_listed(path, problems)
     if not items:
         raise AnnotationError(f"{path}: the list is empty; training needs at least one item")
@@ -96,11 +109,43 @@ def _must_exist(path: Path) -> None:
     refuse_pointer(path, AnnotationError)
 
 
-def _read_json_list(path: Path) -> list[Any]:
+def _read_entries(path: Path, media: str) -> list[Any]:
+    """The items of a file, not yet checked. Raises AnnotationError."""
+    _must_exist(path)
+    lines = _json_lines(path, media)
+    if lines is not None:
+        return lines
     content = read_json(path)
-    if not isinstance(content, list):
-        raise AnnotationError(f"{path}: expected a JSON list of items, found a {type(content).__name__}")
-    return content
+    if isinstance(content, list):
+        return content
+    found = _kind(content)
+    if isinstance(content, dict):
+        found += f" with the keys {', '.join(list(content)[:5])}" if content else " without keys"
+        lists = [key for key, value in content.items() if isinstance(value, list)]
+        found += f"; write the list of {lists[0]!r} alone" if len(lists) == 1 else ""
+    raise AnnotationError(f"{path}: expected a JSON list of items, found {found}")
+
+
+def _json_lines(path: Path, media: str) -> list[Any] | None:
+    """The items of a file whose first line is an item; None for other files. Raises AnnotationError."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            numbered = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
+            first = numbered[0][1] if numbered else ""
+            if not first.lstrip().startswith("{") or (media not in json.loads(first) and len(numbered) == 1):
+                return None
+    except (ValueError, RecursionError):  # JSON over several lines, or none
+        return None
+    items = []
+    for number, line in numbered:
+        try:
+            items.append(json.loads(line.lstrip("\ufeff")))
+        except (ValueError, RecursionError) as error:
+            raise AnnotationError(
+                f"{path}, line {number}: not valid JSON ({error}); the file has one item a line: correct or remove it"
+            ) from error
+    logger.info("%s: has one item a line (JSON lines) instead of a JSON list; %d items", path, len(items))
+    return items
 
 
 def read_json(path: str | Path) -> Any:
@@ -125,31 +170,90 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         yield f"expected an object with {media} and QA, found {str(entry)[:60]!r}"
         return
     path = entry.get(media)
-    if not isinstance(path, str) or not path:
-        yield f"{media} is missing: it must be a path relative to {videos_dir}"
+    if isinstance(path, int | float) and not isinstance(path, bool):
+        yield f'{media} is {_kind(path)}: it must be a path relative to {videos_dir}, such as "{path}.mp4"'
+    elif not isinstance(path, str) or not path:
+        yield f"{media} is {_kind(path) if media in entry else 'missing'}: it must be a path relative to {videos_dir}"
     elif not inside(path, videos_dir):
         yield f"{media} {path!r} points outside of videos_dir {videos_dir}"
     if "QA" not in entry and "conversations" not in entry:
         yield "QA is missing: it must be a list of {q, a}"
         return
+    name = "QA" if "QA" in entry else "conversations"
+    if not isinstance(entry[name], list):
+        fix = "; write [{...}], although it is only one" if isinstance(entry[name], Mapping) else ""
+        yield f"{name} is {_kind(entry[name])}: it must be a list{fix}"
+        return
+    if name == "conversations":
+        yield from _wrong_speakers(entry[name])
+    if not entry[name]:
+        yield f"{name} is empty: it must have at least one question and answer"
+    for label, text in _texts(entry):
+        if problem := _problem_of_text(text):
+            yield f"{label} {problem}"
+
+
+def _texts(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each question and answer with its place in the item; `_Missing` in place of one that is not there."""
     if "QA" not in entry:
-        yield from _wrong_speakers(entry["conversations"])
-    turns = list(_turns(entry))
-    if not turns:
-        yield "QA is empty: it must have at least one {q, a}"
-    for i, turn in enumerate(turns):
-        for field in ("q", "a"):
-            if not isinstance(turn.get(field), str) or not turn[field].strip():
-                yield f"QA[{i}].{field} is empty: it must be text"
-            elif IMAGE_TOKEN in turn[field]:
-                yield f"QA[{i}].{field} contains {IMAGE_TOKEN}, the placeholder of video tokens: remove it"
-            elif not _is_unicode(turn[field]):
-                yield f"QA[{i}].{field} contains half of a surrogate pair, which is not a character: correct the text"
+        turns = entry["conversations"]
+        for i, turn in enumerate([*turns, {}] if len(turns) % 2 else turns):
+            text = _field(turn, "value")
+            yield f"conversations[{i}].value", _MEDIA_MARK.sub("", text) if isinstance(text, str) else text
+        return
+    for i, turn in enumerate(entry["QA"]):
+        if isinstance(turn, Mapping):
+            yield from ((f"QA[{i}].{field}", _field(turn, field)) for field in ("q", "a"))
+        else:
+            yield f"QA[{i}]", _Missing(f"is {_kind(turn)}: it must be an object with q and a")
 
 
-def _wrong_speakers(conversation: Any) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Missing:
+    """In place of a text: why there is none."""
+
+    reason: str
+
+
+def _field(turn: Any, field: str) -> Any:
+    if isinstance(turn, Mapping) and field in turn:
+        return turn[field]
+    keys = f", the keys are {', '.join(map(str, turn))}" if isinstance(turn, Mapping) and turn else ""
+    return _Missing(f"is missing{keys}: it must be text")
+
+
+def _problem_of_text(text: Any) -> str | None:
+    """What is wrong with a question or an answer, to be written behind its place."""
+    if isinstance(text, _Missing):
+        return text.reason
+    if not isinstance(text, str):
+        number = isinstance(text, int | float) and not isinstance(text, bool)
+        return f"is {_kind(text)}: it must be text" + (f'; write "{text}"' if number else "")
+    if not text.strip():
+        return "is empty: it must be text"
+    if IMAGE_TOKEN in text:
+        return f"contains {IMAGE_TOKEN}, the placeholder of video tokens: remove it"
+    if not _is_unicode(text):
+        return "contains half of a surrogate pair, which is not a character: correct the text"
+    return None
+
+
+def _kind(value: Any) -> str:
+    """A value in words, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text {value[:60]!r}" if value else "empty"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def _wrong_speakers(conversation: Sequence[Any]) -> Iterator[str]:
     """LLaVA's turns must alternate: with the speakers swapped, the model would learn to ask instead of to answer."""
-    for i, turn in enumerate(conversation if isinstance(conversation, list) else []):
+    for i, turn in enumerate(conversation):
         speaker, wanted = turn.get("from") if isinstance(turn, Mapping) else None, ("human", "gpt")[i % 2]
         if speaker != wanted:
             found = repr(str(speaker)[:20])
@@ -171,15 +275,12 @@ def inside(path: str, videos_dir: str | Path) -> bool:
     return "\0" not in path and os.path.commonpath([base, os.path.abspath(os.path.join(base, path))]) == base
 
 
-def _turns(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The turns of an item as {q, a}; LLaVA's alternate between human and gpt and carry a `<video>` mark."""
+def _turns(entry: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """The turns of a checked item as {q, a}; LLaVA's alternate between human and gpt and carry a `<video>` mark."""
     if "QA" in entry:
-        turns = entry["QA"] if isinstance(entry["QA"], list) else []
-        for turn in turns:
-            yield {k: turn.get(k) for k in ("q", "a")} if isinstance(turn, Mapping) else {}
+        for turn in entry["QA"]:
+            yield {"q": turn["q"], "a": turn["a"]}
         return
-    raw = entry["conversations"] if isinstance(entry["conversations"], list) else []
-    texts = [turn.get("value") if isinstance(turn, Mapping) else None for turn in raw]
-    texts = [_MEDIA_MARK.sub("", text) if isinstance(text, str) else None for text in texts]
-    for i in range(0, len(texts), 2):
-        yield {"q": texts[i], "a": texts[i + 1] if i + 1 < len(texts) else None}
+    texts = [_MEDIA_MARK.sub("", turn["value"]) for turn in entry["conversations"]]
+    for question, answer in zip(texts[::2], texts[1::2], strict=True):
+        yield {"q": question, "a": answer}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,6 +40,7 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
     ):
         self.name = name
         self.items = items
+        self._numbers: Sequence[int] = range(len(items))
         self.videos_dir = Path(videos_dir)
         self.load, self.processor = load, processor
 
@@ -47,12 +48,22 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
         return len(self.items)
 
     def key(self, index: int) -> str:
-        """Where a sample comes from, for logs: dataset, index, file."""
-        return f"{self.name}[{index}] {self.path(index)}"
+        """Where a sample comes from, for logs: dataset, position in the annotation file, file."""
+        return f"{self.name}[{self._numbers[index]}] {self.path(index)}"
 
     def path(self, index: int) -> str:
         """The file of a sample, relative to `videos_dir`; several samples may share one file."""
         return self.items[index].path
+
+    def source(self, index: int) -> str:
+        """Which collection a sample's file belongs to: what its annotation says, else the dataset's name."""
+        return getattr(self.items[index], "source", "") or self.name
+
+    def leave_out(self, paths: Collection[str]) -> None:
+        """Drop every sample of some files; the others keep their order, and their keys."""
+        kept = [index for index in range(len(self)) if self.path(index) not in paths]
+        self._numbers = [self._numbers[index] for index in kept]
+        self.items = [self.items[index] for index in kept]
 
     def read_video(self, index: int, generator: torch.Generator) -> Video:
         """The sampled frames of an item. Raises SampleError: the file cannot be decoded."""

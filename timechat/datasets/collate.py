@@ -17,8 +17,6 @@ from timechat.datasets.watching import ReadingBoard
 from timechat.errors import SampleError, VideoError
 from timechat.text.tokenizers import LlamaTokenizer
 
-MAX_REPLACEMENTS = 10  # positions tried after an unreadable one before the run stops
-
 
 class Sample(Protocol):
     """What a dataset gives and a task collates."""
@@ -31,7 +29,7 @@ S = TypeVar("S", bound=Sample)
 
 @dataclass
 class Fetched(Generic[S]):
-    """The result of reading one position: a sample (None if nothing near it is readable), and what was skipped.
+    """The result of reading one position: a sample (None if none was found), and what was skipped on the way.
 
     A dummy sample belongs to another process; it gives this one something to compute while the others do.
     """
@@ -53,6 +51,7 @@ class StreamDataset(torch.utils.data.Dataset["Fetched[Any]"]):
         seed, epoch: key the randomness of each sample, together with its position.
         board: where workers note what they read, if anywhere.
         skip: files that must not be opened: the reason, by dataset name and path.
+        most_tried: positions after which the search for a usable sample ends; None: all of the epoch.
     """
 
     def __init__(
@@ -63,9 +62,11 @@ class StreamDataset(torch.utils.data.Dataset["Fetched[Any]"]):
         epoch: int,
         board: ReadingBoard | None = None,
         skip: Mapping[str, Mapping[str, str]] | None = None,
+        most_tried: int | None = None,
     ):
         self.datasets, self.stream, self.seed, self.epoch = datasets, stream, seed, epoch
         self.board, self.skip = board, skip or {}
+        self.most_tried = min(most_tried or len(stream), len(stream))
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -78,7 +79,7 @@ class StreamDataset(torch.utils.data.Dataset["Fetched[Any]"]):
         if position >= len(self):
             return Fetched(self[position % len(self)].sample, dummy=True)
         skipped: list[dict[str, Any]] = []
-        for tried in range(position, position + 1 + min(MAX_REPLACEMENTS, len(self) - 1)):
+        for tried in range(position, position + self.most_tried):
             ref = self.stream[tried % len(self)]
             try:
                 return Fetched(self._read(ref, tried % len(self)), skipped)

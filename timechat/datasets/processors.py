@@ -112,13 +112,24 @@ class CropProcessor(FrameProcessor):
         top, left, height, width = random_crop_box(frames.shape[2], frames.shape[3], generator, self.scale)
         box = frames[..., top : top + height, left : left + width].float()
         resized = F.interpolate(box, size=(self.image_size, self.image_size), mode="bicubic", align_corners=False)
-        # Bicubic overshoots at edges. Rounding, because a flat 100 comes back as 99.99999.
+        return self._to_pixels(resized)
+
+    def _to_pixels(self, resized: torch.Tensor) -> torch.Tensor:
+        """Floats -> uint8. Bicubic overshoots at edges, and a flat 100 comes back as 99.99999."""
         return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
 @registry.register_processor("alpro_video_train", config=VideoCropConfig)
 class AlproVideoTrain(CropProcessor):
-    """Frames of a training video."""
+    """Frames of a training video, pixel by pixel those of the published code, whose released weights learned from them.
+
+    It cuts off what follows the point, and what overshoots wraps around: 99.99 becomes 99, 257.3 becomes 1 and -2.8
+    becomes 254.
+    """
+
+    def _to_pixels(self, resized: torch.Tensor) -> torch.Tensor:
+        # By way of int32: what becomes of a float beyond uint8 depends on the machine.
+        return resized.to(torch.int32).to(torch.uint8)
 
 
 @registry.register_processor("alpro_video_eval", config=VideoProcessorConfig)

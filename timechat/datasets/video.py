@@ -89,7 +89,8 @@ def random_indices(num_video_frames: int, n_frms: int, generator: torch.Generato
         ConfigError: n_frms is below 1 or num_video_frames below 0.
     """
     count = _frame_count(num_video_frames, n_frms)
-    borders = [num_video_frames * i // count for i in range(count + 1)] if count else []
+    # In floating point, as in the published code: a border may come out one frame before the exact one.
+    borders = np.linspace(0, num_video_frames, count + 1).astype(int).tolist() if count else []
     widths = [right - 1 - left for left, right in itertools.pairwise(borders)]
     if all(width > 0 for width in widths):
         return [

@@ -13,28 +13,21 @@ A control replaces the answers and is scored exactly like the model:
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from timechat.datasets.video import load_video
-from timechat.errors import VideoError
 from timechat.evaluation.metrics.intervals import interval_iou
-
-logger = logging.getLogger(__name__)
 
 CONTROL_NAMES = ("constant answer", "whole video", "query-blind", "shuffled questions")
 CONSTANT, WHOLE, BLIND, SHUFFLED = CONTROL_NAMES
 CONTROL_IOU = 0.5
 NO_TRAIN = "needs the annotations of the train split (--train-anno)"
 NO_DURATION = "needs the durations of the videos, and none is known"
-_PROBE_SIZE = 16  # pixels: the least that decoders are sure to scale to
 
 Interval = tuple[float, float]
 Row = dict[str, Any]
@@ -155,22 +148,6 @@ def standard_error(percent: float, count: int) -> float:
     if count < 1 or not 0 <= percent <= 100:
         raise ValueError(f"standard error of {percent} percent of {count} questions: give 0 to 100, and 1 or more")
     return math.sqrt(percent * (100.0 - percent) / count)
-
-
-def video_durations(paths: Mapping[str, Path]) -> dict[str, float]:
-    """Durations in seconds of video files, name -> path; opens each and decodes one small frame.
-
-    A file that cannot be read has no duration: it is left out, and the log says how many are.
-    """
-    durations = {}
-    for name, path in paths.items():
-        try:
-            durations[name] = load_video(path, n_frms=1, image_size=_PROBE_SIZE).duration
-        except VideoError as error:
-            logger.debug("no duration: %s", error)
-    if len(durations) < len(paths):
-        logger.warning("%d of %d videos cannot be read: no duration", len(paths) - len(durations), len(paths))
-    return durations
 
 
 def grouped(rows: Sequence[Row], group_of: Callable[[Row], Hashable]) -> list[list[Row]]:

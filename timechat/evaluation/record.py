@@ -8,50 +8,85 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from timechat import distributed
 from timechat.errors import PredictionError
 from timechat.evaluation.answers import read_answers
 from timechat.evaluation.benchmarks import Benchmark, Question, Result
-from timechat.evaluation.controls import video_durations
-from timechat.evaluation.outputs import read_json
-from timechat.evaluation.predict import Predictions
+from timechat.evaluation.outputs import read_json, read_json_lines
 from timechat.evaluation.report import SCORES
+from timechat.evaluation.resampling import QuestionScores, bootstrap, is_mean
 from timechat.io import git_commit, write_json, write_json_lines, write_text
 
-DURATIONS = "durations.json"
+QUESTION_SCORES = "question_scores.jsonl"
 
 
-def scores_of(benchmark: Benchmark, result: Result, predictions: Predictions) -> dict[str, Any]:
-    """The part of a record that scoring gives: scores, controls, counts, notes, speed."""
-    return {
+def scores_of(
+    benchmark: Benchmark, result: Result, *, unreadable_videos: int = 0, resamples: int = 0
+) -> dict[str, Any]:
+    """The part of a record that scoring gives: scores, controls, counts, confidence intervals, notes.
+
+    Args:
+        benchmark, result: what was scored.
+        unreadable_videos: how many there were.
+        resamples: of the bootstrap; 0 leaves it out.
+    """
+    percent = benchmark.in_percent(result.scores)
+    record: dict[str, Any] = {
         "benchmark": benchmark.name,
         "task": benchmark.task,
         "scores": result.scores,
-        "percent": benchmark.in_percent(result.scores),
+        "percent": percent,
         "main_scores": list(benchmark.main_scores),
         "controls": result.controls,
         "counts": {
             "expected": len(result.examples),
-            "found": len(predictions.answers),
+            "found": len(result.examples) - len(result.unanswered),
             "unparsable": len(result.failures),
-            "unreadable_videos": len({row["video"] for row in predictions.unreadable}),
+            "unreadable_videos": unreadable_videos,
         },
         "failure_reasons": dict(Counter(failure.reason for failure in result.failures).most_common()),
         "notes": list(result.notes),
-        "seconds_per_video": predictions.seconds_per_video,
-        "videos_of_this_run": predictions.new_videos,
-        "processes": distributed.world_size(),
         "git_commit": git_commit(),
     }
+    if resamples:
+        record["bootstrap"] = bootstrap(question_scores(benchmark, result), percent, benchmark.main_scores, resamples)
+    return record
 
 
-def write_record(output_dir: Path, record: Mapping[str, Any], result: Result) -> None:
-    """Write the record, the predictions in the benchmark's shape, the failures and the benchmark's own files."""
+def question_scores(benchmark: Benchmark, result: Result) -> QuestionScores:
+    """Each question's share of the main scores, in percent; scores of which they are not the mean are left out."""
+    percent = benchmark.in_percent(result.scores)
+    shares = {
+        name: {key: benchmark.in_percent({name: value})[name] for key, value in values.items()}
+        for name, values in result.shares.items()
+    }
+    videos = {example.id: example.video for example in result.examples}
+    return QuestionScores(videos, {name: s for name, s in shares.items() if is_mean(s, percent.get(name))})
+
+
+def write_record(output_dir: Path, record: Mapping[str, Any], benchmark: Benchmark, result: Result) -> None:
+    """Write the record, the predictions in the benchmark's shape, each question's scores, the failures and the
+    benchmark's own files."""
     write_json(output_dir / SCORES, record)
     write_json(output_dir / f"{record['benchmark']}_predictions.json", result.predictions)
+    write_json_lines(output_dir / QUESTION_SCORES, question_scores(benchmark, result).rows())
     write_json_lines(output_dir / "failures.jsonl", (asdict(failure) for failure in result.failures))
     for name, text in result.files.items():
         write_text(output_dir / name, text)
+
+
+def read_question_scores(output_dir: str | Path) -> QuestionScores | None:
+    """What `write_record` wrote about each question; None where an evaluation has no such file.
+
+    Raises:
+        PredictionError: it is not what was written.
+    """
+    path = Path(output_dir) / QUESTION_SCORES
+    if not path.is_file():
+        return None
+    try:
+        return QuestionScores.of_rows(read_json_lines(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PredictionError(f"{path}: needs id, video and scores in each line ({error}); score it again") from error
 
 
 def check_scores(output_dir: str | Path, questions: Sequence[Question]) -> None:
@@ -97,24 +132,3 @@ def _read_scores(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise PredictionError(f"{path}: expected an object; give another --output-dir, or --overwrite")
     return record
-
-
-def cached_durations(videos: Mapping[str, Path], output_dir: Path) -> dict[str, float]:
-    """How long each video is, in seconds; those that cannot be read are left out.
-
-    Every file has to be opened for this, so the durations are cached in the folder; a file whose size changed is opened
-    again.
-
-    Args:
-        videos: name -> file.
-        output_dir: gets `durations.json`.
-    """
-    path = output_dir / DURATIONS
-    known = read_json(path) if path.is_file() else {}
-    sizes = {name: file.stat().st_size for name, file in videos.items() if file.is_file()}
-    new = {name: videos[name] for name, size in sizes.items() if known.get(name, {}).get("bytes") != size}
-    if new:
-        found = video_durations(new)
-        known |= {name: {"bytes": sizes[name], "seconds": seconds} for name, seconds in found.items()}
-        write_json(path, known)
-    return {name: known[name]["seconds"] for name, size in sizes.items() if known.get(name, {}).get("bytes") == size}

@@ -14,6 +14,7 @@ from timechat.errors import PredictionError
 from timechat.evaluation.controls import CONTROL_NAMES
 from timechat.evaluation.literature import published_scores
 from timechat.evaluation.outputs import read_json
+from timechat.evaluation.resampling import CONFIDENCE
 from timechat.evaluation.scores import mean_record, ordered_scores, scored_questions, spread_of
 from timechat.evaluation.tables import markdown_table, number, text_table
 from timechat.io import sha256_of
@@ -37,7 +38,7 @@ def score_table(record: Mapping[str, Any]) -> str:
     """Scores of one evaluation in percent, its controls and what was counted, for a terminal."""
     scores = _scores_section(record)
     counted = [("found / expected", _found(record)), ("unparsable", _unparsable(record))]
-    sections = [scores._replace(rows=[*scores.rows, *counted]), *_control_sections(record)]
+    sections = [scores._replace(rows=[*scores.rows, *counted]), *_interval_sections(record), *_control_sections(record)]
     blocks = ["\n".join((text_table(s.head, s.rows).rstrip("\n"), *s.notes)) for s in sections]
     return "\n\n".join([*blocks, *_notes(record)]) + "\n"
 
@@ -47,11 +48,12 @@ def markdown_report(record: Mapping[str, Any], plots: Sequence[Path] = ()) -> st
     parts = [f"# {record['benchmark']}: {record['task']}\n", "All scores in percent.\n"]
     parts += _markdown(_scores_section(record))
     parts += [_counts_sentence(record), *(f"{note}\n" for note in _notes(record))]
-    for section in (*_control_sections(record), *_literature_sections(record), *_failure_sections(record)):
-        parts += _markdown(section)
+    for sections in (_interval_sections, _control_sections, _literature_sections, _failure_sections):
+        parts += [text for section in sections(record) for text in _markdown(section)]
     parts += [f"![{path.stem}]({path.name})\n" for path in plots]
     parts += _markdown(TableSection("Settings", ("setting", "value"), _settings_rows(record)))
-    parts.append(f"Prompt:\n\n```text\n{record['prompt']['text']}\n```\n")
+    if "prompt" in record:
+        parts.append(f"Prompt:\n\n```text\n{record['prompt']['text']}\n```\n")
     return "\n".join(parts)
 
 
@@ -92,7 +94,22 @@ def _found(record: Mapping[str, Any]) -> str:
 
 
 def _notes(record: Mapping[str, Any]) -> list[str]:
-    return record.get("notes") or []
+    return [*_matching_notes(record.get("predictions_file")), *(record.get("notes") or [])]
+
+
+def _matching_notes(file: Mapping[str, Any] | None) -> list[str]:
+    """What became of the predictions of a file that was scored."""
+    if file is None:
+        return []
+    told = [
+        f"Of {file['predictions']} predictions (form {file['form']}), {file['found']} were found for "
+        f"{file['expected']} questions: {file['by_id']} by id, {file['by_video_and_question']} by video and question; "
+        f"{file['left_over']} are left over, {file['doubled']} doubled (the first of a question counts)."
+    ]
+    for key, words in (("examples_left_over", "Left over"), ("examples_doubled", "Doubled")):
+        if file[key]:
+            told.append(f"{words}, for example: {ascii(file[key][0])[1:-1]}.")
+    return told
 
 
 def _unparsable(record: Mapping[str, Any]) -> str:
@@ -106,10 +123,28 @@ def _counts_sentence(record: Mapping[str, Any]) -> str:
         asked.append(f" Only {record['ids']} questions, chosen by --ids, were asked.")
     if record.get("limit"):
         asked.append(f" Only the first {record['limit']} questions were asked.")
+    videos = f"Unreadable videos: {record['counts']['unreadable_videos']}. "
     return (
         f"Answers found / expected: {_found(record)}. Unparsable: {_unparsable(record)}. "
-        f"Unreadable videos: {record['counts']['unreadable_videos']}. All of these count as misses.{''.join(asked)}\n"
+        f"{videos if 'predictions_file' not in record else ''}All of these count as misses.{''.join(asked)}\n"
     )
+
+
+def _interval_sections(record: Mapping[str, Any]) -> list[TableSection]:
+    """Confidence intervals, with `--bootstrap`."""
+    found = record.get("bootstrap")
+    if not found:
+        return []
+    rows = [
+        (name, number(record["percent"][name]), f"{low:.2f} - {high:.2f}")
+        for name, (low, high) in found["intervals"].items()
+    ]
+    notes = [
+        f"{CONFIDENCE:g} percent of {found['resamples']} scores over {found['videos']} videos, drawn with all their "
+        f"questions (seed {found['seed']})."
+    ]
+    notes += [f"{name} has none: it is no mean over questions." for name in found["left_out"]]
+    return [TableSection("Confidence intervals", ("score", "value", "interval"), rows, notes)]
 
 
 def _failure_sections(record: Mapping[str, Any]) -> list[TableSection]:
@@ -169,17 +204,17 @@ def _literature_sections(record: Mapping[str, Any]) -> list[TableSection]:
 
 
 def _settings_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    speed = record["seconds_per_video"]
-    rows = {
-        "git commit": record["git_commit"] or "unknown",
-        "prompt file": record["prompt"]["file"],
-        "prompt sha256": record["prompt"]["sha256"],
-        "system prompt": record["system_prompt"],
-        "system prompt sha256": sha256_of(record["system_prompt"]),
-        **{f"benchmark option {name}": value for name, value in record.get("benchmark_options", {}).items()},
-        "train annotations": record.get("train_anno") or "not given",
-        "processes": record["processes"],
-        "seconds per video": "all answers were there already" if speed is None else f"{speed:.2f}",
-        **record["settings"],
-    }
+    rows: dict[str, Any] = {"git commit": record["git_commit"] or "unknown"}
+    if "prompt" in record:  # not of a file of predictions
+        speed = record["seconds_per_video"]
+        rows |= {
+            "prompt file": record["prompt"]["file"],
+            "prompt sha256": record["prompt"]["sha256"],
+            "system prompt": record["system_prompt"],
+            "system prompt sha256": sha256_of(record["system_prompt"]),
+            "processes": record["processes"],
+            "seconds per video": "all answers were there already" if speed is None else f"{speed:.2f}",
+        }
+    rows |= {f"benchmark option {name}": value for name, value in record.get("benchmark_options", {}).items()}
+    rows |= {"train annotations": record.get("train_anno") or "not given", **record["settings"]}
     return [(name, str(value)) for name, value in rows.items()]

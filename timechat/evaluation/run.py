@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -20,21 +21,23 @@ from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Question, Result, get_benchmark
 from timechat.evaluation.benchmarks.annotations import Row
 from timechat.evaluation.benchmarks.options import complete_options
+from timechat.evaluation.durations import cached_durations
 from timechat.evaluation.literature import published_scores
 from timechat.evaluation.plots import draw_plots
 from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, never, predict
 from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.evaluation.record import (
-    cached_durations,
     check_joint_scores,
     check_scores,
     scores_of,
     write_record,
 )
 from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
-from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
+from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos, must_have_files
+from timechat.evaluation.scoring import read_train
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.io import file_state, sha256_of, write_json, write_text
+from timechat.locks import FolderLock
 from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
@@ -99,10 +102,19 @@ def evaluate(
         StoppedError: on all processes, if one of them was to stop.
         TimeChatError: anything that the user can fix; everything cheap is checked before weights are loaded.
     """
-    plan = _plan(cfg, request, device)
+    plan = _plan(cfg, request, device, needs_model=model is None)
     if not request.overwrite:
         _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
+    with _alone(plan):
+        return _evaluate(plan, device, model, stopping)
+
+
+def _evaluate(
+    plan: _Plan, device: torch.device, model: VideoModel | None, stopping: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """Answer, score and write; see `evaluate`."""
+    request = plan.request
 
     def build() -> VideoModel:
         return cast(VideoModel, build_model(plan.cfg.model).to(device).eval())  # `_plan` has seen that it answers
@@ -118,13 +130,15 @@ def evaluate(
 # Checking before the weights are loaded -------------------------------------------------------------------------------
 
 
-def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
+def _plan(cfg: DictConfig, request: Evaluation, device: torch.device, needs_model: bool) -> _Plan:
     """Read and check everything that an evaluation needs, except the weights and the videos."""
-    check_request(request)
     must_answer(cfg.model)
+    if needs_model:
+        must_have_files(cfg.model, request)
+    check_request(request)
     options = complete_options(request.benchmark, request.benchmark_options)
     benchmark = get_benchmark(request.benchmark, options)
-    train = _read_train(request, benchmark)
+    train = read_train(benchmark, request.train_anno)
     cfg = _configured(cfg, request, benchmark)
     prompt, ids = load_prompt(request.prompt_file or benchmark.prompt_path), asked_ids(request.ids)
     annotations = benchmark.load_annotations(request.anno_path, limit=request.limit, ids=ids)
@@ -159,14 +173,6 @@ def _configured(cfg: DictConfig, request: Evaluation, benchmark: Benchmark) -> D
     if request.ckpt is not None:
         model["ckpt"] = request.ckpt
     return merged_configs(cfg, {"model": model})
-
-
-def _read_train(request: Evaluation, benchmark: Benchmark) -> list[Row] | None:
-    if request.train_anno is None:
-        return None
-    if type(benchmark).controls is Benchmark.controls:
-        raise ConfigError(f"--train-anno {request.train_anno}: {benchmark.name} has no controls that use it")
-    return benchmark.read_train(request.train_anno)
 
 
 def _spoken(questions: Sequence[Question], folder: str) -> Spoken:
@@ -229,18 +235,46 @@ def _check_folders(plan: _Plan) -> None:
         check_scores(folder, plan.questions)
 
 
+@contextlib.contextmanager
+def _alone(plan: _Plan) -> Iterator[None]:
+    """Keep other evaluations out of the folders that this one writes to. Collective. Raises ConfigError."""
+    folders = dict.fromkeys([Path(plan.request.output_dir), *(folder for folder, _ in plan.runs)])
+    locks = [FolderLock(folder, f"--output-dir {folder}", "is evaluating into it") for folder in folders]
+
+    def acquire() -> None:
+        for lock in locks:
+            lock.acquire()
+
+    try:
+        distributed.on_main_process(acquire)
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
+
+
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
 def _report(plan: _Plan, folder: Path, settings: PredictSettings, predictions: Predictions) -> dict[str, Any]:
     """Score and write everything; returns the record."""
     result = _score(plan, predictions)
-    record = scores_of(plan.benchmark, result, predictions) | _circumstances(plan)
-    record["settings"] = settings.answers_depend_on()
+    unreadable = len({row["video"] for row in predictions.unreadable})
+    record = scores_of(plan.benchmark, result, unreadable_videos=unreadable, resamples=plan.request.bootstrap)
+    record |= _circumstances(plan) | {
+        "seconds_per_video": predictions.seconds_per_video,
+        "videos_of_this_run": predictions.new_videos,
+        "processes": distributed.world_size(),
+        "settings": settings.answers_depend_on(),
+    }
     if plan.spoken is not None and plan.spoken.without:
         count, all_videos = len(plan.spoken.without), plan.spoken.videos
         record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without one.")
-    write_record(folder, record, result)
+    if plan.spoken is not None and (bad := plan.spoken.left_out):
+        record["notes"].append(
+            f"{sum(bad.values())} segments of the transcripts of {len(bad)} videos could not be used and were left out."
+        )
+    write_record(folder, record, plan.benchmark, result)
     answered = [example for example in result.examples if example.id in predictions.answers]
     files = {question.id: Path(plan.request.videos_dir) / question.video for question in plan.questions}
     plots = draw_plots(answered, files, folder)
@@ -266,6 +300,7 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
         "ids": None if plan.ids is None else len(plan.ids),
         "benchmark_options": plan.options,
         "train_anno": request.train_anno,
+        "annotations_sha256": plan.annotations.sha256,
         "literature": request.literature,
         "published": published_scores(plan.benchmark.name) if request.literature else [],
         "transcripts": _transcripts(plan),
@@ -294,6 +329,7 @@ def _transcripts(plan: _Plan) -> dict[str, Any] | None:
         "videos_with": plan.spoken.videos - len(without),
         "without": len(without),
         "videos_without": without[:MAX_NAMED],
+        "segments_left_out": sum(plan.spoken.left_out.values()),
     }
 
 

@@ -292,11 +292,14 @@ def _misshapen(name: str, source: Tensor | LazyTensor, target: Tensor) -> str:
 
 
 def _resize_pos_embed(tensor: Tensor, target: Tensor) -> Tensor | None:
-    """The ViT's position embeddings [1, 1 + n^2, E] for another image size: the grid is interpolated (bicubic)."""
+    """The ViT's position embeddings [1, 1 + n^2, E] for another image size: the grid is interpolated.
+
+    Plain bicubic as in the published code: antialiasing, timm's default, would smooth a grid that gets smaller.
+    """
     old_side, side = (math.isqrt(max(0, t.shape[1] - 1)) if t.ndim == 3 else 0 for t in (tensor, target))
     if not old_side or tensor.shape != (1, 1 + old_side**2, target.shape[2]):
         return None
-    return resample_abs_pos_embed(tensor.float(), [side, side], num_prefix_tokens=1)
+    return resample_abs_pos_embed(tensor.float(), [side, side], num_prefix_tokens=1, antialias=False)
 
 
 def resize_frame_positions(tensor: Tensor, target: Tensor) -> Tensor | None:

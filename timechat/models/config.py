@@ -94,7 +94,7 @@ class VideoEncoderConfig(Section):
     max_frame_pos: int = key(96, "size of the table of frame positions", least=1)
     num_frm: int | None = key(None, "frames sampled from a video; null = max_frame_pos", least=1)
     window_size: int = key(32, "frames; 0 = one window over the whole video", least=0)
-    stride: int = key(32, "frames from the start of one window to the start of the next", least=1)
+    stride: int = key(32, "frames from the start of one window to the start of the next; 0 without windows", least=0)
     frozen_video_Qformer: bool = key(False, "also freezes its query tokens and the frame positions")
 
     use_grad_checkpoint: bool = key(
@@ -123,6 +123,11 @@ class VideoEncoderConfig(Section):
             yield (
                 f"{where}.num_frm={section.num_frm} is more than {where}.max_frame_pos={section.max_frame_pos}; raise "
                 "the latter"
+            )
+        if section.window_size and not section.stride:
+            yield (
+                f"{where}.stride=0 never moves the windows of {where}.window_size={section.window_size}; set it to "
+                f"1 or more, or {where}.window_size=0 for one window over the whole video"
             )
         if 0 < section.window_size < section.stride:
             logger.warning(

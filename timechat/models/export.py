@@ -25,7 +25,7 @@ from timechat.model_folder import write_model_config
 from timechat.models import BaseModel, TimeChat, build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES, canonical_name
 from timechat.models.llama import TRAINED_CONTEXT, causal_lm
-from timechat.models.llama_folder import check_base, write_llama, write_shards
+from timechat.models.llama_folder import check_base, older_rope, write_llama, write_shards
 from timechat.registry import registry
 from timechat.schema import group_of
 
@@ -77,10 +77,11 @@ def export_peft(model: TimeChat, folder: str | Path, *, overwrite: bool = False)
     with _new_folder(model.cfg, "peft", folder, overwrite) as new:
         check_base(causal_lm(model.llama_model), Path(model.cfg.llama_model))
         if model.cfg.max_txt_len > TRAINED_CONTEXT:
+            rope = causal_lm(model.llama_model).config.rope_parameters
             logger.warning(
                 "model.max_txt_len=%d scales the positions of LLaMA, and an adapter cannot say so: give the base model "
-                "rope_parameters=%s, or export with --format llama",
-                model.cfg.max_txt_len, causal_lm(model.llama_model).config.rope_parameters,
+                "rope_parameters=%s (before transformers 5: rope_scaling=%s), or export with --format llama",
+                model.cfg.max_txt_len, rope, older_rope(rope)["rope_scaling"],
             )  # fmt: skip
         # "auto" would look on the hub for whether the vocabulary has grown; LoRA here never touches embeddings.
         cast(peft.PeftModel, model.llama_model).save_pretrained(str(new), save_embedding_layers=False)

@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from timechat.device import resolve_dtype
 from timechat.errors import CheckpointError, ConfigError
 from timechat.lfs import refuse_pointer
+from timechat.models.llama_folder import DEFAULT_THETA
 from timechat.models.weight_files import is_finite, open_folder
 from timechat.sources import advice
 
@@ -63,7 +64,7 @@ def build_llama(
     folder = Path(folder)
     config = read_config(folder)
     if max_txt_len > TRAINED_CONTEXT:
-        theta = (config.rope_parameters or {}).get("rope_theta", 10000.0)
+        theta = (config.rope_parameters or {}).get("rope_theta", DEFAULT_THETA)
         config.rope_parameters = {"rope_type": "linear", "factor": ROPE_FACTOR, "rope_theta": theta}
     dtype = resolve_dtype(precision)
     if not load_weights:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -24,6 +26,7 @@ from timechat.models.weight_files import open_folder
 logger = logging.getLogger(__name__)
 
 MAX_SHARD_BYTES = 5_000_000_000
+DEFAULT_THETA = 10000.0  # base of the rotary angles
 # What a LLaMA folder holds beside config.json and weights.
 _COMPANIONS = (
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "generation_config.json"),
@@ -51,11 +54,26 @@ def write_llama(
     config = copy.deepcopy(config)
     config.dtype, config.architectures = llama.dtype, ["LlamaForCausalLM"]
     config.save_pretrained(folder)
+    written = folder / "config.json"
+    write_json(written, json.loads(written.read_text(encoding="utf-8")) | older_rope(config.rope_parameters))
     layers = {f"{name}.weight": layer for name, layer in llama.named_modules() if isinstance(layer, LoraLayer)}
     write_shards(_base_state(llama), folder, layers if merge else {})
     for pattern in _COMPANIONS:
         for file in source.glob(pattern):
             shutil.copyfile(file, folder / file.name)
+
+
+def older_rope(parameters: Mapping[str, object] | None) -> dict[str, Any]:
+    """The keys in which transformers before version 5 looks for the positions' base and scaling.
+
+    They stand beside `rope_parameters`, which those versions ignore: without them positions would silently not be
+    scaled. Up to version 4.42 only linear and dynamic scaling can be read, with exactly the keys type and factor.
+    """
+    parameters = parameters or {}
+    others = {name: value for name, value in parameters.items() if name not in ("rope_theta", "rope_type", "type")}
+    kind = parameters.get("rope_type", "default")
+    scaling = None if kind == "default" else {"type" if others.keys() == {"factor"} else "rope_type": kind, **others}
+    return {"rope_theta": parameters.get("rope_theta", DEFAULT_THETA), "rope_scaling": scaling}
 
 
 def write_shards(state: Mapping[str, Tensor], folder: Path, layers: Mapping[str, LoraLayer] | None = None) -> str:

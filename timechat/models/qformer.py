@@ -49,7 +49,8 @@ class Embeddings(nn.Module):
     def __init__(self, cfg: QFormerConfig):
         super().__init__()
         if cfg.text_input:
-            self.word_embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size, padding_idx=0)
+            # No padding_idx: outputs at a sentence's padding are used, and its row learns, as in the published code.
+            self.word_embeddings = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
             self.position_embeddings = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size)
         self.LayerNorm = nn.LayerNorm(cfg.hidden_size, eps=1e-12)
         self.dropout = nn.Dropout(cfg.hidden_dropout_prob)

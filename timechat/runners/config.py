@@ -114,6 +114,12 @@ class RunnerConfig(Section):
     resume_ckpt_path: str | None = key(
         None, "a .pth to resume from; the published name of resume=PATH", file=True, may_change=True
     )
+    missing_videos: str = key(
+        "error",
+        "files that annotations name and that do not exist: error = do not train | drop = leave their samples out",
+        choices=("error", "drop"),
+        may_change=True,
+    )
     max_skip_ratio: float = key(
         0.1, "stop when more of the recent samples were unreadable", least=0, most=1, may_change=True
     )

@@ -5,6 +5,7 @@ A guard sees the same on every process, so that all of them stop, or none. Its s
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -27,6 +28,19 @@ class SkipGuard:
         self.total_skipped = 0
         self._recent: deque[tuple[int, int]] = deque()
 
+    def most_tried(self, global_batch: int) -> int | None:
+        """How many positions of the stream to try for one sample; None: all of an epoch's.
+
+        If none of so many can be used, they alone are more than the ratio allows, whatever else is in the window.
+
+        Args:
+            global_batch: samples of an optimizer step, over all processes.
+        """
+        if self.max_skip_ratio >= 1:
+            return None
+        enough = self.max_skip_ratio * global_batch / (1 - self.max_skip_ratio)
+        return max(WINDOW, math.floor(enough) + 1)
+
     def update(self, drawn: int, skipped: int, irreplaceable: int) -> None:
         """Count one optimizer step's draws, summed over all processes, so that every process decides the same.
 
@@ -38,18 +52,20 @@ class SkipGuard:
             irreplaceable: samples for which no replacement was found.
 
         Raises:
-            TrainingError: too many of the recent samples were skipped, or one could not be replaced.
+            TrainingError: too many of the recent samples were skipped, or there is none that could be used.
         """
         window = deque([*self._recent, (drawn, skipped)])
         while sum(d for d, _ in window) - window[0][0] >= WINDOW:
             window.popleft()
         recent, bad = (sum(column) for column in zip(*window, strict=True))
-        if irreplaceable or bad > self.max_skip_ratio * max(recent, MINIMUM):
+        fix = "skipped.jsonl in run.output_dir names them and says why. Repair the data, or mount it again"
+        if bad > self.max_skip_ratio * max(recent, MINIMUM):
             raise TrainingError(
                 f"{bad} of the last {recent} samples could not be used, more than run.max_skip_ratio="
-                f"{self.max_skip_ratio} allows; skipped.jsonl in run.output_dir names them and says why. "
-                "Repair the data, mount it again, or raise run.max_skip_ratio"
+                f"{self.max_skip_ratio} allows; {fix}, or raise run.max_skip_ratio"
             )
+        if irreplaceable:
+            raise TrainingError(f"no sample could be used, although all of the epoch's were tried; {fix}")
         self.total_skipped += skipped
         self._recent = window
 

@@ -71,7 +71,7 @@ class ResumePoint:
 
         Args:
             plan: of the run that is resumed.
-            sizes: samples of its datasets.
+            sizes: samples of its datasets, with those that are left out.
 
         Raises:
             CheckpointError: the file does not say. ConfigError: this run has no such position.

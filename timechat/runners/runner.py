@@ -8,7 +8,6 @@ no generator's state has to be saved.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import time
@@ -28,6 +27,7 @@ from timechat.datasets.base import VideoDataset
 from timechat.datasets.worker_signals import ignore_stop_signals
 from timechat.device import resolve_precision
 from timechat.errors import ConfigError, TimeChatError, TrainingError, WorkerError
+from timechat.locks import FolderLock
 from timechat.models import BaseModel
 from timechat.models.checkpoints import load_weights
 from timechat.models.weight_files import state_dict_of
@@ -37,8 +37,8 @@ from timechat.runners.config import RunnerConfig
 from timechat.runners.engines import build_engine
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
 from timechat.runners.loading import raise_together, read_batches
-from timechat.runners.lock import RunLock
 from timechat.runners.logs import Meter, RunLog
+from timechat.runners.missing_videos import MISSING, leave_out_missing
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
 from timechat.runners.resume import ResumePoint, find_resume_point
@@ -76,7 +76,7 @@ class Runner:
             raise ConfigError("run.evaluate=true: train.py only trains; to evaluate, start evaluate.py or eval.sh")
         self.cfg, self.task, self.datasets = cfg, task, datasets
         self.output_dir = Path(cfg.run.output_dir)
-        self.lock = RunLock(self.output_dir)
+        self.lock = FolderLock(self.output_dir, f"run.output_dir={self.output_dir}", "is training in it")
         distributed.on_main_process(self.lock.acquire)
         try:
             self._build(device)
@@ -90,11 +90,13 @@ class Runner:
         self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
         point = find_resume_point(cfg, self.checkpoints)
         kept = point.global_batch if point else None
+        self.sizes = [len(dataset) for dataset in datasets]
+        self.stock = leave_out_missing(datasets, cfg.run.missing_videos, point)
         self.plan = make_plan(cfg.run, distributed.world_size(), sum(map(len, datasets)), kept)
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
         self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
-        self.steps = point.steps_done(self.plan, self.stream.sizes) if point else 0  # finished, over all epochs
+        self.steps = point.steps_done(self.plan, self.sizes) if point else 0  # finished, over all epochs
         self.checkpoints.must_not_be_beyond(self.steps)
         self.saved: int | None = None  # the step after which the newest checkpoint was written
         self.skip_list = SkipList()
@@ -188,7 +190,9 @@ class Runner:
 
         def record() -> str:
             try:
-                return record_start(self.output_dir, self.cfg, engine=self.engine.name, step=self.steps)
+                return record_start(
+                    self.output_dir, self.cfg, engine=self.engine.name, step=self.steps, videos=self.stock.facts
+                )
             except OSError as error:
                 raise TrainingError(f"{self.output_dir}: cannot be written to ({error}); is the disk full?") from error
 
@@ -266,12 +270,23 @@ class Runner:
             self.meter.waiting += time.perf_counter() - waiting
 
     def _step_batches(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
-        """This process's micro-batches of each step of an epoch, beginning with step `first`."""
+        """This process's micro-batches of each step of an epoch, beginning with step `first`.
+
+        A step ends early with a micro-batch for which no sample was found: the run stops there, and looking for the
+        next would only take time.
+        """
         run = self.cfg.run
         stream = self.stream.epoch(epoch, self.plan.draws)
         rank, world, start = distributed.rank(), distributed.world_size(), first * self.plan.accumulation
         batches = read_batches(
-            StreamDataset(self.datasets, stream, run.seed, epoch, skip=self.skip_list.files),
+            StreamDataset(
+                self.datasets,
+                stream,
+                run.seed,
+                epoch,
+                skip=self.skip_list.files,
+                most_tried=self.guard.most_tried(self.plan.global_batch),
+            ),
             run.num_workers,
             run.data_timeout_s,
             batch_sampler=RankBatches(len(stream), rank, world, self.plan.micro_batch, start),
@@ -279,7 +294,13 @@ class Runner:
             worker_init_fn=ignore_stop_signals,
             pin_memory=self.engine.device.type == "cuda",
         )
-        while group := list(itertools.islice(batches, self.plan.accumulation)):
+        group: list[Batch] = []
+        for batch in batches:
+            group.append(batch)
+            if len(group) == self.plan.accumulation or not len(batch):
+                yield group
+                group = []
+        if group:
             yield group
 
     def check_samples(self, batches: list[Batch], failure: TimeChatError | None = None) -> None:
@@ -441,7 +462,8 @@ class Runner:
                 "step": step,
                 "global_batch": self.plan.global_batch,
                 "world_size": distributed.world_size(),
-                "sizes": self.stream.sizes,
+                "sizes": self.sizes,
+                MISSING: self.stock.left_out,
                 "meters": meters,
                 **{name: part.state_dict() for name, part in self.stateful.items()},
             },

@@ -36,6 +36,7 @@ from timechat.evaluation.scores import ordered_scores
 from timechat.runners.engines import Engine
 from timechat.runners.guards import SkipList
 from timechat.runners.loading import raise_together, read_batches
+from timechat.runners.missing_videos import leave_out_missing
 from timechat.runners.signals import StopTraining, stop_reason
 from timechat.tasks import Task
 
@@ -63,6 +64,9 @@ class Validation:
     def __init__(self, cfg: DictConfig, task: Task, skip_list: SkipList):
         self.cfg, self.task, self.skip_list = cfg, task, skip_list
         self.datasets = task.build_validation_datasets(cfg) if cfg.run.valid_splits else []
+        samples = sum(map(len, self.datasets))
+        leave_out_missing(self.datasets, cfg.run.missing_videos, what="validation data")
+        self.left_out = samples - sum(map(len, self.datasets))
         self.score = _chosen_score(cfg.run)
         self.epoch = -1
         self.best: dict[str, Any] | None = None  # score, value, epoch
@@ -122,7 +126,7 @@ class Validation:
 
     @torch.no_grad()
     def _loss(self, engine: Engine, stopping: Callable[[], bool]) -> dict[str, float]:
-        run, length = self.cfg.run, sum(map(len, self.datasets))
+        length = sum(map(len, self.datasets))
         sums = torch.zeros(3, dtype=torch.float64)  # losses, samples, skipped ones
         for first, batch, usable, failure in self._batches(length):
             missing_here = 0 if failure else len(usable) - len(batch)
@@ -133,18 +137,21 @@ class Validation:
             if failures:
                 raise_together(failure)
             if missing:
-                raise TrainingError(
-                    "too many neighbouring validation samples cannot be used; repair the files that "
-                    "datasets.*.build_info.valid_anno_dir names"
-                )
+                raise self._unusable(length)
             losses = self.task.sample_losses(engine.model, batch.to(engine.device)).double().cpu()
             for i, (loss, ok) in enumerate(zip(losses, usable, strict=True)):
                 if first + i < length:
                     sums += torch.tensor([loss * ok, ok, not ok])
         loss, count, skipped = distributed.all_reduce_sum(sums.tolist(), engine.device)
         if not count:
-            raise TrainingError(f"run.valid_splits={list(run.valid_splits)}: none of the {length} samples can be used")
-        return {LOSS: loss / count, "valid_skipped": int(skipped)}
+            raise self._unusable(length)
+        return {LOSS: loss / count, "valid_skipped": int(skipped) + self.left_out}
+
+    def _unusable(self, length: int) -> TrainingError:
+        return TrainingError(
+            f"run.valid_splits={list(self.cfg.run.valid_splits)}: none of the {length} samples can be used; repair the "
+            "files that datasets.*.build_info.valid_anno_dir names"
+        )
 
     def _batches(self, length: int) -> Iterator[tuple[int, Any, list[bool], TimeChatError | None]]:
         """This process's batches, each with the position of its first sample and which of its samples are usable; last,

@@ -59,7 +59,25 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"subset_answers\.json: no such annotation file"):
         BENCHMARK.read(data.anno)
     with pytest.raises(AnnotationError, match="name the folder"):
-        BENCHMARK.read(tmp_path / "egoschema.json")
+        BENCHMARK.read(write_json(tmp_path / "egoschema.json", {}))
+    with pytest.raises(AnnotationError, match="no such annotation file"):
+        BENCHMARK.read(tmp_path / "nowhere.json")
+
+
+def test_rows_of_the_hub(tmp_path: Path) -> None:
+    """The id is the video's, options come with letters, and answers may be missing."""
+    row = {"question_idx": "0", "question": "What?", "video_idx": "a-1", "option": [f"{x}. {x}{x}" for x in "ABCDE"]}
+    rows = [{**row, "answer": "3"}, {**row, "video_idx": "b-2", "answer": None}]
+    read = BENCHMARK.read(write_json(tmp_path / "test.json", rows))
+    assert [(r["id"], r["videos"], r["answer"]) for r in read] == [
+        ("a-1", ("a-1.mp4",), 3),
+        ("b-2", ("b-2.mp4",), None),
+    ]
+    assert read[0]["options"] == ["AA", "BB", "CC", "DD", "EE"]
+    with pytest.raises(AnnotationError, match="row 0: answer is '5'"):
+        BENCHMARK.read(write_json(tmp_path / "test.json", [{**row, "answer": "5"}]))
+    with pytest.raises(AnnotationError, match=r"row 0: option is .* a list of 5 strings"):
+        BENCHMARK.read(write_json(tmp_path / "test.json", [{**row, "option": ["A"]}]))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.benchmark_data import TEMPCOMPASS, write_json, write_tempcompass
+from helpers.benchmark_data import TEMPCOMPASS, write_json, write_parquet, write_tempcompass
 
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks import get_benchmark
@@ -100,7 +100,9 @@ def broken(task: str, question: Any) -> Any:
 @pytest.mark.parametrize(
     ("task", "content", "message"),
     [
-        ("yes_no", [], "expected {video: {dimension"),
+        ("yes_no", 3, "expected {video: {dimension"),
+        ("yes_no", [], "holds no annotations"),
+        ("yes_no", [{"video_id": "v1", "question": "x"}], "row 0: needs video_id and dim"),
         ("yes_no", {"v1": ["x"]}, r"v1, no dimension, question 0: expected an object, found 'x'"),
         ("yes_no", {"v1": {"action": {"question": "x"}}}, r"v1, action, question 0: answer is None"),
         ("yes_no", broken("yes_no", "x"), r"v1, action, question 1: expected an object, found 'x'"),
@@ -127,3 +129,19 @@ def test_missing_files_are_listed(tmp_path: Path) -> None:
         BENCHMARK.read(data.anno)
     with pytest.raises(AnnotationError, match="name the folder"):
         BENCHMARK.read(tmp_path / "multi_choice.json")
+
+
+def test_rows_of_the_hub_are_the_same_questions(tmp_path: Path) -> None:
+    """One folder per task, with a parquet file each."""
+    data = write_tempcompass(tmp_path)
+    for task, videos in TEMPCOMPASS.items():
+        rows = [
+            {"video_id": video, "dim": dimension, **question}
+            for video, dimensions in videos.items()
+            for dimension, questions in dimensions.items()
+            for question in questions
+        ]
+        write_parquet(tmp_path / "hub" / task / "test-00000-of-00001.parquet", rows)
+    assert BENCHMARK.read(tmp_path / "hub") == BENCHMARK.read(data.anno)
+    one = BENCHMARK.read(tmp_path / "hub" / "yes_no" / "test-00000-of-00001.parquet")
+    assert one == BENCHMARK.read(data.anno / "yes_no.json")

@@ -112,3 +112,20 @@ def test_broken_files_name_the_place(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('\n{"half": \n')
     with pytest.raises(AnnotationError, match="line 2: expected an object"):
         BENCHMARK.read(tmp_path / "a.jsonl")
+
+
+def test_the_template_of_the_official_script(tmp_path: Path) -> None:
+    """Questions nested in their video, which has its number alone; a response that is there plays no part."""
+    questions = [
+        {**{k: row[k] for k in ("question_id", "task_type", "question", "options", "answer")}, "response": "B"}
+        for row in video_mme_rows("short")
+    ]
+    video = {"video_id": "001", "duration": "short", "domain": "Knowledge", "sub_category": "x", "questions": questions}
+    rows = BENCHMARK.read(write_json(tmp_path / "template.json", [video]))
+    assert [(row["id"], row["videos"], row["answer"]) for row in rows] == [
+        ("short-1", ("001.mp4",), 0),
+        ("short-2", ("001.mp4",), 3),
+    ]
+    assert rows[0]["categories"] == ("short", "domain: Knowledge", "task: Counting")
+    with pytest.raises(AnnotationError, match="row 0, question 1: expected an object"):
+        BENCHMARK.read(write_json(tmp_path / "template.json", [{**video, "questions": [questions[0], 3]}]))

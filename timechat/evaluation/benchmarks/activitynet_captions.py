@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timechat.evaluation.benchmarks.activitynet import event_rows, video_files
-from timechat.evaluation.benchmarks.annotations import Row, read_annotation_json
+from timechat.evaluation.benchmarks.activitynet import video_files
+from timechat.evaluation.benchmarks.annotations import Row
 from timechat.evaluation.benchmarks.dense_captioning import DenseCaptioning
+from timechat.evaluation.benchmarks.event_forms import event_rows
+from timechat.evaluation.benchmarks.rows import read_annotations
 from timechat.registry import registry
 
 
@@ -16,7 +18,7 @@ class ActivityNetCaptions(DenseCaptioning):
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """One row per video."""
-        return [row for _, row in event_rows(anno_path, read_annotation_json(anno_path))]
+        return [row for _, row in event_rows(anno_path, read_annotations(anno_path))]
 
     def videos_of(self, row: Row) -> tuple[str, ...]:
         """All names in use."""

@@ -1,7 +1,8 @@
 """ActivityNet grounding: when does each sentence of ActivityNet Captions happen? R@1 at IoU 0.3, 0.5, 0.7.
 
 Formats: `activitynet.py`; one question per sentence, whose id is v_ID#k, k counting a video's sentences from 0. The
-coco form of grounding (`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`) is read as well.
+coco form of grounding (`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`) is read as well,
+and rows of it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from timechat.evaluation.benchmarks.activitynet import event_rows, video_files
-from timechat.evaluation.benchmarks.annotations import Row, check_rows, read_annotation_json
+from timechat.evaluation.benchmarks.activitynet import video_files
+from timechat.evaluation.benchmarks.annotations import Row, check_rows
 from timechat.evaluation.benchmarks.dense_captioning import true_events
+from timechat.evaluation.benchmarks.event_forms import event_rows
 from timechat.evaluation.benchmarks.grounding import TemporalGrounding, coco_problems
+from timechat.evaluation.benchmarks.grounding_forms import MOMENTS, QUERIES, grounding_rows
+from timechat.evaluation.benchmarks.rows import Rows, read_annotations
 from timechat.registry import registry
 
 
@@ -23,9 +27,10 @@ class ActivityNetGrounding(TemporalGrounding):
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """One row per sentence, in coco form."""
-        content = read_annotation_json(anno_path)
-        found = _grounding_rows(content)
-        if found is None:
+        content = read_annotations(anno_path)
+        if _one_query_each(content):
+            found = grounding_rows(anno_path, content)
+        else:
             found = [pair for where, row in event_rows(anno_path, content) for pair in _sentences(where, row)]
         return check_rows(anno_path, found, coco_problems, self.row_id)
 
@@ -34,12 +39,14 @@ class ActivityNetGrounding(TemporalGrounding):
         return video_files(row["image_id"])
 
 
-def _grounding_rows(content: Any) -> list[tuple[str, Any]] | None:
-    """Rows of the coco form of grounding; None for every other form."""
-    rows = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(rows, list) or not any(isinstance(row, dict) and "timestamp" in row for row in rows):
-        return None
-    return [(f"annotations[{i}]", row) for i, row in enumerate(rows)]
+def _one_query_each(content: Any) -> bool:
+    """Whether the rows of a file are queries; those of every other form are videos."""
+    rows: Any = content.get("annotations") if isinstance(content, dict) else None
+    if isinstance(content, Rows):
+        rows = [row for _, row in content.placed]
+    return isinstance(rows, list) and any(
+        isinstance(row, dict) and {*QUERIES} & row.keys() and {*MOMENTS} & row.keys() for row in rows
+    )
 
 
 def _sentences(where: str, row: Row) -> Iterable[tuple[str, Row]]:

@@ -1,20 +1,25 @@
-"""Reading annotation files: text, JSON, the coco form, and the checks of their rows."""
+"""Reading annotation files: text, JSON, the coco form, and the checks of their rows. Files of rows: `rows.py`."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from timechat.errors import AnnotationError
+from timechat.io import sha256_of
 from timechat.lfs import refuse_pointer
 
 MAX_LISTED = 10
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")  # the usual one first
 
 Row = dict[str, Any]
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # an escaped half of a character
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,11 @@ class Annotations:
 
     path: str | Path
     rows: list[Row]
+
+    @property
+    def sha256(self) -> str:
+        """Of what the rows say, wherever and in whatever form they stood."""
+        return sha256_of(json.dumps(self.rows, sort_keys=True, default=str))
 
 
 def read_annotation_text(path: str | Path) -> str:
@@ -43,10 +53,66 @@ def read_annotation_text(path: str | Path) -> str:
 
 def read_annotation_json(path: str | Path) -> Any:
     """A JSON annotation file. Raises AnnotationError."""
+    text = read_annotation_text(path)
     try:
-        return json.loads(read_annotation_text(path))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: not valid JSON ({error}); download it again") from error
+    check_characters(path, text, content)
+    return content
+
+
+def check_characters(where: str | Path, text: str, content: Any) -> None:
+    """Refuse half a character (a lone surrogate), which no file and no tokenizer takes.
+
+    Args:
+        where: of the text, for the message.
+        text: JSON.
+        content: what it says.
+
+    Raises:
+        AnnotationError: naming the string.
+    """
+    if not _SURROGATE.search(text):
+        return
+    for string in _strings(content):
+        try:
+            string.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise AnnotationError(
+                f"{where}: {ascii(string)[:60]} holds half a character (a lone surrogate, \\uD800 to \\uDFFF); write "
+                "the whole character, or remove it"
+            ) from error
+
+
+def _strings(content: Any) -> Iterator[str]:
+    """All strings of what a JSON text says, keys too."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield key
+            yield from _strings(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _strings(value)
+
+
+def video_file(name: str) -> str:
+    """The usual file of a video: `AO8RW` -> `AO8RW.mp4`; a name that has a suffix of videos keeps it."""
+    return name if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES else f"{name}{VIDEO_SUFFIXES[0]}"
+
+
+def with_all_suffixes(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, then the same ones in other containers; those of folders and other files stay as they are."""
+    given = tuple(names)
+    others = (
+        str(PurePosixPath(name).with_suffix(suffix))
+        for name in given
+        if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
+        for suffix in VIDEO_SUFFIXES
+    )
+    return tuple(dict.fromkeys((*given, *others)))
 
 
 def coco_rows(path: str | Path, content: Any) -> list[Any]:

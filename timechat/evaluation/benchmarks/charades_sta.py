@@ -1,22 +1,18 @@
 """Charades-STA: when does the described moment happen? R@1 at IoU 0.3, 0.5, 0.7.
 
 Reads the raw text file, one query per line (`AO8RW 0.0 6.9##a person is putting a book on a shelf.`, seconds; the video
-is AO8RW.mp4 and the id is the line's number from 0), and the coco form of the same
-(`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`).
+is AO8RW.mp4 and the id is the line's number from 0), the coco form of the same
+(`{"annotations": [{"image_id", "caption", "timestamp": [start, end], "id"}]}`), and rows, see `grounding_forms.py`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from timechat.evaluation.benchmarks.annotations import (
-    Row,
-    check_rows,
-    coco_rows,
-    read_annotation_json,
-    read_annotation_text,
-)
+from timechat.evaluation.benchmarks.annotations import Row, check_rows, read_annotation_text, video_file
 from timechat.evaluation.benchmarks.grounding import TemporalGrounding, coco_problems
+from timechat.evaluation.benchmarks.grounding_forms import grounding_rows
+from timechat.evaluation.benchmarks.rows import SUFFIXES, read_annotations
 from timechat.registry import registry
 
 
@@ -28,9 +24,8 @@ class CharadesSTA(TemporalGrounding):
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """Rows in coco form, whatever the file's form."""
-        if Path(anno_path).suffix == ".json":
-            content = read_annotation_json(anno_path)
-            rows = [(f"annotations[{i}]", row) for i, row in enumerate(coco_rows(anno_path, content))]
+        if Path(anno_path).suffix in SUFFIXES:
+            rows = grounding_rows(anno_path, read_annotations(anno_path))
         else:
             lines = read_annotation_text(anno_path).split("\n")
             rows = [
@@ -49,4 +44,4 @@ def _line_row(line: str, number: int) -> Row | str:
         return line
     if not mark or len(parts) != 3:
         return line
-    return {"image_id": f"{name}.mp4", "caption": sentence, "timestamp": [start, end], "id": number}
+    return {"image_id": video_file(name), "caption": sentence, "timestamp": [start, end], "id": number}

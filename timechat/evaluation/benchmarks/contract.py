@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from timechat.errors import ConfigError, ParseFailure, PredictionError
-from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number
+from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number, with_all_suffixes
+from timechat.evaluation.benchmarks.structured import Answer, Structured
 from timechat.evaluation.controls import Controls
-from timechat.evaluation.echoes import without_echo
+from timechat.evaluation.echoes import ONLY_ECHO, without_echo
 from timechat.evaluation.prompting import PROMPTS, QUERY_MARKS, fill_prompt, has_query_mark
 
 Interval = tuple[float, float]
@@ -88,6 +89,7 @@ class Result:
         controls: what answers that ignore the question would score, in percent.
         files: more files for the output folder (a submission, a judge's input): name -> text.
         notes: what a reader of the scores needs to know, one sentence each.
+        shares: main score -> id of a question -> what it adds; the score is the mean of these, see `Benchmark.shares`.
     """
 
     scores: dict[str, float]
@@ -98,6 +100,7 @@ class Result:
     controls: Controls = field(default_factory=Controls)
     files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Benchmark(ABC):
@@ -118,6 +121,7 @@ class Benchmark(ABC):
         uses_durations: whether controls need durations that the annotations do not have.
         model_defaults: keys of `model` that the published protocol sets; what the user says wins.
         max_new_tokens: how long an answer may get, unless the user says otherwise.
+        structured: the forms of predictions that are scored besides text, see `structured.py` and `take`.
     """
 
     name: ClassVar[str]
@@ -130,6 +134,7 @@ class Benchmark(ABC):
     uses_durations: ClassVar[bool] = False
     model_defaults: ClassVar[Mapping[str, Any]] = {}
     max_new_tokens: ClassVar[int] = 512
+    structured: ClassVar[tuple[type[Structured], ...]] = ()
 
     @property
     def prompt_path(self) -> Path:
@@ -146,7 +151,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def videos_of(self, row: Row) -> tuple[str, ...]:
-        """File names that the row's video may have, the usual one first."""
+        """File names that the row's video may have, the usual one first; `files_of` adds other containers."""
 
     @abstractmethod
     def query_of(self, row: Row) -> str:
@@ -155,6 +160,22 @@ class Benchmark(ABC):
     @abstractmethod
     def parse(self, answer: str, row: Row) -> Any:
         """What an answer to the row's question says. Raises ParseFailure."""
+
+    def take(self, given: Any, row: Row) -> Any:
+        """What a prediction in one of the forms `structured` says, as `parse` would return it.
+
+        Raises:
+            ParseFailure: it says nothing about the row.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lists {type(given).__name__} in `structured`: define `take`")
+
+    def names_times(self, row: Row) -> bool:
+        """Whether an answer to the row's question holds times, as `answers_are_times` says of all rows."""
+        return self.answers_are_times
+
+    def question_of(self, row: Row) -> str:
+        """The row's question in its own words: predictions of others that have no id are matched by it."""
+        return self.query_of(row)
 
     @abstractmethod
     def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
@@ -185,15 +206,37 @@ class Benchmark(ABC):
         """
         return Controls()
 
+    def shares(
+        self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]
+    ) -> Mapping[str, Mapping[str, float]]:
+        """What each question adds to the main scores, for confidence intervals and paired tests.
+
+        Score -> id -> value, in the unit of `evaluate`; the score is the mean of these values, and a question that it
+        does not count is not there. By default every row is evaluated alone. A score that is no such mean may be given
+        or not: whoever uses the values compares their mean with the score first.
+        """
+        shares: dict[str, dict[str, float]] = {name: {} for name in self.main_scores}
+        for row in rows:
+            key = self.row_id(row)
+            alone, _ = self.evaluate([row], {key: parsed[key]} if key in parsed else {}, {key} & answered)
+            for name in self.main_scores:
+                if name in alone:
+                    shares[name][key] = float(alone[name])
+        return shares
+
     def scoring(self) -> AbstractContextManager[None]:
         """Held open while scores and controls are computed; for helpers that are slow to start."""
         return nullcontext()
+
+    def files_of(self, row: Row) -> tuple[str, ...]:
+        """All file names that the row's video may have: whatever the annotations say, videos come in any container."""
+        return with_all_suffixes(self.videos_of(row))
 
     def duration_of(self, row: Row, durations: Mapping[str, float]) -> float | None:
         """Seconds of the row's video, from the row or as measured; None where neither is known."""
         if is_number(row.get("duration")) and row["duration"] > 0:
             return float(row["duration"])
-        return next((durations[name] for name in self.videos_of(row) if name in durations), None)
+        return next((durations[name] for name in self.files_of(row) if name in durations), None)
 
     def clip_of(self, row: Row, video: str) -> tuple[float | None, float | None, float | None]:
         """The part of `video` that the row asks about: `start`, `end` and `frame_rate` of its question."""
@@ -248,7 +291,7 @@ class Benchmark(ABC):
         questions = []
         for row in annotations.rows:
             query = self.query_of(row)
-            names = self.videos_of(row)
+            names = self.files_of(row)
             there = (name for name in names if videos_dir is not None and (Path(videos_dir) / name).exists())
             video = next(there, names[0])
             text = fill_prompt(prompt, query)
@@ -257,24 +300,25 @@ class Benchmark(ABC):
 
     def score(
         self,
-        answers: Mapping[str, str],
+        answers: Mapping[str, Answer],
         annotations: Annotations,
         *,
         train: list[Row] | None = None,
         durations: Mapping[str, float] | None = None,
-        prompt: str | None = None,
+        prompt: str | Mapping[str, str] | None = None,
     ) -> Result:
         """Parse and score answers; those that are missing or cannot be parsed count as misses.
 
         Args:
-            answers: id -> text.
+            answers: id -> text, or one of the forms `structured`.
             annotations: those that the questions were made from.
             train: rows of the train split, as `read_train` gives them; the best constant answer is fitted to them.
             durations: video file -> seconds, for the controls where the annotations do not give them.
-            prompt: as for `questions`; an answer that only repeats an example in it does not count as an answer.
+            prompt: as for `questions`, or id -> the text that a question was asked with; an answer that only repeats an
+                example in it does not count as an answer.
 
         Raises:
-            PredictionError: an answer to a question that was not asked.
+            PredictionError: an answer to a question that was not asked, or in a form that is not scored.
         """
         rows = annotations.rows
         parsed, failures = self._parse_all(answers, annotations, prompt)
@@ -282,6 +326,7 @@ class Benchmark(ABC):
         with self.scoring():
             scores, predictions = self.evaluate(rows, parsed, answered)
             controls = self.controls(rows, parsed, answered, train, durations or {})
+            shares = self.shares(rows, parsed, answered)
         return Result(
             scores=scores,
             predictions=predictions,
@@ -289,12 +334,13 @@ class Benchmark(ABC):
             unanswered=[key for key in map(self.row_id, rows) if key not in answers],
             examples=[self.example(row, parsed.get(self.row_id(row))) for row in rows],
             controls=controls,
-            files=self.extra_files(rows, parsed, answers),
+            files=self.extra_files(rows, parsed, {key: said for key, said in answers.items() if isinstance(said, str)}),
             notes=self.notes(rows, parsed),
+            shares={name: dict(values) for name, values in shares.items()},
         )
 
     def _parse_all(
-        self, answers: Mapping[str, str], annotations: Annotations, prompt: str | None
+        self, answers: Mapping[str, Answer], annotations: Annotations, prompt: str | Mapping[str, str] | None
     ) -> tuple[dict[str, Any], list[Failure]]:
         rows = {self.row_id(row): row for row in annotations.rows}
         unknown = [key for key in answers if key not in rows]
@@ -305,14 +351,34 @@ class Benchmark(ABC):
             )
         parsed, failures = {}, []
         for key, answer in answers.items():
-            said = answer
-            if prompt is not None and self.answers_are_times:
-                said = without_echo(answer, fill_prompt(prompt, self.query_of(rows[key])))
+            if isinstance(prompt, str):
+                asked: str | None = fill_prompt(prompt, self.query_of(rows[key]))
+            else:
+                asked = (prompt or {}).get(key)
             try:
-                parsed[key] = self.parse(said, rows[key])
+                parsed[key] = self._understand(answer, rows[key], asked)
             except ParseFailure as failure:
-                failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, answer))
+                said = answer if isinstance(answer, str) else repr(answer)
+                failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, said))
         return parsed, failures
+
+    def _understand(self, answer: Answer, row: Row, asked: str | None) -> Any:
+        """What an answer says; `asked` is the prompt, where it is known. Raises ParseFailure."""
+        if isinstance(answer, str):
+            echoes = asked is not None and self.names_times(row)
+            said = without_echo(answer, asked or "") if echoes else answer
+            try:
+                return self.parse(said, row)
+            except ParseFailure as failure:
+                if said == answer:
+                    raise
+                raise ParseFailure(answer, f"{failure.reason}, {ONLY_ECHO}") from failure
+        if not isinstance(answer, self.structured):
+            taken = ", ".join(["text", *(form.words for form in self.structured)])
+            raise PredictionError(
+                f"answer {self.row_id(row)} holds {answer.words}; {self.name} scores {taken}: give one of these"
+            )
+        return self.take(answer, row)
 
     def in_percent(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores as papers print them; counts stay counts."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from timechat.evaluation.benchmarks.annotations import Row, interval_problems, text_problems, video_problems
 from timechat.evaluation.benchmarks.contract import Benchmark, Example
+from timechat.evaluation.benchmarks.structured import Events
 from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_events
 from timechat.evaluation.controls import (
@@ -24,7 +25,7 @@ from timechat.evaluation.controls import (
 )
 from timechat.evaluation.metrics import score_dense_captions
 from timechat.evaluation.metrics.captions import Meteor
-from timechat.evaluation.metrics.dense_captioning import Event, split_captions
+from timechat.evaluation.metrics.dense_captioning import Event, score_dense_caption_videos, split_captions
 from timechat.evaluation.metrics.intervals import interval_iou
 from timechat.evaluation.parsing import parse_dense_captions
 
@@ -40,6 +41,7 @@ class DenseCaptioning(Benchmark):
     main_scores = ("SODA_c", "CIDEr", "METEOR", "F1")
     answers_are_times = True
     takes_query = False
+    structured = (Events,)
     percent = 100.0
 
     def __init__(self) -> None:
@@ -60,6 +62,10 @@ class DenseCaptioning(Benchmark):
     def parse(self, answer: str, row: Row) -> list[dict[str, Any]]:
         """Events as {"timestamp": [start, end], "caption"}."""
         return parse_dense_captions(answer)
+
+    def take(self, given: Events, row: Row) -> list[dict[str, Any]]:
+        """As `parse`."""
+        return _answer(list(given.events))
 
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training."""
@@ -88,6 +94,14 @@ class DenseCaptioning(Benchmark):
         """Score; an answer without events is an empty list in the predictions."""
         predictions = {row["image_id"]: parsed.get(row["image_id"], []) for row in rows if row["image_id"] in answered}
         return score_dense_captions(predictions, {"annotations": rows}, self._meteor), predictions
+
+    def shares(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> dict[str, dict[str, float]]:
+        """Each video's scores, all computed at once; a video without events adds 0."""
+        videos = score_dense_caption_videos(parsed, {"annotations": rows}, self._meteor)
+        return {
+            name: {row["image_id"]: videos.get(row["image_id"], {}).get(name, 0.0) for row in rows}
+            for name in self.main_scores
+        }
 
     def example(self, row: Row, parsed: list[dict[str, Any]] | None) -> Example:
         """Quality is the F1 of the mean best IoU of predicted and of true events; captions play no part."""

@@ -2,7 +2,8 @@
 
 Reads the folder of the download with `questions.json` (`[{"q_uid", "question", "option 0", ..., "option 4"}]`) and
 `subset_answers.json` (`{q_uid: 0 to 4}`; 500 of the 5,031 answers are public), or the latter's path to ask only the
-subset. The video is Q_UID.mp4 and the id q_uid.
+subset; and rows, as parquet, a JSON list or JSON lines (`{"video_idx", "question", "option": [five strings], "answer":
+"0" to "4", or null}`). The video is Q_UID.mp4 and the id q_uid (video_idx).
 
 All answers are written for submission as well: `egoschema_submission.csv` (q_uid,answer) and `.json` ({q_uid: answer}).
 Nothing is guessed there: where an answer is missing or names no option, it is -1.
@@ -21,9 +22,11 @@ from timechat.evaluation.benchmarks.annotations import (
     check_rows,
     read_annotation_json,
     text_problems,
+    video_file,
     video_problems,
 )
-from timechat.evaluation.benchmarks.question_answering import QuestionAnswering
+from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, options_problems, without_letters
+from timechat.evaluation.benchmarks.rows import read_rows
 from timechat.registry import registry
 
 QUESTIONS, SUBSET = "questions.json", "subset_answers.json"
@@ -39,7 +42,7 @@ class EgoSchema(QuestionAnswering):
         """All questions, or those of the subset when its file is named."""
         path = Path(anno_path)
         if not path.is_dir() and path.name not in (QUESTIONS, SUBSET):
-            raise AnnotationError(f"{path}: name the folder that holds {QUESTIONS} and {SUBSET}, or the file {SUBSET}")
+            return _read_table(path)
         folder = path if path.is_dir() else path.parent
         content = read_annotation_json(folder / QUESTIONS)
         if not isinstance(content, list):
@@ -81,6 +84,26 @@ class EgoSchema(QuestionAnswering):
         ]
 
 
+def _read_table(path: Path) -> list[Row]:
+    """The questions of a file of rows."""
+    expected = f"rows of questions (or name the folder that holds {QUESTIONS} and {SUBSET}, or the file {SUBSET})"
+    rows = check_rows(path, read_rows(path, expected), _row_problems, lambda row: row["video_idx"])
+    given = {row["video_idx"]: int(row["answer"]) for row in rows if row.get("answer") is not None}
+    return [_row({**row, "q_uid": row["video_idx"], **_numbered(row["option"])}, given) for row in rows]
+
+
+def _numbered(options: list[str]) -> dict[str, str]:
+    return dict(zip(OPTIONS, without_letters(options), strict=True))
+
+
+def _row_problems(row: Row) -> Iterable[str]:
+    yield from video_problems(row, "video_idx")
+    yield from text_problems(row, "question")
+    yield from options_problems(row.get("option"), "option", len(OPTIONS))
+    if row.get("answer") is not None and str(row["answer"]) not in tuple("01234"):
+        yield f"answer is {row['answer']!r}: it must be a number from 0 to {len(OPTIONS) - 1}, or null"
+
+
 def _read_answers(path: Path, known: set[str]) -> dict[str, int]:
     answers = read_annotation_json(path)
     if not isinstance(answers, dict) or not answers:
@@ -98,7 +121,7 @@ def _read_answers(path: Path, known: set[str]) -> dict[str, int]:
 def _row(raw: Row, answers: Mapping[str, int]) -> Row:
     return {
         "id": raw["q_uid"],
-        "videos": (f"{raw['q_uid']}.mp4",),
+        "videos": (video_file(raw["q_uid"]),),
         "question": raw["question"].strip(),
         "options": [raw[key].strip() for key in OPTIONS],
         "answer": answers.get(raw["q_uid"]),

@@ -1,6 +1,7 @@
 """MVBench: 20 tasks of 200 multiple-choice questions. Accuracy, of each task and on average.
 
-Reads the folder of the raw files (`action_sequence.json`, ..., one per task), or one of these files for that task only:
+Reads the folder of the raw files (`action_sequence.json`, ..., one per task), or one of these files for that task only;
+JSON lines and parquet (also `action_sequence/train-00000-of-00001.parquet`) with the same columns as well:
 `[{"video", "question", "candidates": [strings], "answer": text}]`; five tasks ask about a part of the video and have
 `"start"` and `"end"` in seconds as well (without them, the videos have to be cut already). The id is
 `action_sequence/0`: task and number of the row.
@@ -21,10 +22,10 @@ from timechat.evaluation.benchmarks.annotations import (
     Row,
     check_rows,
     interval_problems,
-    read_annotation_json,
     video_problems,
 )
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, choice_problems, index_of, row_id
+from timechat.evaluation.benchmarks.rows import file_of, part_of, read_rows
 from timechat.registry import registry
 
 FRAME_RATE = 3.0  # of tvqa/frames_fps3_hq
@@ -86,18 +87,19 @@ class MVBench(QuestionAnswering):
         """The rows of all tasks, or of the one whose file is named."""
         path = Path(anno_path)
         if not path.is_dir():
-            if path.stem not in TASKS:
+            if part_of(path) not in TASKS:
                 raise AnnotationError(
                     f"{path}: name the folder of MVBench's 20 files, or one of them ({', '.join(TASKS)})"
                 )
             return _read_task(path)
-        missing = [f"{key}.json" for key in TASKS if not (path / f"{key}.json").is_file()]
+        files = {key: file_of(path, key) for key in TASKS}
+        missing = [f"{key}.json" for key, file in files.items() if file is None]
         if missing:
             raise AnnotationError(
                 f"{path}: {len(missing)} of MVBench's {len(TASKS)} files are missing ({', '.join(missing)}); "
                 "download them, or name one file to evaluate only its task"
             )
-        return [row for key in TASKS for row in _read_task(path / f"{key}.json")]
+        return [row for file in files.values() if file is not None for row in _read_task(file)]
 
     def clip_of(self, row: Row, video: str) -> tuple[float | None, float | None, float | None]:
         """Start and end, unless the video has been cut already."""
@@ -114,12 +116,11 @@ class MVBench(QuestionAnswering):
 
 
 def _read_task(path: Path) -> list[Row]:
-    key = path.stem
-    raw = read_annotation_json(path)
-    if not isinstance(raw, list):
-        raise AnnotationError(f"{path}: expected a list of questions, found {str(raw)[:60]!r}")
-    named = [{**row, "id": f"{key}/{n}"} if isinstance(row, dict) else row for n, row in enumerate(raw)]
-    rows = [(f"row {number}", row) for number, row in enumerate(named)]
+    key = part_of(path)
+    placed = read_rows(path, "a list of questions")
+    rows = [
+        (where, {**row, "id": f"{key}/{n}"} if isinstance(row, dict) else row) for n, (where, row) in enumerate(placed)
+    ]
     return [_row(key, row) for row in check_rows(path, rows, lambda row: _problems(row, TASKS[key]), row_id)]
 
 

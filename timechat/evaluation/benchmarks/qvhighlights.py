@@ -1,12 +1,15 @@
 """QVHighlights: which clips of the video are highlights for the query? mAP and HIT@1 at three levels of saliency.
 
-Reads its JSON lines (`{"qid", "query", "duration", "vid", "relevant_clip_ids", "saliency_scores"}`) of a labelled
-split. A clip lasts 2 seconds; a video's file is VID.mp4 or v_VID.mp4, whichever is there.
+Reads its JSON lines (`{"qid", "query", "duration", "vid", "relevant_clip_ids", "saliency_scores"}`), and the same rows
+as a JSON list or parquet. A clip lasts 2 seconds; a video's file is VID.mp4 or v_VID.mp4, whichever is there.
+
+Where no row has labels (the split test), nothing is scored. Either way `qvhighlights_submission.jsonl` holds what the
+benchmark's own scorer and its server read: one line per query, with the saliency of every clip. It has no windows: this
+task asks for highlights.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks.annotations import (
     Row,
     check_rows,
     id_problems,
     is_number,
-    read_annotation_text,
     text_problems,
+    video_file,
     video_problems,
 )
 from timechat.evaluation.benchmarks.contract import Benchmark, Example
+from timechat.evaluation.benchmarks.rows import read_rows
+from timechat.evaluation.benchmarks.structured import Saliency
 from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_profile, stretch
 from timechat.evaluation.controls import (
@@ -40,6 +46,7 @@ from timechat.evaluation.controls import (
 from timechat.evaluation.metrics import highlight_scores, score_highlights
 from timechat.evaluation.metrics.highlights import CLIP_SECONDS, average_precision, published_clip_of_time
 from timechat.evaluation.parsing import parse_highlights
+from timechat.io import json_line
 from timechat.registry import registry
 from timechat.schema import Section, key
 
@@ -47,6 +54,8 @@ CLIP_OF_TIME: dict[str, Callable[[float], int]] = {
     "published": published_clip_of_time,  # int((t - 1) / 2)
     "start": lambda seconds: int(seconds / CLIP_SECONDS),  # what the training data mean: t is where the clip begins
 }
+LABELS = {"relevant_clip_ids", "saliency_scores"}
+SUBMISSION = "qvhighlights_submission.jsonl"
 GOOD = 3  # saliency from which a clip counts as a highlight in plots
 
 
@@ -75,14 +84,16 @@ class QVHighlights(Benchmark):
     answers_are_times = True
     main_scores = ("mAP@VeryGood", "HIT@1@VeryGood", "mAP@VeryGood/expected", "HIT@1@VeryGood/expected")
 
+    structured = (Saliency,)
+
     def __init__(self, clip_of_time: str = "published"):
         self.clip_of_time = CLIP_OF_TIME[clip_of_time]
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """The rows of the file."""
-        lines = read_annotation_text(anno_path).split("\n")
-        rows = [(f"line {number}", _row(line)) for number, line in enumerate(lines, 1) if line.strip()]
-        return check_rows(anno_path, rows, _problems, self.row_id)
+        rows = read_rows(anno_path, "rows with qid, query, duration and vid")
+        hidden = not any(isinstance(row, dict) and LABELS & row.keys() for _, row in rows)
+        return check_rows(anno_path, rows, _question_problems if hidden else _problems, self.row_id)
 
     def row_id(self, row: Row) -> str:
         """The field qid."""
@@ -90,7 +101,8 @@ class QVHighlights(Benchmark):
 
     def videos_of(self, row: Row) -> tuple[str, ...]:
         """The two names in use."""
-        return f"{row['vid']}.mp4", f"v_{row['vid']}.mp4"
+        file = video_file(row["vid"])
+        return file, f"v_{file}"
 
     def query_of(self, row: Row) -> str:
         """The field query."""
@@ -100,10 +112,17 @@ class QVHighlights(Benchmark):
         """(second, saliency) pairs."""
         return parse_highlights(answer)
 
+    def take(self, given: Saliency, row: Row) -> Saliency:
+        """The scores as they are."""
+        return given
+
     def read_train(self, path: str | Path) -> list[Row]:
         """As the benchmark's own annotations, or in TimeIT's form for training, which does not tell durations."""
         if not is_timeit(path):
-            return self.read(path)
+            rows = self.read(path)
+            if not has_labels(rows):
+                raise AnnotationError(f"{path}: has no labels to fit to; give the annotations of the train split")
+            return rows
         turns = read_timeit(path, parse_highlights)
         return [
             {
@@ -121,25 +140,28 @@ class QVHighlights(Benchmark):
         what chance earns, and drops queries without an answer. The keys without "/expected" do the same, to be
         comparable; in those with "/expected" both are misses.
         """
-        predictions = [
-            {
-                "qid": row["qid"],
-                "query": self.query_of(row),
-                "vid": row["vid"],
-                "pred_saliency_scores": self._clip_scores(row, parsed.get(self.row_id(row), [])),
-            }
-            for row in rows
-            if self.row_id(row) in answered
-        ]
+        predictions = [self._submitted(row, parsed) for row in rows if self.row_id(row) in answered]
+        if not has_labels(rows):
+            return {"found": len(answered), "parsed": len(parsed), "expected": len(rows)}, predictions
         scores = score_highlights(predictions, rows)
         strict = score_highlights([p for p in predictions if str(p["qid"]) in parsed], rows)
         return scores | {key: value for key, value in strict.items() if key.endswith("/expected")}, predictions
 
-    def example(self, row: Row, parsed: list[tuple[float, float]] | None) -> Example:
+    def shares(
+        self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]
+    ) -> Mapping[str, Mapping[str, float]]:
+        """As published, queries without an answer count only in the scores with "/expected"."""
+        shares = super().shares(rows, parsed, answered)
+        return {
+            name: {key: value for key, value in values.items() if name.endswith("/expected") or key in answered}
+            for name, values in shares.items()
+        }
+
+    def example(self, row: Row, parsed: list[tuple[float, float]] | Saliency | None) -> Example:
         """Quality is the average precision of the clips whose mean saliency is good."""
-        true = true_saliency(row)
-        predicted = self._clip_scores(row, parsed) if parsed else []
-        quality = average_precision(true >= GOOD, np.asarray(predicted)) if parsed else 0.0
+        true = true_saliency(row) if has_labels([row]) else np.zeros(0)
+        predicted = ([*self._clip_scores(row, parsed), *[0.0] * len(true)])[: len(true)] if parsed else []
+        quality = average_precision(true >= GOOD, np.asarray(predicted)) if predicted else 0.0
         return Example(
             self.row_id(row),
             self.videos_of(row)[0],
@@ -159,6 +181,8 @@ class QVHighlights(Benchmark):
         durations: Mapping[str, float],
     ) -> Controls:
         """All four controls; a video has few queries here, so most of "query-blind" is simply right."""
+        if not has_labels(rows):
+            return Controls()
         table = ControlTable(
             lambda *given: self.evaluate(*given)[0], rows, parsed, answered, self.row_id, self.main_scores
         )
@@ -182,8 +206,29 @@ class QVHighlights(Benchmark):
         table.shuffle_within_groups(_video, "about the same video")
         return table.result()
 
-    def _clip_scores(self, row: Row, highlights: list[tuple[float, float]]) -> list[float]:
-        return highlight_scores(highlights, row["duration"], self.clip_of_time)
+    def extra_files(self, rows: list[Row], parsed: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, str]:
+        """The submission; a query without an answer that could be parsed has 0 everywhere."""
+        return {SUBMISSION: "".join(json_line(self._submitted(row, parsed)) for row in rows)}
+
+    def notes(self, rows: list[Row], parsed: Mapping[str, Any]) -> list[str]:
+        """That nothing is scored without labels."""
+        if has_labels(rows):
+            return []
+        return [f"The annotations have no labels, so nothing is scored; {SUBMISSION} holds the answers for the server."]
+
+    def _submitted(self, row: Row, parsed: Mapping[str, Any]) -> dict[str, Any]:
+        scores = self._clip_scores(row, parsed.get(self.row_id(row), []))
+        return {"qid": row["qid"], "query": self.query_of(row), "vid": row["vid"], "pred_saliency_scores": scores}
+
+    def _clip_scores(self, row: Row, said: list[tuple[float, float]] | Saliency) -> list[float]:
+        if isinstance(said, Saliency):
+            return list(said.scores)
+        return highlight_scores(said, row["duration"], self.clip_of_time)
+
+
+def has_labels(rows: list[Row]) -> bool:
+    """Whether rows that `read` gave tell which clips are highlights; all do, or none."""
+    return rows[0].keys() >= LABELS
 
 
 def true_saliency(row: Row) -> NDArray[Any]:
@@ -215,27 +260,25 @@ def _video(row: Row) -> str:
     return row["vid"]
 
 
-def _row(line: str) -> Any:
-    """A line as JSON, or the line itself if it is not JSON, to be refused by the check."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return line
-
-
-def _problems(row: Row) -> Iterable[str]:
+def _question_problems(row: Row) -> Iterable[str]:
+    """What is wrong with a row, labels aside."""
     yield from id_problems(row, "qid")
     yield from text_problems(row, "query")
     yield from video_problems(row, "vid")
-    duration = row.get("duration")
-    if not is_number(duration) or duration < CLIP_SECONDS:
-        yield f"duration is {duration!r}: it must be a number of seconds, {CLIP_SECONDS} or more"
+    if not is_number(row.get("duration")) or row["duration"] < CLIP_SECONDS:
+        yield f"duration is {row.get('duration')!r}: it must be a number of seconds, {CLIP_SECONDS} or more"
+
+
+def _problems(row: Row) -> Iterable[str]:
+    found = list(_question_problems(row))
+    yield from found
+    if any(problem.startswith("duration") for problem in found):
         return
     clips, scores = row.get("relevant_clip_ids"), row.get("saliency_scores")
     if not isinstance(clips, list) or not isinstance(scores, list):
         yield "relevant_clip_ids or saliency_scores is missing; evaluate a labelled split such as val"
         return
-    last = int(duration / CLIP_SECONDS) - 1
+    last = int(row["duration"] / CLIP_SECONDS) - 1
     if not clips:
         yield "relevant_clip_ids is empty: a query without highlights cannot be scored"
     if len(set(map(str, clips))) < len(clips):

@@ -1,8 +1,10 @@
 """TempCompass: does the model see action, direction, speed, order and change? Four tasks, three scored here by rule.
 
 Reads the folder `questions/` of the download (`multi-choice.json`, `yes_no.json`, `caption_matching.json`,
-`captioning.json`), or one of these files for that task only: `{video: {dimension: [{"question", "answer"}]}}`. The
-video is VIDEO.mp4, the id `yes_no/VIDEO/speed/0`: task, video, dimension, and number of the question there.
+`captioning.json`), or one of these files for that task only: `{video: {dimension: [{"question", "answer"}]}}`; or rows
+(`{"video_id", "dim", "question", "answer"}`), as JSON, JSON lines or parquet under the same names or in folders of that
+name (`yes_no/test-00000-of-00001.parquet`). The video is VIDEO.mp4, the id `yes_no/VIDEO/speed/0`: task, video,
+dimension, and number of the question there.
 
 Each task has its own prompt, `prompts/tempcompass_TASK.txt`; the prompt of `--prompt-file` is wrapped around it.
 
@@ -20,19 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError, ParseFailure
-from timechat.evaluation.benchmarks.annotations import (
-    Row,
-    check_rows,
-    read_annotation_json,
-    text_problems,
-    video_problems,
-)
+from timechat.evaluation.benchmarks.annotations import Row, check_rows, text_problems, video_file, video_problems
 from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, row_id
+from timechat.evaluation.benchmarks.rows import Rows, file_of, part_of, read_annotations
 from timechat.evaluation.metrics.multiple_choice import parse_choice, parse_yes_no
 from timechat.evaluation.prompting import PROMPTS, fill_prompt, load_prompt
 from timechat.registry import registry
 
 CAPTIONING, YES_NO = "captioning", "yes_no"
+_PLACE = ("video_id", "dim")  # of a question, in files of rows
 TASKS = ("multi-choice", YES_NO, "caption_matching", CAPTIONING)
 
 # An option in the text of a question: "A. walking", "Caption B: a man walks", "Option 2: a man runs".
@@ -46,21 +44,23 @@ class TempCompass(QuestionAnswering):
     prompt_file = "tempcompass.txt"
     main_scores = TASKS[:3]
     max_new_tokens = 128  # for captions; the other answers end after a few
+    structured = ()  # a caption has no number
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """The rows of all tasks, or of the one whose file is named."""
         path = Path(anno_path)
         if not path.is_dir():
-            if path.stem not in TASKS:
+            if part_of(path) not in TASKS:
                 raise AnnotationError(f"{path}: name the folder of TempCompass's questions, or one of {_files()} in it")
             return _read_task(path)
-        missing = [task for task in TASKS if not (path / f"{task}.json").is_file()]
+        files = {task: file_of(path, task) for task in TASKS}
+        missing = [task for task, file in files.items() if file is None]
         if missing:
             raise AnnotationError(
                 f"{path}: {', '.join(f'{task}.json' for task in missing)} missing; download the folder questions/ "
                 f"again, or name one of {_files()} to evaluate only its task"
             )
-        return [row for task in TASKS for row in _read_task(path / f"{task}.json")]
+        return [row for file in files.values() if file is not None for row in _read_task(file)]
 
     def query_of(self, row: Row) -> str:
         """The question with its options as it is, in the prompt of its task (prompts/tempcompass_TASK.txt)."""
@@ -117,16 +117,30 @@ def _files() -> str:
 
 
 def _read_task(path: Path) -> list[Row]:
-    content = read_annotation_json(path)
+    content = read_annotations(path)
+    if isinstance(content, Rows):
+        content = _grouped(path, content)
     if not isinstance(content, dict):
         raise AnnotationError(f"{path}: expected {{video: {{dimension: [questions]}}}}, found {str(content)[:60]!r}")
     places = [
-        (f"{vid}, {dimension}, question {number}", _with_place(path.stem, vid, dimension, number, raw))
+        (f"{vid}, {dimension}, question {number}", _with_place(part_of(path), vid, dimension, number, raw))
         for vid, dimensions in content.items()
         for dimension, questions in _items(dimensions)
         for number, raw in enumerate(questions if isinstance(questions, list) else [questions])
     ]
     return [_row(row) for row in check_rows(path, places, _problems, row_id)]
+
+
+def _grouped(path: Path, rows: Rows) -> dict[str, dict[str, list[Any]]]:
+    """Rows as the download's own files have them. Raises AnnotationError."""
+    content: dict[str, dict[str, list[Any]]] = {}
+    for where, row in rows.placed:
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in _PLACE):
+            raise AnnotationError(f"{path}: {where}: needs {' and '.join(_PLACE)}, found {str(row)[:60]!r}")
+        video, dimension = (row[key] for key in _PLACE)
+        raw = {key: value for key, value in row.items() if key not in _PLACE}
+        content.setdefault(video, {}).setdefault(dimension, []).append(raw)
+    return content
 
 
 def _items(dimensions: Any) -> Iterable[tuple[str, Any]]:
@@ -146,7 +160,7 @@ def _row(place: Row) -> Row:
     symbol = None if task == CAPTIONING else _symbol(task, raw["answer"])
     return {
         **place,
-        "videos": (f"{place['vid']}.mp4",),
+        "videos": (video_file(place["vid"]),),
         "question": raw["question"].strip(),
         "options": list(options.values()),
         "symbols": "".join(options),

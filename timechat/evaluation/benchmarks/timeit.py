@@ -15,11 +15,12 @@ _HEAD = 4096  # bytes within which a file begins, white space aside
 
 
 def is_timeit(path: str | Path) -> bool:
-    """Whether a file is in this form, as its first character tells: a JSON list, called *.json."""
+    """Whether a file is in this form, as its beginning tells: a JSON list, called *.json, whose first item has QA."""
     if Path(path).suffix != ".json" or not Path(path).is_file():
         return False
     with Path(path).open("rb") as file:
-        return file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        head = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
+    return head.startswith(b"[") and b'"QA"' in head
 
 
 def read_timeit(path: str | Path, parse: Callable[[str], Parsed]) -> list[tuple[str, str, Parsed]]:

@@ -1,16 +1,17 @@
 """Video-MME: 900 videos of three lengths, three questions with four options each. Accuracy, overall and by length.
 
-Reads rows with the columns of the download, as a JSON list or one per line (`.jsonl`): `{"videoID", "question",
-"options": ["A. text", ...], "answer": "A", "duration": "short|medium|long"}`, scored by `domain` and `task_type` too
-where they are given; and the grouped form `{video: [{"videoID", "question", "option", "answer", "duration"}]}`. The
-video is VIDEOID.mp4 (or .mkv, .webm); the id is `question_id`, else VIDEOID/0, VIDEOID/1, ....
+Reads rows with the columns of the download, as parquet, a JSON list or JSON lines: `{"videoID", "question", "options":
+["A. text", ...], "answer": "A", "duration": "short|medium|long"}`, scored by `domain` and `task_type` too where they
+are given; the template of the official script, `[{"video_id", "duration", "domain", "questions": [{"question_id",
+"task_type", "question", "options", "answer"}]}]`; and the grouped form `{video: [{"videoID", "question", "option",
+"answer", "duration"}]}`. The video is VIDEOID.mp4, else VIDEO_ID.mp4 (001.mp4), in any container; the id is
+`question_id`, else VIDEOID/0, VIDEOID/1, ....
 
 With subtitles: `timechat evaluate --asr` with the folder of their .srt files.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,21 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.annotations import (
-    Row,
-    check_rows,
-    read_annotation_json,
-    read_annotation_text,
-    text_problems,
-    video_problems,
+from timechat.evaluation.benchmarks.annotations import Row, check_rows, text_problems, video_file, video_problems
+from timechat.evaluation.benchmarks.question_answering import (
+    QuestionAnswering,
+    index_of,
+    options_problems,
+    row_id,
+    without_letters,
 )
-from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, index_of, options_problems, row_id
+from timechat.evaluation.benchmarks.rows import Rows, read_annotations
 from timechat.evaluation.metrics.multiple_choice import LETTERS
 from timechat.registry import registry
 
 LENGTHS = ("short", "medium", "long")
-_SUFFIXES = (".mp4", ".mkv", ".webm")
-_LETTER = re.compile(r"([A-D])[.):]\s*")
 _EXTRA = {"domain": "domain", "task": "task_type"}  # name of the category -> column
 
 
@@ -48,8 +47,13 @@ class VideoMME(QuestionAnswering):
         rows = []
         for where, raw in _raw_rows(anno_path):
             if isinstance(raw, dict):
-                video = raw.get("videoID")
-                raw = {**raw, "options": raw.get("options", raw.get("option")), "id": _id(raw, seen[str(video)])}
+                video = raw.get("videoID", raw.get("video_id"))
+                raw = {
+                    **raw,
+                    "videoID": video,
+                    "options": raw.get("options", raw.get("option")),
+                    "id": _id(raw, seen[str(video)]),
+                }
                 seen[str(video)] += 1
             rows.append((where, raw))
         return [_row(raw) for raw in check_rows(anno_path, rows, _problems, row_id)]
@@ -57,23 +61,23 @@ class VideoMME(QuestionAnswering):
 
 def _raw_rows(anno_path: str | Path) -> list[tuple[str, Any]]:
     """Each question and where it stands."""
-    if Path(anno_path).suffix == ".jsonl":
-        lines = enumerate(read_annotation_text(anno_path).split("\n"), 1)
-        return [(f"line {number}", _json_or_text(line)) for number, line in lines if line.strip()]
-    content = read_annotation_json(anno_path)
+    content = read_annotations(anno_path)
     if isinstance(content, dict) and all(isinstance(rows, list) for rows in content.values()):
         return [(f"{vid}, question {n}", row) for vid, rows in content.items() for n, row in enumerate(rows)]
-    if not isinstance(content, list):
+    if not isinstance(content, Rows):
         raise AnnotationError(f"{anno_path}: expected a list of questions, found {str(content)[:60]!r}")
-    return [(f"row {number}", row) for number, row in enumerate(content)]
+    return [question for where, row in content.placed for question in _nested(where, row)]
 
 
-def _json_or_text(line: str) -> Any:
-    """A line as JSON, or the line itself if it is not JSON, to be refused by the check."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return line
+def _nested(where: str, row: Any) -> Iterable[tuple[str, Any]]:
+    """The questions of a video of the official template, with what is said of the video; any other row as it is."""
+    if not isinstance(row, dict) or not isinstance(row.get("questions"), list):
+        return [(where, row)]
+    video = {key: value for key, value in row.items() if key != "questions"}
+    return [
+        (f"{where}, question {n}", {**video, **question} if isinstance(question, dict) else question)
+        for n, question in enumerate(row["questions"])
+    ]
 
 
 def _id(raw: Row, number: int) -> str:
@@ -81,24 +85,16 @@ def _id(raw: Row, number: int) -> str:
 
 
 def _row(raw: Row) -> Row:
-    options = _texts(raw["options"])
+    options = without_letters(raw["options"])
     extra = tuple(f"{name}: {raw[key]}" for name, key in _EXTRA.items() if raw.get(key))
     return {
         "id": raw["id"],
-        "videos": tuple(raw["videoID"] + suffix for suffix in _SUFFIXES),
+        "videos": tuple(dict.fromkeys(video_file(raw[key]) for key in ("videoID", "video_id") if raw.get(key))),
         "question": raw["question"].strip(),
         "options": options,
         "answer": _answer_index(raw["answer"], options),
         "categories": (raw["duration"], *extra),
     }
-
-
-def _texts(options: list[str]) -> list[str]:
-    """The options without their letters, where every one has its own."""
-    marks = [_LETTER.match(option) for option in options]
-    if all(mark and mark[1] == letter for mark, letter in zip(marks, LETTERS, strict=False)):
-        return [option[mark.end() :].strip() for option, mark in zip(options, marks, strict=True) if mark]
-    return [option.strip() for option in options]
 
 
 def _answer_index(answer: str, options: list[str]) -> int | None:
@@ -112,6 +108,8 @@ def _answer_index(answer: str, options: list[str]) -> int | None:
 
 def _problems(row: Row) -> Iterable[str]:
     yield from video_problems(row, "videoID")
+    if row.get("video_id") is not None:
+        yield from video_problems(row, "video_id")
     yield from text_problems(row, "question")
     yield from text_problems(row, "answer")
     if row.get("duration") not in LENGTHS:
@@ -121,6 +119,6 @@ def _problems(row: Row) -> Iterable[str]:
     if (
         not found
         and isinstance(row.get("answer"), str)
-        and _answer_index(row["answer"], _texts(row["options"])) is None
+        and _answer_index(row["answer"], without_letters(row["options"])) is None
     ):
         yield f"answer is {row['answer']!r}: it must be a letter from A to D"

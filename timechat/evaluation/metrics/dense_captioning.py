@@ -106,15 +106,40 @@ def score_dense_captions(
         "expected": float(len(truth)),
     }
     if not parsed:
-        return _mean_scores([], [], [], len(truth)) | {"Paragraph_CIDEr": 0.0, "Paragraph_METEOR": 0.0} | counts
+        return _mean_scores([], len(truth)) | {"Paragraph_CIDEr": 0.0, "Paragraph_METEOR": 0.0} | counts
     with Meteor() if meteor is None else nullcontext(meteor) as running:
         running.start()  # it loads its tables while the captions are tokenized
         videos, unseen = _tokenized_videos(parsed, truth)
-        captions = _caption_scores(videos, running)
-        soda = _soda_scores(videos, running)
+        scores = _video_scores(videos, running)
         paragraphs = _paragraph_scores(videos, unseen, running)
-    detection = [_detection_scores(video.iou) for video in videos]
-    return _mean_scores(detection, captions, soda, len(truth)) | paragraphs | counts
+    return _mean_scores(scores, len(truth)) | paragraphs | counts
+
+
+def score_dense_caption_videos(
+    predictions: Mapping[str, Sequence[Mapping[str, Any]]],
+    ground_truth: Mapping[str, Any],
+    meteor: Meteor | None = None,
+) -> dict[str, dict[str, float]]:
+    """Each video's scores, whose means over all videos are those of `score_dense_captions`; paragraphs have none.
+
+    Args:
+        predictions, ground_truth, meteor: as there.
+
+    Returns:
+        <image_id> -> the fractions; a video without events is not there, it adds 0.
+
+    Raises:
+        PredictionError, AnnotationError, TimeChatError: as there.
+    """
+    truth = _read_ground_truth(ground_truth)
+    check_known_ids(predictions, truth)
+    parsed = {key: events for key in sorted(predictions) if (events := _read_predictions(key, predictions[key]))}
+    if not parsed:
+        return {}
+    with Meteor() if meteor is None else nullcontext(meteor) as running:
+        running.start()
+        videos, _ = _tokenized_videos(parsed, truth)
+        return dict(zip(parsed, _video_scores(videos, running), strict=True))
 
 
 def align_in_order(weights: NDArray[Any]) -> float:
@@ -167,22 +192,19 @@ def _soda_scores(videos: Sequence[_Video], meteor: Meteor) -> list[tuple[float, 
     return result
 
 
-def _mean_scores(
-    detection: Sequence[Mapping[str, float]],
-    captions: Sequence[tuple[float, float]],
-    soda: Sequence[tuple[float, float]],
-    videos: int,
-) -> dict[str, float]:
+def _video_scores(videos: Sequence[_Video], meteor: Meteor) -> list[dict[str, float]]:
+    """All scores of every video."""
+    captions, soda = _caption_scores(videos, meteor), _soda_scores(videos, meteor)
+    return [
+        {"SODA_c": published, "SODA_c_aligned": aligned, "CIDEr": c, "METEOR": m, **_detection_scores(video.iou)}
+        for video, (c, m), (published, aligned) in zip(videos, captions, soda, strict=True)
+    ]
+
+
+def _mean_scores(scores: Sequence[Mapping[str, float]], videos: int) -> dict[str, float]:
     """Sums over the scored videos, divided by the number of all videos."""
-    totals = {
-        "SODA_c": sum(published for published, _ in soda),
-        "SODA_c_aligned": sum(aligned for _, aligned in soda),
-        "CIDEr": sum(c for c, _ in captions),
-        "METEOR": sum(m for _, m in captions),
-    }
-    for name in _detection_scores(np.zeros((1, 1))):
-        totals[name] = sum(scores[name] for scores in detection)
-    return {name: float(total) / videos for name, total in totals.items()}
+    names = ("SODA_c", "SODA_c_aligned", "CIDEr", "METEOR", *_detection_scores(np.zeros((1, 1))))
+    return {name: float(sum(of_video[name] for of_video in scores)) / videos for name in names}
 
 
 def _paragraph_scores(videos: Sequence[_Video], unseen: Sequence[str], meteor: Meteor) -> dict[str, float]:
