@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from timechat.errors import ConfigError, ParseFailure
-from timechat.evaluation.echoes import GROUNDING_EXAMPLE, without_echo
+from timechat.evaluation.echoes import without_echo
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding, parse_highlights
 from timechat.evaluation.prompting import PROMPTS, QUERY_MARKS, fill_prompt, load_prompt
 from timechat.registry import nearest
 
-_NO_CAPTION = GROUNDING_EXAMPLE.partition(" in ")[0]  # "The given query happens" says nothing of what happens
+_NO_CAPTION = "The given query happens"  # as grounding answers begin; it says nothing of what happens
 
 
 @dataclass(frozen=True)

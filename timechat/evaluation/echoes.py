@@ -1,7 +1,8 @@
 """Answers that repeat the prompt: the prompt's own example does not count as an answer.
 
 A prompt that shows the wanted form ("in the form: The given query happens in 12.0 - 19.5 seconds.") is sometimes
-repeated instead of an answer or before it. Its times would be parsed, and sometimes be right by chance.
+repeated instead of an answer or before it. Its times would be parsed, and sometimes be right by chance. The same words
+are an answer where the prompt does not have them: with another prompt, and in annotations.
 """
 
 from __future__ import annotations
@@ -12,15 +13,11 @@ from functools import lru_cache
 
 from timechat.evaluation.times import clean, find_times
 
-# The examples of the prompts under prompts/; a test compares.
-GROUNDING_EXAMPLE = "The given query happens in 12.0 - 19.5 seconds."
-DENSE_CAPTIONING_EXAMPLE = (
-    "90.0 - 102.0 seconds, spread butter on two slices of bread. 114.0 - 127.0 seconds, put cheese on the bread."
-)
-HIGHLIGHTS_EXAMPLE = "There are 3 highlight moments in the 82, 84, 86 second. Their saliency scores are 2.7, 3.0, 2.3."
+ONLY_ECHO = "only the example of the prompt"  # the reason of a failure
 
 _SENTENCE_END = re.compile(r"[.!?](?=[\s\"'”’)]|$)|\n|: (?=[\"'“‘A-Z0-9])")
 _EDGE = " \"'“”‘’`."
+_LONGEST_RUN = 8  # sentences
 _FRAMES = re.compile(
     r"\b(?:video contains [0-9]{1,5} frames|frame is) sampled at [0-9., ]+ ?seconds?\.?", re.IGNORECASE
 )
@@ -70,17 +67,12 @@ def _pattern_of(prompt: str) -> re.Pattern[str] | None:
 
 
 def _timed_passages(prompt: str) -> Iterator[str]:
-    """Sentences that name a time with a unit; each alone, and joined to neighbours that have numbers."""
-    begin = run_begin = 0
-    run_is_timed = False
-    for end in [*(match.end() for match in _SENTENCE_END.finditer(prompt)), len(prompt)]:
+    """Sentences that name a time with a unit, each alone, and joined to neighbours that have numbers."""
+    ends = [*(match.end() for match in _SENTENCE_END.finditer(prompt)), len(prompt)]
+    run: list[tuple[int, bool]] = []  # where the sentences of a run with numbers begin, and which have a unit
+    for begin, end in zip([0, *ends], ends, strict=False):
         times = find_times(prompt[begin:end])
-        timed = any(time.unit for time in times)
-        if timed:
-            yield prompt[begin:end].strip(_EDGE)
-        if not times:
-            run_begin = end
-        run_is_timed = bool(times) and (run_is_timed or timed)
-        if run_is_timed:
-            yield prompt[run_begin:end].strip(_EDGE)
-        begin = end
+        run = [*run[1 - _LONGEST_RUN :], (begin, any(time.unit for time in times))] if times else []
+        for index, (first, _) in enumerate(run):
+            if any(timed for _, timed in run[index:]):
+                yield prompt[first:end].strip(_EDGE)

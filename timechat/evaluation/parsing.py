@@ -1,6 +1,8 @@
 """Answers in words -> intervals, captions and highlights in seconds: one parser per task, a result or a `ParseFailure`.
 
-`times.py` describes how times are read; the prompt's example, where an answer repeats it, is left out (`echoes.py`).
+`wrappings.py` takes reasoning, tags and fences off, `json_answers.py` reads JSON, `times.py` says what times look like.
+An example that the answer itself calls so is left out, and so is the sentence that told the model its frames' times
+(`echoes.py`; where the prompt shows an example, its echo is taken out before, by whoever knows the prompt).
 The time taken is linear in the length of the answer.
 """
 
@@ -10,11 +12,13 @@ import re
 from typing import Any
 
 from timechat.errors import ParseFailure
-from timechat.evaluation.echoes import DENSE_CAPTIONING_EXAMPLE, GROUNDING_EXAMPLE, HIGHLIGHTS_EXAMPLE, without_echo
+from timechat.evaluation.echoes import without_echo
+from timechat.evaluation.json_answers import json_events, json_highlights, json_intervals
 from timechat.evaluation.times import (
     CONTEXT,
     Mark,
     Time,
+    blank_others,
     clean,
     counts_things,
     find_marks,
@@ -23,62 +27,49 @@ from timechat.evaluation.times import (
     reads_as_time,
     shares_unit,
 )
+from timechat.evaluation.wrappings import after_final_answer, json_objects, unwrap
 
 
 def parse_grounding(text: str) -> list[tuple[float, float]]:
     """Intervals of a grounding answer, in order of appearance.
 
     Ranges win: when the answer names any, times on their own ("the video is 60 seconds long") are left out.
-    Without a range each single time is an interval of zero length, but for an answer of two numbers and nothing else.
+    Without a range each single time is an interval of zero length, but two times with nothing else than a comma
+    between them are one interval.
 
     Returns:
         [(start, end), ...] in seconds, start <= end (reversed ones are swapped).
 
     Raises:
-        ParseFailure: there is no interval and no time, or only the prompt's example.
+        ParseFailure: there is no interval and no time.
     """
-    cleaned = clean(without_echo(text, GROUNDING_EXAMPLE))
-    times = find_times(cleaned)
-    ranges = [mark for mark in find_marks(cleaned, times, spoken=True) if not mark.single]
-    ranges = [mark for mark in ranges if not counts_things(cleaned, mark)] or ranges
-    if ranges:
-        return [(mark.start_s, mark.end_s) for mark in ranges]
-    wordless = not has_words(cleaned)
-    if wordless and len(times) == 2 and _PAIR_GAP.fullmatch(cleaned[times[0].end : times[1].start]):
-        low, high = sorted(time.seconds for time in times)
-        return [(low, high)]
-    moments = [time.seconds for time in times] if wordless else _moments(cleaned, times)
-    if not moments:
-        raise _failure(text, cleaned, "no interval such as '12.5 - 19.0 seconds'")
-    return [(moment, moment) for moment in moments]
+    said = unwrap(without_echo(text))
+    told = json_intervals(json_objects(said), _ranges)
+    found = told or _ranges(after_final_answer(said)) or _ranges(said) or _moments(said)
+    if not found:
+        raise ParseFailure(text, "no interval such as '12.5 - 19.0 seconds'")
+    return found
 
 
 def parse_dense_captions(text: str) -> list[dict[str, Any]]:
     """Events of a dense captioning answer such as `90.0 - 102.0 seconds, spread margarine.  114.0 - ...`.
 
     A time opens an event only where an event can begin: at the start of the text, a line or a sentence, after two
-    spaces or a list mark. Numbers and ranges inside captions ("cook 10 to 15 seconds") therefore stay there. Answers
-    that put the times behind each caption ("pour the oil (3.0 - 5.0 seconds)") are read as well. An event without
-    words, such as the last one of an answer that was cut, is left out.
+    spaces, a list mark, or in brackets of its own. Numbers and ranges inside captions ("cook 10 to 15 seconds")
+    therefore stay there. Answers that put the times behind each caption ("pour the oil (3.0 - 5.0 seconds)") are read
+    as well. An event without words, such as the last one of an answer that was cut, is left out.
 
     Returns:
         [{"timestamp": [start, end], "caption": str}, ...] in seconds, in order of appearance, start <= end; an
         answer that names only the start (ViTT: `2.7 seconds, Introduction.`) has start == end.
 
     Raises:
-        ParseFailure: there is no event with times and a caption, or only the prompt's example.
+        ParseFailure: there is no event with times and a caption.
     """
-    cleaned = clean(without_echo(text, DENSE_CAPTIONING_EXAMPLE))
-    marks = find_marks(cleaned, find_times(cleaned), spoken=False)
-    openers = [(mark, begin) for mark in marks if (begin := _event_begin(cleaned, mark)) is not None]
-    said = [mark for mark in marks if mark.first.unit or mark.last.unit]
-    loose = [mark for mark in said if not mark.single] or said
-    if _times_follow_captions(cleaned, loose):
-        events = _captions_before(cleaned, loose)
-    else:
-        events = _captions_after(cleaned, openers or [(mark, mark.start) for mark in loose])
+    said = unwrap(without_echo(text))
+    events = json_events(json_objects(said), _ranges) or _told_events(clean(said))
     if not events:
-        raise _failure(text, cleaned, "no event such as '12.5 - 19.0 seconds, caption'")
+        raise ParseFailure(text, "no event such as '12.5 - 19.0 seconds, caption'")
     return events
 
 
@@ -93,49 +84,68 @@ def parse_highlights(text: str) -> list[tuple[float, float]]:
         [(second, saliency score), ...] in order of appearance.
 
     Raises:
-        ParseFailure: no times, another number of scores than of times, or only the prompt's example.
+        ParseFailure: no times, or another number of scores than of times.
     """
-    cleaned = clean(without_echo(text, HIGHLIGHTS_EXAMPLE))
+    said = unwrap(without_echo(text))
+    told = json_highlights(json_objects(said))
+    if told:
+        return told
+    cleaned = blank_others(clean(said))
     numbers = _highlight_numbers(cleaned)
     pairs = _alternating(cleaned, numbers)
     if pairs:
         return pairs
     times, scores = _times_and_scores(cleaned, numbers)
     if not times:
-        raise _failure(text, cleaned, "no highlight times such as 'in the 82, 84 second'")
+        raise ParseFailure(text, "no highlight times such as 'in the 82, 84 second'")
     if len(times) != len(scores):
         raise ParseFailure(text, f"{len(times)} highlight times but {len(scores)} saliency scores")
     return list(zip(times, scores, strict=True))
 
 
-def _failure(text: str, cleaned: str, reason: str) -> ParseFailure:
-    repeats = cleaned != clean(text)
-    return ParseFailure(text, f"{reason}, only the example of the prompt" if repeats else reason)
-
-
 # Grounding ------------------------------------------------------------------------------------------------------------
+
+
+def _ranges(text: str) -> list[tuple[float, float]]:
+    """Every interval that a text names by two times."""
+    cleaned = blank_others(clean(text))
+    times = find_times(cleaned)
+    ranges = [mark for mark in find_marks(cleaned, times, spoken=True) if not mark.single]
+    ranges = [mark for mark in ranges if not counts_things(cleaned, mark)] or ranges
+    return [(mark.start_s, mark.end_s) for mark in ranges]
+
+
+def _moments(text: str) -> list[tuple[float, float]]:
+    """What a text without ranges names: two times with a comma are one interval, others are moments."""
+    cleaned = blank_others(clean(text))
+    times = find_times(cleaned)
+    if has_words(cleaned):
+        meant = [bool(time.unit) or reads_as_time(cleaned, time) for time in times]
+        for index in reversed(range(len(times) - 1)):
+            meant[index] |= meant[index + 1] and shares_unit(cleaned, times[index], times[index + 1])
+        times = [time for time, is_meant in zip(times, meant, strict=True) if is_meant]
+    if len(times) == 2 and _PAIR_GAP.fullmatch(cleaned[times[0].end : times[1].start]):
+        low, high = sorted(time.seconds for time in times)
+        return [(low, high)]
+    return [(time.seconds, time.seconds) for time in times]
+
 
 _PAIR_GAP = re.compile(r"[ ,;\n]{1,3}")
 
 
-def _moments(cleaned: str, times: list[Time]) -> list[float]:
-    """Single times among words; "at 12 and 19 seconds" are two."""
-    meant = [bool(time.unit) or reads_as_time(cleaned, time) for time in times]
-    for index in reversed(range(len(times) - 1)):
-        meant[index] |= meant[index + 1] and shares_unit(cleaned, times[index], times[index + 1])
-    return [time.seconds for time, is_meant in zip(times, meant, strict=True) if is_meant]
-
-
 # Dense captions -------------------------------------------------------------------------------------------------------
 
-_LIST_MARK = r"(?:(?:[0-9]{1,3}[.):]|\([0-9]{1,3}\)|[-*•#|]{1,4}|(?:step|event|scene) [0-9]{1,3}[.:]?) ?){0,3}"
+_LIST_MARK = (
+    r"(?:(?:[0-9]{1,3}[.):\n]|\([0-9]{1,3}\)|[-*•#|]{1,4}|(?:step|event|scene|segment) [0-9]{1,3}[.:]?) ?){0,3}"
+)
 _NTH = r"(?:first|second|third|fourth|fifth|sixth|last|final)"
 _LEAD = (
     rf"(?:(?:(?:and )?(?:then|next|finally|afterwards)|{_NTH}(?:ly)?),? )?(?:the (?:{_NTH}|next) [a-z]{{3,8}} )?"
-    r"(?:(?:from|between|at|during|in|timestamps?:?|time:?|(?:start|begin)(?:s|n?ing)?(?: time)?(?: is)?:?) ?){0,2}"
+    r"(?:(?:from|between|at|during|in|timestamps?:?|time:?|(?:start|begin)(?:s|n?ing)?(?: time)?(?: is)?:?)"
+    r"\*{0,2} ?){0,2}"
 )
 _EVENT_BEGIN = re.compile(
-    rf"(?:(?<=[.!?;:])[\"')\]]?|\n|  )(?P<prefix>\s{{0,2}}{_LIST_MARK}\*{{0,2}}{_LEAD}\*{{0,2}}[\[(<]? ?)$",
+    rf"(?:(?<=[.!?;:])[\"')\]]?|\n|  )(?P<prefix>\s{{0,40}}{_LIST_MARK}\*{{0,2}}{_LEAD}\*{{0,2}}[\[(<]? ?)$",
     re.IGNORECASE,
 )
 _LOOSE_BEGIN = re.compile(rf"(?<= ){_LIST_MARK}{_LEAD}$", re.IGNORECASE)
@@ -144,9 +154,49 @@ _FOR = re.compile(r"\b(?:for|about|another|every|last) $", re.IGNORECASE)
 _CONTINUES = re.compile(r" (?:later|more|long|longer|of|or|before|apart)\b", re.IGNORECASE)
 _AFTER_TIME = re.compile(r"\*{0,2}[\])>]?\*{0,2} ?(?:(?:seconds?|secs?)\b)?", re.IGNORECASE)
 _LIST_AT_START = re.compile(rf"[\s).\]]{{0,3}}{_LIST_MARK}", re.IGNORECASE)
-_LEAD_AT_END = re.compile(r"(?:^|(?<=[\s,:;]))(?:(?:start|begin)n?ing )?(?:from|between|at|during|in)$", re.IGNORECASE)
-_LABEL = re.compile(r"(?:caption|description|event)s?: ?", re.IGNORECASE)
+_TO_TIME = r"(?:(?:start|begin)n?ing )?(?:from|between|at|during|in|timestamps?:?|time:?)"
+_LEAD_AT_END = re.compile(rf"(?: ?[\[(<]+ ?(?:{_TO_TIME} ?)?|(?:^|(?<=[\s,:;*])){_TO_TIME} ?)$", re.IGNORECASE)
+_LABEL = re.compile(r"(?:caption|description|event|activity|action)s?: ?", re.IGNORECASE)
 _EDGE = " \n,:;|-*•#"
+_CLOSING = (")", "]", ">")
+
+# The last event of an answer that was cut: a time, or a part of one, and no caption.
+_CUT = r"[\[(<]?[0-9][0-9:.,]{0,12} ?(?:s|sec|seconds?)?"
+_CUT_END = re.compile(
+    rf"(?:(?<=[^0-9][.!?;])|\n|  )\s{{0,2}}{_LIST_MARK}{_LEAD}"
+    rf"(?:{_CUT} ?(?:-|to|and|until) ?(?:{_CUT})?[\])>]?|(?<=  ){_CUT}"
+    r"|(?<=\n)[0-9]+\.[0-9]{0,2} ?(?:s|sec|seconds?)?)"
+    r"[ ,:]*$",
+    re.IGNORECASE,
+)
+_CUT_LENGTH = 60
+# Rows of a table with a column each for start and end, and perhaps one for the number of the event.
+_CELL = r"[0-9][0-9:.]{0,12} ?s?\w{0,6} ?\|"
+_ROW = re.compile(rf"^\|(?: ?[0-9]{{1,3}} ?\|)? ?({_CELL}) ?(?={_CELL})", re.MULTILINE)
+
+
+def _told_events(text: str) -> list[dict[str, Any]]:
+    """Events of an answer in words, `text` cleaned."""
+    cleaned = _ROW.sub(lambda row: f"| {row[1][:-1]} - ", text)
+    bare = blank_others(cleaned)
+    marks = find_marks(bare, find_times(bare), spoken=False)
+    begins = {mark: _event_begin(bare, mark) for mark in marks}
+    openers = [(mark, begin) for mark, begin in begins.items() if begin is not None]
+    said = [mark for mark in marks if mark.first.unit or mark.last.unit or _bracket_of(cleaned, mark)]
+    loose = [mark for mark in said if not mark.single] or said
+    if _times_follow_captions(cleaned, loose):
+        return _captions_before(cleaned, loose)
+    bracket = _bracket_of(cleaned, openers[0][0]) if openers else ""
+    if bracket:
+        alike = [mark for mark in marks if _bracket_of(cleaned, mark) == bracket]
+        openers = [(mark, mark.start - 1 if (begin := begins[mark]) is None else begin) for mark in alike]
+    return _captions_after(cleaned, openers or [(mark, mark.start) for mark in loose])
+
+
+def _bracket_of(cleaned: str, mark: Mark) -> str:
+    """The bracket in which a mark of two times stands alone, else nothing."""
+    opened, closed = cleaned[max(0, mark.start - 1) : mark.start], cleaned[mark.end : mark.end + 1]
+    return opened if not mark.single and opened + closed in ("()", "[]", "<>") else ""
 
 
 def _event_begin(cleaned: str, mark: Mark) -> int | None:
@@ -174,30 +224,39 @@ def _times_follow_captions(cleaned: str, marks: list[Mark]) -> bool:
     """Whether each time stands behind words of its own sentence and nothing is said after the last one."""
     if not marks or has_words(cleaned[marks[-1].end :]) or cleaned[marks[-1].end : marks[-1].end + 1] in {",", ":"}:
         return False
+    if _LABEL.match(_LIST_AT_START.sub("", cleaned[: marks[0].start], count=1)):
+        return True  # "Caption: he pours." on a line, its times on the next one
     previous = 0
     for mark in marks:
-        sentence = re.split(r"[.!?;]\s|\n|  ", cleaned[previous : mark.start])[-1]
-        if not has_words(_LEAD_AT_END.sub("", sentence.rstrip(_EDGE + "([<"))):
+        said = _without_lead(cleaned[previous : mark.start])
+        if cleaned[mark.end : mark.end + 1] in _CLOSING:
+            said = said.rstrip(".!?; ")
+        if not has_words(re.split(r"[.!?;]\s|\n|  ", said)[-1]):
             return False
         previous = mark.end
     return True
+
+
+def _without_lead(text: str) -> str:
+    """A caption without what leads to the times behind it: "(from", "at"."""
+    return _LEAD_AT_END.sub("", text.rstrip(_EDGE)).rstrip(_EDGE)
 
 
 def _captions_after(cleaned: str, openers: list[tuple[Mark, int]]) -> list[dict[str, Any]]:
     events = []
     for index, (mark, _) in enumerate(openers):
         end = openers[index + 1][1] if index + 1 < len(openers) else len(cleaned)
-        rest = cleaned[mark.end : end]
-        events.append(_event(mark, _AFTER_TIME.sub("", rest, count=1)))
+        rest = _AFTER_TIME.sub("", cleaned[mark.end : end], count=1)
+        tail = max(0, len(rest) - _CUT_LENGTH)
+        events.append(_event(mark, rest[:tail] + _CUT_END.sub("", rest[tail:])))
     return [event for event in events if event["caption"]]
 
 
 def _captions_before(cleaned: str, marks: list[Mark]) -> list[dict[str, Any]]:
     events, previous = [], 0
     for mark in marks:
-        caption = _LIST_AT_START.sub("", cleaned[previous : mark.start], count=1).rstrip(_EDGE + "([<")
-        bracketed = cleaned[mark.start - 1 : mark.start] in {"(", "[", "<"}
-        events.append(_event(mark, caption if bracketed else _LEAD_AT_END.sub("", caption)))
+        caption = _LIST_AT_START.sub("", cleaned[previous : mark.start], count=1)
+        events.append(_event(mark, _without_lead(caption)))
         previous = mark.end
     return [event for event in events if event["caption"]]
 

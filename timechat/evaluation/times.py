@@ -1,7 +1,8 @@
 """Finding times and intervals of time in a text; `parsing.py` turns them into answers.
 
-Times are read in one way for all tasks: `12`, `12.5`, `12s`, `12.5 seconds`, `1:09`, `00:00:18`, `2 minutes`,
-`1 min 20 s`, `the 12th second`. Other ordinals ("the 2nd step"), percentages and numbers inside words are not times.
+What a time looks like is said once, in `_TIME`: `12`, `12.5`, `12,5 s`, `1,200.5`, `12.5 seconds`, `1:09`,
+`00:00:18,500`, `2 minutes`, `1 h 2 min`, `1 min 20 s`, `the 12th second`. What counts something else is blanked out
+before (`_OTHERS`): frame numbers, percentages. Other ordinals ("the 2nd step") and numbers inside words are no times.
 Every pattern is bounded in length, so the time taken is linear in the length of the text.
 """
 
@@ -13,36 +14,74 @@ from typing import NamedTuple
 CONTEXT = 40  # characters around a time that say what it means
 _MAX_GAP = 60  # characters between the two times of an interval
 
-_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹘﹣－", "-"))
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹘﹣－", "-") | dict.fromkeys("～〜∼", "~"))
 
-_NUMBER = r"[0-9]{1,7}(?:\.[0-9]{1,20})?"
-_SECONDS_UNIT = r"(?:seconds?|secs?|s)"
-_MINUTES_UNIT = r"(?:minutes?|mins?|m)"
+# Numbers. A comma is a decimal point before a unit ("12,5 s") and where neighbours have one ("3,2 - 8,1"); it groups
+# thousands ("1,200"); in brackets it separates two numbers ("[5,9]").
+_PLAIN = r"[0-9]{1,7}(?:\.[0-9]{1,20})?"
+_NO_PAIR = r"(?<![0-9],)(?:(?<![\[(<{])|(?![0-9]+,[0-9.]+ ?[\])>}]))"
+_COMMA = r"[0-9]{1,7},[0-9]{1,2}(?![0-9])(?!,[0-9])"
+_THOUSANDS = r"[1-9][0-9]?,[0-9]{3}(?:\.[0-9]{1,20})?(?![0-9])(?!,[0-9])"
+_COMMA_AND_UNIT = rf"{_NO_PAIR}[0-9]{{1,7}},[0-9](?=[ -]?(?:seconds?|secs?|s)\b)"
+_COMMAS_ARE_POINTS = re.compile(
+    rf"(?<![\w,.]){_COMMA} ?(?:seconds?|secs?|s)?(?: ?(?:-|to|until) ?|,? and |[,;] ){_COMMA}", re.IGNORECASE
+)
+
+# Units.
+_SECONDS = r"(?:seconds?|secs?|s)"
+_MINUTES = r"(?:minutes?|mins?|m)"
+_HOURS = r"(?:hours?|hrs?|h)"
+_THEN = r"(?:,? (?:and )?|)"
 _ORDINAL = r"[0-9]{1,5}(?:st|nd|rd|th)\b"
-_TIME = re.compile(
-    r"(?<!\w)(?<![^a-zA-Z.)\]]\.)(?<!\A\.)(?<![0-9]:)"  # "end.5 s" has a time, ".5" and "2.5.1" do not
-    r"(?:(?:(?P<hours>[0-9]{1,2}):)?(?P<minutes>[0-9]{1,3}):(?P<rest>[0-9]{2}(?:\.[0-9]{1,20})?)"
-    rf"|(?P<min>{_NUMBER}) ?-?{_MINUTES_UNIT}(?:,? (?:and )?|)(?P<sec>{_NUMBER}) ?{_SECONDS_UNIT}"
-    rf"|(?P<onlymin>{_NUMBER}) ?(?:minutes?|mins?)"
-    rf"|(?P<number>{_NUMBER})(?P<unit>[ -]?{_SECONDS_UNIT}(?!\w))?)"
-    r"(?![\w%]| %|\.[0-9]|:[0-9])"
-    rf"|(?<!\w)(?P<ordinal>[0-9]{{1,5}})(?:st|nd|rd|th)(?=(?:(?: ?[,-] ?| )(?:(?:and|to|until) )?(?:the )?{_ORDINAL})"
-    r"{0,20} seconds?\b)(?: seconds?)?",
-    re.IGNORECASE,
-)
+_MORE_ORDINALS = rf"(?:(?: ?[,-] ?| )(?:(?:and|to|until) )?(?:the )?{_ORDINAL}){{0,20}}"
 
+
+def _time_pattern(number: str) -> re.Pattern[str]:
+    return re.compile(
+        r"(?<!\w)(?<![^a-zA-Z.)\]]\.)(?<!\A\.)(?<![0-9]:)"  # "end.5 s" has a time, ".5" and "2.5.1" do not
+        r"(?:(?:(?P<hours>[0-9]{1,2}):)?(?P<minutes>[0-9]{1,3}):(?P<rest>[0-9]{2}(?:\.[0-9]{1,20}|,[0-9]{3}(?![0-9]))?)"
+        rf"|(?:(?P<h>{_PLAIN}) ?-?{_HOURS}{_THEN})?(?P<min>{_PLAIN}) ?-?{_MINUTES}{_THEN}(?P<sec>{_PLAIN}) ?{_SECONDS}"
+        rf"|(?P<onlyh>{_PLAIN}) ?-?{_HOURS}(?:{_THEN}(?P<onlyhmin>{_PLAIN}) ?-?{_MINUTES})?"
+        rf"|(?P<onlymin>{number}) ?(?:minutes?|mins?)"
+        rf"|(?P<number>{number})(?P<unit>[ -]{{0,2}}{_SECONDS}(?!\w))?)"
+        r"(?![\w%]| %|\.[0-9]|:[0-9])"
+        rf"|(?<!\w)(?P<ordinal>[0-9]{{1,5}})(?:st|nd|rd|th)(?={_MORE_ORDINALS} seconds?\b)(?: seconds?)?",
+        re.IGNORECASE,
+    )
+
+
+_TIME = _time_pattern(rf"(?:{_NO_PAIR}{_THOUSANDS}|{_COMMA_AND_UNIT}|{_PLAIN})")
+_TIME_WITH_COMMAS = _time_pattern(rf"(?:{_NO_PAIR}(?:{_THOUSANDS}|{_COMMA})|{_PLAIN})")
 _LIST_NUMBER = re.compile(r"(?:^|\n)[0-9]{1,3}[.)] ")
-_FILLER = r"(?:(?:the|about|around|approximately|roughly|at|second|seconds|timestamp|time|t ?=|=|~) ?){0,4}"
-_UNIT_ENDS = r"(?:\.(?= ?[a-z-])|-?(?: second)? (?:mark|point))?"  # "5 sec. to 9 sec.", "the 5 second mark"
-_RANGE_GAP = re.compile(
-    rf"{_UNIT_ENDS}[>\])*]{{0,2}} {{0,2}}(?:-{{1,2}}>?|[~→…]|\.{{2,3}}|to|until|till|through|up to|and until) {{0,2}}"
-    rf"{_FILLER}[<\[(*]{{0,2}}",
-    re.IGNORECASE,
+
+# What is no time.
+_WHOLE = r"[0-9]{1,7}(?![0-9]|[.,:][0-9]| ?(?:seconds?|secs?|s)\b)"
+_PERCENT = r" ?(?:%|percent(?:age)?\b|per cent\b)"
+_FRAME_NO = (
+    r"(?<![a-zA-Z])frames?(?:[ _]?(?:numbers?|nos?\.?|ids?|index(?:es)?|indices|range|from|between))?"
+    r"[\"']?[ :#_=]{0,3}[\[(\"']?"
 )
-_AND_GAP = re.compile(rf"{_UNIT_ENDS} ?,? ?(?:and|&) {_FILLER}", re.IGNORECASE)
-_COMMA_GAP = re.compile(r" ?[,;] ?")
-_BETWEEN = re.compile(rf"\b(?:between|from) {_FILLER}$", re.IGNORECASE)
+_OTHERS = (
+    rf"{_FRAME_NO}{_WHOLE}"
+    rf"(?:(?:, {_WHOLE}(?! ?-)){{1,50}}(?:,? and {_WHOLE})?| ?(?:-|to|through|until|and|,) ?{_WHOLE})?",
+    rf"(?<![\w.]){_WHOLE}(?: ?(?:-|to|through|until) ?{_WHOLE})?(?:st|nd|rd|th)? ?-?(?:frames?|fps)\b",
+    rf"(?<=between ){_PLAIN}(?:{_PERCENT})? and {_PLAIN}{_PERCENT}",
+    rf"(?<![\w.]){_PLAIN}(?:{_PERCENT})?(?: ?(?:-|to|until) ?{_PLAIN})?{_PERCENT}",
+)
+_OTHER = re.compile("|".join(_OTHERS), re.IGNORECASE)
+
+# What stands between the two times of an interval, brackets, quotes and fillers left out.
+_TOKEN = re.compile(r"[a-z]+|[0-9]|\.{2,3}|-{1,3}>?|[~→…,;/&|≈=\n至到]")
+_FILLERS = {"the", "about", "around", "approximately", "roughly", "at", "second", "seconds", "sec", "secs", "s"} | {
+    "timestamp", "time", "mark", "point", "t", "=", "≈", "moment",
+}  # fmt: skip
+_RANGES = {"-", "--", "---", "->", "-->", "--->", "~", "→", "…", "..", "...", "to", "until", "till", "through", "thru"}
+_RANGES |= {"up to", "and until", "- to", "至", "到"}
+_AND = {"and", "&"}
+_COMMAS = {",", ";"}
+_EACH_IN_BRACKETS = re.compile(r"[>\])] ?[<\[(]")
 _OPEN_BRACKET = re.compile(r"[\[(<] ?$")
+_CLOSING_BRACKETS = {"]", ")", ">"}
 
 # Intervals that a sentence tells. An underscore may follow: "start_time".
 _START = r"(?<![a-z])(?:start(?:s|ed|ing)?|begin(?:s|ning)?|began|onset)(?![a-z])"
@@ -51,10 +90,12 @@ _SAYS_START = re.compile(rf"{_START}|\bfrom\b", re.IGNORECASE)
 _SAYS_END = re.compile(rf"{_END}|\b(?:until|to)\b", re.IGNORECASE)
 _STARTS = re.compile(_START, re.IGNORECASE)  # for "ends at 10 s and begins at 4 s"
 _ENDS = re.compile(_END, re.IGNORECASE)
-_IS_AT = rf"(?:[ _]?(?:time|timestamp|second))?[\"']?(?: is)?(?: at| from| by| in| on|:|=)? ?[\"']?{_FILLER}"
+_FILLER = r"(?:(?:the|about|around|approximately|roughly|at|second|seconds|timestamp|time|t ?=|=|~) ?){0,4}"
+_UNIT_ENDS = r"(?:\.(?= ?[a-z-])|-?(?: second)? (?:mark|point))?"  # "5 sec. to 9 sec.", "the 5 second mark"
+_IS_AT = rf"(?:[ _]?(?:time|timestamp|second))?[\"']?(?: is)?(?: at| from| by| in| on|:|=)? ?[*\"']{{0,2}} ?{_FILLER}"
 _STARTS_AT = re.compile(rf"{_START}{_IS_AT}$", re.IGNORECASE)
 _AND_ENDS_AT = re.compile(
-    rf"{_UNIT_ENDS}[\"',;.]{{0,2}}[ \n]{{0,2}}(?:and )?(?:it |the )?[\"']?{_END}{_IS_AT}", re.IGNORECASE
+    rf"{_UNIT_ENDS}[*\"',;.]{{0,4}}[ \n]{{0,3}}[*-]{{0,2}} ?(?:and )?(?:it |the )?[\"']?{_END}{_IS_AT}", re.IGNORECASE
 )
 
 _SINGLE_LEAD = re.compile(
@@ -69,7 +110,7 @@ class Time(NamedTuple):
     seconds: float
     start: int
     end: int
-    unit: str  # "clock", "minutes", "seconds" or "" for a bare number
+    unit: str  # "clock", "hours", "minutes", "seconds" or "" for a bare number
     text: str
 
 
@@ -93,6 +134,11 @@ def clean(text: str) -> str:
     return shorter.strip().translate(_DASHES)
 
 
+def blank_others(cleaned: str) -> str:
+    """The text with blanks, as many, in place of frame numbers and percentages."""
+    return _OTHER.sub(lambda match: " " * len(match[0]), cleaned)
+
+
 def has_words(text: str) -> bool:
     """Whether two letters stand side by side."""
     return re.search(r"[^\W\d_]{2}", text) is not None
@@ -101,28 +147,37 @@ def has_words(text: str) -> bool:
 def find_times(cleaned: str) -> list[Time]:
     """Every number that can be a time, in order; "1-2 minutes" gives both numbers in minutes."""
     times: list[Time] = []
-    for match in _TIME.finditer(cleaned):
+    pattern = _TIME_WITH_COMMAS if _COMMAS_ARE_POINTS.search(cleaned) else _TIME
+    for match in pattern.finditer(cleaned):
         seconds, unit = _seconds_of(match)
         if not unit and _LIST_NUMBER.match(cleaned, max(0, match.start() - 1)):
             continue
         if unit == "minutes" and times and not times[-1].unit:
             gap = cleaned[times[-1].end : match.start()]
-            if len(gap) <= _MAX_GAP and _RANGE_GAP.fullmatch(gap):
+            if len(gap) <= _MAX_GAP and link_of(gap) in _RANGES:
                 times[-1] = times[-1]._replace(seconds=times[-1].seconds * 60, unit="minutes")
         times.append(Time(seconds, match.start(), match.end(), unit, match[0]))
     return times
 
 
 def _seconds_of(match: re.Match[str]) -> tuple[float, str]:
-    if match.lastgroup == "number":
-        return float(match[0]), ""
     if match["rest"]:
-        return 3600 * int(match["hours"] or 0) + 60 * int(match["minutes"]) + float(match["rest"]), "clock"
+        rest = float(match["rest"].replace(",", "."))
+        return 3600 * int(match["hours"] or 0) + 60 * int(match["minutes"]) + rest, "clock"
     if match["min"]:
-        return 60 * float(match["min"]) + float(match["sec"]), "clock"
+        return 3600 * float(match["h"] or 0) + 60 * float(match["min"]) + float(match["sec"]), "clock"
+    if match["onlyh"]:
+        return 3600 * float(match["onlyh"]) + 60 * float(match["onlyhmin"] or 0), "hours"
     if match["onlymin"]:
-        return 60 * float(match["onlymin"]), "minutes"
-    return float(match["number"] or match["ordinal"]), "seconds"
+        return 60 * _number(match["onlymin"]), "minutes"
+    unit = "seconds" if match["unit"] or match["ordinal"] else ""
+    return _number(match["number"] or match["ordinal"]), unit
+
+
+def _number(text: str) -> float:
+    """A comma before three digits groups thousands, any other is a decimal point."""
+    whole, comma, rest = text.partition(",")
+    return float(whole + rest if len(rest) >= 3 else f"{whole}{comma and '.'}{rest}")
 
 
 def find_marks(cleaned: str, times: list[Time], spoken: bool) -> list[Mark]:
@@ -148,16 +203,30 @@ def _is_range(cleaned: str, left: Time, right: Time, previous_end: int, spoken: 
     gap = cleaned[left.end : right.start]
     if len(gap) > _MAX_GAP or not gap.strip():
         return False
-    if _RANGE_GAP.fullmatch(gap):
+    link = link_of(gap)
+    if link in _RANGES:
         return True
     before = cleaned[max(previous_end, left.start - _MAX_GAP) : left.start]
-    if _AND_GAP.fullmatch(gap):
-        return bool(_BETWEEN.search(before))
-    if _COMMA_GAP.fullmatch(gap):
-        return bool(_OPEN_BRACKET.search(before)) and cleaned[right.end : right.end + 2].lstrip()[:1] in {"]", ")", ">"}
+    if link in _AND:
+        return _words(before)[-1:] in (["between"], ["from"])
+    opened, closed = bool(_OPEN_BRACKET.search(before)), cleaned[right.end : right.end + 2].lstrip()[:1]
+    if link in _COMMAS:
+        return opened and closed in _CLOSING_BRACKETS
+    if _EACH_IN_BRACKETS.fullmatch(gap) and opened and closed in _CLOSING_BRACKETS:
+        return spoken or "<" in gap
     if _AND_ENDS_AT.fullmatch(gap) and (spoken or _STARTS_AT.search(before)):
         return True
     return spoken and _tells_a_range(before, gap)
+
+
+def link_of(gap: str) -> str:
+    """The words and signs between two times, without fillers: "-" of " seconds - about "."""
+    words = _words(gap)
+    return " ".join([word for word in words if word != "~"] or words)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _TOKEN.findall(text.lower()) if word not in _FILLERS]
 
 
 def _tells_a_range(before: str, gap: str) -> bool:
@@ -179,7 +248,7 @@ def reads_as_time(cleaned: str, time: Time) -> bool:
 def shares_unit(cleaned: str, left: Time, right: Time) -> bool:
     """Whether `left`, a bare number, has the unit of `right`: "at 12 and 19 seconds"."""
     gap = cleaned[left.end : right.start]
-    return bool(right.unit) and len(gap) <= _MAX_GAP and bool(_AND_GAP.fullmatch(gap) or _COMMA_GAP.fullmatch(gap))
+    return bool(right.unit) and len(gap) <= _MAX_GAP and link_of(gap) in _AND | _COMMAS
 
 
 def counts_things(cleaned: str, mark: Mark) -> bool:

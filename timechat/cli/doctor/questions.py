@@ -12,6 +12,7 @@ from torch import Tensor
 from timechat.cli.doctor.report import Report, ReportSection
 from timechat.datasets.video import Video
 from timechat.errors import ParseFailure, TimeChatError
+from timechat.evaluation.echoes import without_echo
 from timechat.evaluation.parsing import parse_dense_captions, parse_grounding
 from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.models import TimeChat
@@ -114,7 +115,7 @@ def _judge(section: ReportSection, ask: Ask, answer: str, duration: float) -> No
         section.ok(f"{ask.name}: an answer of {len(answer.split())} words.")
         return
     try:
-        found = ask.parse(answer)
+        found = ask.parse(without_echo(answer, ask.prompt))
     except ParseFailure as failure:
         section.warning(f"{ask.name}: the answer cannot be parsed ({failure.reason}); it would count as a miss.")
         return

@@ -13,7 +13,7 @@ from timechat.errors import ConfigError, ParseFailure, PredictionError
 from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number, with_all_suffixes
 from timechat.evaluation.benchmarks.structured import Answer, Structured
 from timechat.evaluation.controls import Controls
-from timechat.evaluation.echoes import without_echo
+from timechat.evaluation.echoes import ONLY_ECHO, without_echo
 from timechat.evaluation.prompting import PROMPTS, QUERY_MARKS, fill_prompt, has_query_mark
 
 Interval = tuple[float, float]
@@ -168,6 +168,10 @@ class Benchmark(ABC):
             ParseFailure: it says nothing about the row.
         """
         raise NotImplementedError(f"{type(self).__name__} lists {type(given).__name__} in `structured`: define `take`")
+
+    def names_times(self, row: Row) -> bool:
+        """Whether an answer to the row's question holds times, as `answers_are_times` says of all rows."""
+        return self.answers_are_times
 
     def question_of(self, row: Row) -> str:
         """The row's question in its own words: predictions of others that have no id are matched by it."""
@@ -361,8 +365,14 @@ class Benchmark(ABC):
     def _understand(self, answer: Answer, row: Row, asked: str | None) -> Any:
         """What an answer says; `asked` is the prompt, where it is known. Raises ParseFailure."""
         if isinstance(answer, str):
-            echoes = asked is not None and self.answers_are_times
-            return self.parse(without_echo(answer, asked or "") if echoes else answer, row)
+            echoes = asked is not None and self.names_times(row)
+            said = without_echo(answer, asked or "") if echoes else answer
+            try:
+                return self.parse(said, row)
+            except ParseFailure as failure:
+                if said == answer:
+                    raise
+                raise ParseFailure(answer, f"{failure.reason}, {ONLY_ECHO}") from failure
         if not isinstance(answer, self.structured):
             taken = ", ".join(["text", *(form.words for form in self.structured)])
             raise PredictionError(

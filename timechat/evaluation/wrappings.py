@@ -1,0 +1,76 @@
+"""What an answer comes in: reasoning in front of it, tags and boxes around it, code fences, JSON.
+
+Parsers read what is inside. The time taken is linear in the length of the answer.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_FENCE = re.compile(r"```(?:json|text|markdown|python|srt|vtt)?", re.IGNORECASE)
+_THOUGHT = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis)"
+_THOUGHTS = re.compile(rf"<{_THOUGHT}>.*?(?:</{_THOUGHT}>|\Z)", re.IGNORECASE | re.DOTALL)
+_REST_OF_THOUGHTS = re.compile(rf"\A.*</{_THOUGHT}>", re.IGNORECASE | re.DOTALL)  # the prompt opened the tag
+_TAGGED = re.compile(r"<(?:final_?)?answer>(.*?)(?:</(?:final_?)?answer>|\Z)", re.IGNORECASE | re.DOTALL)
+_BOXED = re.compile(r"\\boxed ?\{((?:[^{}]|\{[^{}]{0,200}\}){0,400})\}")
+_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf) ?\{([^{}]{0,200})\}")
+_CLOSING_TAG = re.compile(r"</\w{1,20}>")
+_FINAL = re.compile(
+    r"(?:\bfinal answer|(?:^|\n)[#*\s]{0,6}(?:answer|conclusion))[*\"' ]{0,4}(?::|\bis\b|\n)[*\"' ]{0,4}", re.IGNORECASE
+)
+
+_MAX_OPENINGS = 64  # braces that begin no object; what has more of them is not JSON
+_FLAT = re.compile(r"\{[^{}]{1,2000}\}")
+
+
+def unwrap(answer: str) -> str:
+    """An answer without reasoning and fences, or what its last answer tag or `\\boxed{}` holds.
+
+    Reasoning that never ends (an answer that was cut) leaves nothing.
+    """
+    text = _REST_OF_THOUGHTS.sub("", _THOUGHTS.sub("\n", _FENCE.sub("\n", answer)))
+    for wrapping in (_TAGGED, _BOXED):
+        inside = [match[1].strip() for match in wrapping.finditer(text)]
+        if inside and inside[-1]:
+            text = inside[-1]
+    return _CLOSING_TAG.sub(" ", _TEXT_COMMAND.sub(r"\1", text))
+
+
+def after_final_answer(text: str) -> str:
+    """What follows the last "final answer:" or the last line that begins with "answer:"; everything without one."""
+    rest = _FINAL.split(text)[-1]
+    return rest if rest.strip() else text
+
+
+def json_objects(text: str) -> list[dict[str, Any]]:
+    """Every JSON object in a text that is not inside of another one; also in Python's notation.
+
+    Of a list that was cut, the objects that are whole.
+    """
+    return [found for found in _decoded(text) if isinstance(found, dict)]
+
+
+def _decoded(text: str) -> Iterator[Any]:
+    decoder = json.JSONDecoder()
+    position = failures = 0
+    while failures < _MAX_OPENINGS and (position := text.find("{", position)) >= 0:
+        try:
+            value, position = decoder.raw_decode(text, position)
+            yield value
+        except (ValueError, RecursionError):
+            flat = _FLAT.match(text, position)
+            position += 1
+            failures += 1
+            if flat is not None:
+                yield _python_value(flat[0])
+
+
+def _python_value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
