@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Benchmarks of the literature, one line each:
 #   bash eval.sh charades|activitynet_grounding|youcook2|activitynet_captions|qvhighlights CKPT [key=value ...]
-#   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench CKPT [key=value ...]
+#   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench|etbench CKPT [key=value ...]
+#   bash eval.sh charades_timelens|activitynet_timelens|qvhighlights_timelens|tacos|ego4d_nlq|nextgqa|rextime CKPT
 #   bash eval.sh all CKPT [key=value ...]    all of them, then one joint table; key=value are config overrides
 #   bash eval.sh quickstart [CKPT]           the tiny model of `make quickstart`
 #   bash eval.sh score NAME FILE [ARG ...]   answers of any model to one of these benchmarks; ARG of `timechat score`
@@ -17,12 +18,14 @@ QUICKSTART_DATA=${QUICKSTART_DATA:-data/quickstart}
 QUICKSTART_RUN=${QUICKSTART_RUN:-runs/quickstart}
 
 BENCHMARKS=(charades activitynet_grounding youcook2 activitynet_captions qvhighlights
-  mvbench tempcompass egoschema video_mme mlvu longvideobench)
+  mvbench tempcompass egoschema video_mme mlvu longvideobench etbench
+  charades_timelens activitynet_timelens qvhighlights_timelens tacos ego4d_nlq nextgqa rextime)
 
 # Below DATA_DIR: annotations (a file, or a folder where the download is one) and folder of videos.
 paths_of() {
   case $1 in
     charades) echo Charades/charades_annotation/charades_sta_test.txt Charades/videos ;;
+    *_timelens) echo "TimeLens-Bench/${1%_timelens}-timelens.json TimeLens-Bench/videos/${1%_timelens}" ;;
     activitynet_*) echo Activitynet_Captions/val_2.json Activitynet_Captions/anet_6fps_224 ;;
     youcook2) echo YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224 ;;
     qvhighlights) echo QVhighlights/annotations_raw/highlight_val_release.jsonl QVhighlights/videos/val ;;
@@ -32,6 +35,11 @@ paths_of() {
     video_mme) echo video_mme/video_mme.json video_mme/videos ;;
     mlvu) echo mlvu/json mlvu/video ;;
     longvideobench) echo longvideobench/lvb_val.json longvideobench/videos ;;
+    etbench) echo etbench/annotations/etbench_txt_v1.0.json etbench/videos ;;
+    tacos) echo tacos/test.json tacos/videos ;;
+    ego4d_nlq) echo ego4d_nlq/annotations/nlq_val.json ego4d_nlq/videos ;;
+    nextgqa) echo nextgqa/annotations/test.csv nextgqa/videos ;;
+    rextime) echo rextime/rextime_val.json rextime/videos ;;
   esac
 }
 
