@@ -12,9 +12,9 @@ from pathlib import Path
 
 from timechat.cli.common import path, run_main
 from timechat.errors import TimeChatError
+from timechat.evaluation.asked import check_videos
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.prompting import load_prompt
-from timechat.evaluation.request import check_videos
 from timechat.evaluation.tables import text_table
 
 

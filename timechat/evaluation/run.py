@@ -18,6 +18,7 @@ from timechat.config import OPTIONS, frames_per_video, merged_configs, plain
 from timechat.datasets.readers import ReaderSettings
 from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
+from timechat.evaluation.asked import asked_ids, check_videos
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Question, Result, get_benchmark
 from timechat.evaluation.benchmarks.annotations import Row
 from timechat.evaluation.benchmarks.options import complete_options
@@ -33,7 +34,7 @@ from timechat.evaluation.record import (
     write_record,
 )
 from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
-from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos, must_have_files
+from timechat.evaluation.request import Evaluation, check_request, must_have_files
 from timechat.evaluation.scoring import read_train
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.io import NOT_THERE, file_state, sha256_of, write_json, write_text

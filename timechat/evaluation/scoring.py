@@ -12,6 +12,7 @@ from typing import Any
 
 from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.answers import MERGED
+from timechat.evaluation.asked import asked_ids
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Result, get_benchmark
 from timechat.evaluation.benchmarks.annotations import Row
 from timechat.evaluation.benchmarks.options import complete_options
@@ -22,7 +23,6 @@ from timechat.evaluation.prediction_files import PredictionFile, read_prediction
 from timechat.evaluation.prompting import fill_prompt, load_prompt
 from timechat.evaluation.record import scores_of, write_record
 from timechat.evaluation.report import REPORT, SCORES, markdown_report
-from timechat.evaluation.request import asked_ids
 from timechat.evaluation.transcripts import without_speech
 from timechat.io import sha256_of_file, write_text
 
