@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers.benchmark_data import write_egoschema, write_tempcompass
 from helpers.meteor import FakeMeteor
+from helpers.moment_data import write_rextime
 from helpers.temporal_data import CHARADES, write_activitynet, write_charades, write_qvhighlights, write_youcook2
 
 import timechat
@@ -221,6 +222,18 @@ def test_two_files_are_compared_by_a_paired_test(tmp_path: Path, capsys: pytest.
     (tmp_path / "b" / "question_scores.jsonl").write_text('{"id": "1"}\n')
     assert report([str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert "needs id, video and scores in each line" in capsys.readouterr().err
+
+
+def test_questions_with_two_answers_have_intervals_too(tmp_path: Path) -> None:
+    """IoU 0.8 and 2/18 of the moments, one of four options right."""
+    anno = write_rextime(tmp_path / "data").anno
+    said: dict[str, Any] = {"anet_val0/option": 0, "anet_val0/moment": [[0.0, 8.0]], "anet_val1/moment": [2, 12]}
+    record = timechat.score("rextime", said, anno, bootstrap=50, output_dir=tmp_path / "out")
+    assert record["percent"]["accuracy"] == 25.0
+    assert record["percent"]["mIoU"] == pytest.approx(25 * (0.8 + 2 / 18))
+    assert record["bootstrap"]["left_out"] == []
+    rows = [json.loads(line) for line in (tmp_path / "out" / "question_scores.jsonl").read_text().splitlines()]
+    assert sum("mIoU" in row["scores"] for row in rows) == 4
 
 
 def test_what_cannot_be_is_refused_first(tmp_path: Path) -> None:
