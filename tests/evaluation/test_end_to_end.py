@@ -23,8 +23,10 @@ from helpers.benchmark_data import (
     write_tempcompass,
     write_video_mme,
 )
+from helpers.etbench_data import BY_HAND as ETBENCH
+from helpers.etbench_data import write_etbench
 from helpers.long_video_data import write_longvideobench, write_mlvu
-from helpers.meteor import FakeMeteor
+from helpers.meteor import without_java
 from helpers.moment_data import (
     write_consistency,
     write_ego4d_nlq,
@@ -39,8 +41,6 @@ from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
 from helpers.videos import write_video
 
 from timechat.cli import evaluate
-from timechat.evaluation.benchmarks import dense_captioning as dense_benchmarks
-from timechat.evaluation.metrics import dense_captioning
 from timechat.evaluation.scoring import score
 from timechat.registry import registry
 
@@ -60,6 +60,7 @@ MISSING_VIDEOS = (
     "video_mme/videos/longClip.mp4",
     "mlvu/video/5_order/0.mp4",
     "longvideobench/videos/vid3.mp4",
+    "etbench/videos/tvsum/evs_1.mp4",
     "TimeLens-Bench/videos/charades/DDDDD.mp4",
     "TimeLens-Bench/videos/activitynet/DDDDD.mp4",
     "TimeLens-Bench/videos/qvhighlights/DDDDD.mp4",
@@ -84,6 +85,7 @@ COUNTS = {
     "video_mme": (4, 6),
     "mlvu": (6, 7),
     "longvideobench": (3, 4),
+    "etbench": (19, 20),
     "charades_timelens": (4, 5),
     "activitynet_timelens": (4, 5),
     "qvhighlights_timelens": (4, 5),
@@ -132,6 +134,7 @@ BY_HAND: dict[str, dict[str, float]] = {
     # Wrong, unparsable or missing: three of seven tasks
     "mlvu": {"accuracy": 4 / 7, "average of tasks": 4 / 7, "Ego Reasoning": 1, "Needle QA": 0},
     "longvideobench": {"accuracy": 1 / 4, "up to 15 s": 1 / 3, "up to 3600 s": 0},
+    "etbench": {name: value / 100 for name, value in ETBENCH.items()},
     "charades_timelens": MOMENTS,
     "activitynet_timelens": MOMENTS,
     "qvhighlights_timelens": MOMENTS,
@@ -194,6 +197,7 @@ def write_data(folder: Path) -> Path:
     write_video_mme(folder / "video_mme")
     write_mlvu(folder / "mlvu")
     write_longvideobench(folder / "longvideobench")
+    write_etbench(folder / "etbench")
     for name in ("charades", "activitynet", "qvhighlights"):
         write_timelens(folder / "TimeLens-Bench", name)
     for name in ("charades", "activitynet"):
@@ -281,8 +285,7 @@ def test_scripted_answers_score_what_a_hand_computes(
     """The command lines of `eval.sh all`, in this process. METEOR is 1 for equal captions; the real one has its turn
     below."""
     monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
-    monkeypatch.setattr(dense_benchmarks, "Meteor", FakeMeteor)
-    monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
+    without_java(monkeypatch)
     argv = calls[name][: -len(OPTIONS) - 1]
     assert evaluate.main([*argv, "--output-dir", str(tmp_path), "--options", *OPTIONS]) == 0
     check_by_hand(name, tmp_path)
@@ -295,12 +298,11 @@ def test_annotation_files_are_read_once(
 ) -> None:
     """For questions and the scores of two seeds together; so are those of the train split."""
     monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
-    monkeypatch.setattr(dense_benchmarks, "Meteor", FakeMeteor)
-    monkeypatch.setattr(dense_captioning, "tokenize", lambda captions: [c.rstrip(".") for c in captions])
+    without_java(monkeypatch)
     argv = calls[name][: -len(OPTIONS) - 1]
     anno = Path(argv[argv.index("--anno-path") + 1])
     train = tmp_path / f"train{anno.suffix}"
-    if anno.is_file() and name not in ("video_mme", "longvideobench", "nextgqa"):  # those with controls
+    if anno.is_file() and name not in ("video_mme", "longvideobench", "etbench", "nextgqa"):  # those with controls
         content = json.loads(anno.read_text()) if name == "youcook2" else {}
         for video in content.get("database", {}).values():
             video["subset"] = "training"
