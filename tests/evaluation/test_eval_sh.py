@@ -24,6 +24,7 @@ FILES = (
     "data/video_mme/video_mme.json",
     "data/longvideobench/lvb_val.json",
     "data/etbench/annotations/etbench_txt_v1.0.json",
+    "data/tvsum/data/ydata-tvsum50-anno.tsv",
     *(f"data/TimeLens-Bench/{name}-timelens.json" for name in ("charades", "activitynet", "qvhighlights")),
     "data/tacos/test.json",
     *(f"data/consistency/{name}_consistency_test.json" for name in ("charades", "activitynet")),
@@ -43,7 +44,8 @@ FOLDERS = (
     "data/Charades/videos", "data/Activitynet_Captions/anet_6fps_224",
     "data/YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224", "data/QVhighlights/videos/val",
     *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "quickstart")),
-    *(f"data/{name}/videos" for name in ("longvideobench", "etbench")),
+    *(f"data/{name}/videos" for name in ("longvideobench", "etbench", "summe")),
+    "data/tvsum/video", "data/summe/GT",
     "data/mlvu/json", "data/mlvu/video",
     *(f"data/TimeLens-Bench/videos/{name}" for name in ("charades", "activitynet", "qvhighlights")),
     *(f"data/consistency/videos/{name}" for name in ("charades", "activitynet")),
@@ -83,6 +85,8 @@ BENCHMARK_PATHS = {
     "mlvu": ("mlvu", "mlvu/json", "mlvu/video"),
     "longvideobench": ("longvideobench", "longvideobench/lvb_val.json", "longvideobench/videos"),
     "etbench": ("etbench", "etbench/annotations/etbench_txt_v1.0.json", "etbench/videos"),
+    "tvsum": ("tvsum", "tvsum/data/ydata-tvsum50-anno.tsv", "tvsum/video"),
+    "summe": ("summe", "summe/GT", "summe/videos"),
     **{
         f"{name}_timelens": (
             f"{name}_timelens",

@@ -77,6 +77,11 @@ def answer_to(prompt: str, seconds: Sequence[float]) -> str:
         return EVENTS_OF[min(EVENTS_OF, key=lambda length: abs(length - seconds[-1]))]
     if re.search(r"seconds(?: of the video)?\? Reply with yes or no", prompt):  # it says that everything is there
         return "No." if "is absent from the video" in prompt else "Yes, it is."
+    if "short summary" in prompt:
+        from helpers.summarization_data import ANSWERS as SUMMARIES
+        from helpers.summarization_data import VIDEOS
+
+        return SUMMARIES[min(VIDEOS, key=lambda name: abs(VIDEOS[name] - seconds[-1]))]
     if prompt.startswith("["):  # E.T. Bench's, with the id of its sample
         from helpers.etbench_data import ANSWERS as ETBENCH  # as a program, this file is alone on the path until then
 

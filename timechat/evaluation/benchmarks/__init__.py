@@ -19,9 +19,11 @@ from timechat.evaluation.benchmarks import (
     nextgqa,
     qvhighlights,
     rextime,
+    summe,
     tacos,
     tempcompass,
     timelens,
+    tvsum,
     video_mme,
     youcook2,
 )
@@ -51,9 +53,11 @@ __all__ = [
     "nextgqa",
     "qvhighlights",
     "rextime",
+    "summe",
     "tacos",
     "tempcompass",
     "timelens",
+    "tvsum",
     "video_mme",
     "youcook2",
 ]
