@@ -11,7 +11,7 @@ import pytest
 
 from timechat.errors import AnnotationError, PredictionError
 from timechat.evaluation.metrics import score_grounding
-from timechat.evaluation.metrics.intervals import interval_iou
+from timechat.evaluation.metrics.intervals import grounding_iou
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "metrics"
 
@@ -65,7 +65,7 @@ def test_reversed_interval_is_swapped() -> None:
 
 
 def test_iou_by_hand() -> None:
-    iou = interval_iou([(0, 10), (4, 4)], [(5, 20), (10, 12), (4, 4)])
+    iou = grounding_iou([(0, 10), (4, 4)], [(5, 20), (10, 12), (4, 4)])
     assert iou[0].tolist() == [0.25, 0.0, 0.0]
     assert iou[1].tolist() == [0.0, 0.0, 1.0]
 
