@@ -2,6 +2,7 @@
 # Benchmarks of the literature, one line each:
 #   bash eval.sh charades|activitynet_grounding|youcook2|activitynet_captions|qvhighlights CKPT [key=value ...]
 #   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench CKPT [key=value ...]
+#   bash eval.sh charades_timelens|activitynet_timelens|qvhighlights_timelens|tacos|ego4d_nlq|nextgqa|rextime CKPT
 #   bash eval.sh all CKPT [key=value ...]    all of them, then one joint table; key=value are config overrides
 #   bash eval.sh quickstart [CKPT]           the tiny model of `make quickstart`
 # The variables below can be set in the environment, and so can ANNO and VIDEOS for a single benchmark, OUTPUT (one
@@ -16,12 +17,14 @@ QUICKSTART_DATA=${QUICKSTART_DATA:-data/quickstart}
 QUICKSTART_RUN=${QUICKSTART_RUN:-runs/quickstart}
 
 BENCHMARKS=(charades activitynet_grounding youcook2 activitynet_captions qvhighlights
-  mvbench tempcompass egoschema video_mme mlvu longvideobench)
+  mvbench tempcompass egoschema video_mme mlvu longvideobench
+  charades_timelens activitynet_timelens qvhighlights_timelens tacos ego4d_nlq nextgqa rextime)
 
 # Below DATA_DIR: annotations (a file, or a folder where the download is one) and folder of videos.
 paths_of() {
   case $1 in
     charades) echo Charades/charades_annotation/charades_sta_test.txt Charades/videos ;;
+    *_timelens) echo "TimeLens-Bench/${1%_timelens}-timelens.json TimeLens-Bench/videos/${1%_timelens}" ;;
     activitynet_*) echo Activitynet_Captions/val_2.json Activitynet_Captions/anet_6fps_224 ;;
     youcook2) echo YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224 ;;
     qvhighlights) echo QVhighlights/annotations_raw/highlight_val_release.jsonl QVhighlights/videos/val ;;
@@ -31,6 +34,10 @@ paths_of() {
     video_mme) echo video_mme/video_mme.json video_mme/videos ;;
     mlvu) echo mlvu/json mlvu/video ;;
     longvideobench) echo longvideobench/lvb_val.json longvideobench/videos ;;
+    tacos) echo tacos/test.json tacos/videos ;;
+    ego4d_nlq) echo ego4d_nlq/annotations/nlq_val.json ego4d_nlq/videos ;;
+    nextgqa) echo nextgqa/annotations/test.csv nextgqa/videos ;;
+    rextime) echo rextime/rextime_val.json rextime/videos ;;
   esac
 }
 
@@ -38,7 +45,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CHECKING=yes MISSING=() FOLDERS=() OPTIONS=()
 
 usage() {
-  sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
 

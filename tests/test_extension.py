@@ -138,7 +138,7 @@ def test_dry_run(lab: Path) -> None:
     assert "pool_scale 48 48 float32" in text
     assert "video 12 prompt" in text  # 3 windows of 6 tokens, in twos
     assert "learning rate of step 4 0.000625" in text
-    assert "datasets.moments: 2 samples" in text  # one is too short
+    assert "for 2 of 2 samples" in text  # one is too short
     assert "my_engine 8 0.00" in text
     assert "Activations: 1 samples of 12 frames and 2048 tokens, fp32." in text
 

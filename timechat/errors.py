@@ -22,6 +22,10 @@ class RegistryError(ConfigError):
     """A name that is not registered."""
 
 
+class MissingFilesError(ConfigError):
+    """Files and folders that a config or a command line names and that are not there, all of them."""
+
+
 class CheckpointError(TimeChatError):
     """A weight file that is missing, malicious or does not fit the model."""
 

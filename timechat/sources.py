@@ -1,11 +1,14 @@
-"""Where the published weight files come from: advice for messages about missing ones."""
+"""Where published files come from: advice for messages about missing ones, and the list of all that a config lacks."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from timechat.errors import MissingFilesError
 
 
 @dataclass(frozen=True)
@@ -127,3 +130,40 @@ def find(name: str) -> str:
     """The first of a published file's places where it exists; the first place if it exists nowhere."""
     places = SOURCES[name].places
     return next((place for place in places if Path(place).exists()), places[0])
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A file or folder that a setting names and that is not there.
+
+    Attributes:
+        setting: the key or option, and its value.
+        what: that is wrong.
+        source: the command that fetches it, or the place that it comes from; "" if unknown.
+    """
+
+    setting: str
+    what: str
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.what}" + (f"\n    {self.source}" if self.source else "")
+
+
+def missing_path(key: str, path: str | Path, what: str) -> Missing:
+    """A path that does not exist, with what to do about it."""
+    return Missing(f"{key}={path}", what, advice(path, key).removesuffix("; "))
+
+
+def raise_missing(missing: Sequence[Missing], others: Iterable[str] = ()) -> None:
+    """Raise MissingFilesError with everything that is missing, each with its source; return if nothing is.
+
+    Args:
+        missing: files and folders.
+        others: lines about what else is wrong.
+    """
+    lines = [*map(str, missing), *others]
+    if lines:
+        listed = "".join(f"\n  {line}" for line in lines)
+        advice = "Fetch them, or correct the paths; docs/CHECKPOINTS.md and docs/DATA.md tell more"
+        raise MissingFilesError(f"files are missing:{listed}\n{advice}")

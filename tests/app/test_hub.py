@@ -94,7 +94,7 @@ def test_a_moved_folder_gives_the_same_model_bit_for_bit(
 ) -> None:
     """And from any working directory, with nothing of the original within reach."""
     monkeypatch.chdir(copied.parent)
-    monkeypatch.setattr("timechat.text.tokenizers._vocab_from_hub", None)
+    monkeypatch.setattr("timechat.text.tokenizers.vocabulary_from_hub", None)
     again = timechat.load("copy", device="cpu")
     assert isinstance(again, VideoLanguageModel)
     assert not again.model.training

@@ -115,11 +115,11 @@ def test_a_missing_checkpoint_stops_nothing_but_what_needs_the_model(
     assert main([config, str(video), "--options", f"model.ckpt={gone}", "run.device=cpu"]) == 1
     text = capsys.readouterr().out
     assert f"model.ckpt={gone} is missing; correct the path" in text
-    assert "The model cannot be built or loaded. CheckpointError" in text
+    assert "Skipped: files of the model are missing, see section 2." in text
     assert text.count("there is no model, see section 3") == 2
     assert "pixels after preprocessing" in text
     assert "ids around the start of the video tokens" in text
-    assert "2 errors, 1 warnings: this set-up does not work as it is." in text
+    assert "1 errors, 1 warnings: this set-up does not work as it is." in text
 
 
 def test_a_wrong_config_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +243,7 @@ def test_a_folder_of_an_adapter(found: Findings, tmp_path: Path) -> None:
 
 def test_a_vocabulary_that_has_to_be_downloaded(found: Findings, tmp_path: Path) -> None:
     check_files(found.report, tiny_config([f"model.qformer_tokenizer={tmp_path / 'bert'}"]))
-    assert "no vocab.txt on this machine" in found.of(WARNING)
+    assert "no vocab.txt on this machine, and it cannot be downloaded from here; with internet" in found.of(ERROR)
 
 
 def data_options(info: dict[str, str]) -> list[str]:
@@ -255,15 +255,16 @@ def test_annotations_and_their_videos(found: Findings, tmp_path: Path) -> None:
     info = tiny_dataset(tmp_path, names=("a.mp4", "b.mp4"))
     (tmp_path / "videos" / "b.mp4").unlink()
     check_files(found.report, tiny_config(data_options(info)))
-    assert "2 items; 1 of 2 checked files exist" in found.text
-    assert "lacks 1 of 2 files: b.mp4" in found.of(WARNING)
+    assert "datasets.time_instruct: 1 of 2 files exist, for 1 of 2 samples" in found.text
+    assert "time_instruct: 1 of 2 files are missing, such as b.mp4" in found.text
+    assert "1 of 2 files exist" in found.of(WARNING)
     assert found.of(ERROR) == ""
 
 
 def test_videos_that_are_elsewhere_and_broken_annotations(found: Findings, tmp_path: Path) -> None:
     info = tiny_dataset(tmp_path, names=("a.mp4",))
     check_files(found.report, tiny_config(data_options(info | {"videos_dir": str(tmp_path)})))
-    assert "contains none of the 1 files checked, such as a.mp4" in found.of(ERROR)
+    assert "contains none of the 1 videos, such as a.mp4; correct the path" in found.of(ERROR)
     Path(info["anno_dir"]).write_text("[{]")
     check_files(found.report, tiny_config(data_options(info)))
     assert "train.json: not valid JSON" in found.of(ERROR)

@@ -76,9 +76,9 @@ def test_a_missing_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ("option", "parts"),
     [
         ("run.evaluate=true", ("ConfigError", "run.evaluate=true", "evaluate.py")),
-        ("datasets.tv.build_info.anno_dir=gone.json", ("AnnotationError", "gone.json: no such annotation file")),
-        ("model.ckpt=gone.pth", ("CheckpointError", "model.ckpt=gone.pth: no such file")),
-        ("run.resume_ckpt_path=gone.pth", ("CheckpointError", "run.resume_ckpt_path=gone.pth: no such file")),
+        ("datasets.tv.build_info.anno_dir=gone.json", ("MissingFilesError", "gone.json: no such annotation file")),
+        ("model.ckpt=gone.pth", ("MissingFilesError", "model.ckpt=gone.pth: no such file")),
+        ("run.resume_ckpt_path=gone.pth", ("MissingFilesError", "run.resume_ckpt_path=gone.pth: no such file")),
         ("run.precision=fp16", ("ConfigError", "run.precision=fp16 needs a GPU")),
         ("run.batch_size_train=0", ("ConfigError", "run.batch_size_train=0: must be 1 or more")),
         ("run.seed=-1", ("ConfigError", "seed")),
@@ -89,6 +89,36 @@ def test_mistakes_are_one_message(
 ) -> None:
     message = _fails(["--cfg-path", str(config), "--options", option], capsys)
     assert all(part in message for part in parts)
+
+
+def test_everything_missing_is_one_message(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights, tokenizers, annotations, folders, and videos of the annotations that are there; each with its source."""
+    info = "datasets.tv.build_info"
+    (config.parent / "videos" / "c.mp4").unlink()
+    options = ["model.vit_model=X/eva_vit_g.pth", "model.ckpt=gone.pth", "model.llama_model=X/llama-2-7b-chat-hf"]
+    options += ["model.qformer_tokenizer=a/b/bert", "run.resume=gone", "run.valid_splits=[val]"]
+    options += [f"{info}.valid_anno_dir=data/TimeIT/x.json", f"{info}.valid_videos_dir=elsewhere"]
+    message = _fails(["--cfg-path", str(config), "--options", *options], capsys)
+    wanted = (
+        "MissingFilesError: files are missing:",
+        "model.vit_model=X/eva_vit_g.pth: no such file\n    get it with: curl -L --create-dirs -o X/eva_vit_g.pth http",
+        "model.ckpt=gone.pth: no such file\n",
+        "model.llama_model=X/llama-2-7b-chat-hf: no such folder; it must be a Hugging Face LLaMA folder\n"
+        "    get it with: hf download DAMO-NLP-SG/Video-LLaMA-2-7B-Finetuned --include",
+        "model.qformer_tokenizer=a/b/bert: no vocab.txt there, under ckpt/bert or in the hub's cache, and it cannot be",
+        f"{info}.valid_anno_dir=data/TimeIT/x.json: no such annotation file\n"
+        "    get it with: git lfs install && git clone https://huggingface.co/datasets/ShuhuaiRen/TimeIT data/TimeIT\n",
+        f"{info}.valid_videos_dir=elsewhere: no such folder\n    videos: docs/DATA.md says where",
+        "run.resume=gone: no such file\n",
+        "Fetch them, or correct the paths",
+    )
+    for part in wanted:
+        assert part in message
+    assert "videos.tv" not in message
+    options[6:] = ["run.valid_splits=[]"]
+    message = _fails(["--cfg-path", str(config), "--options", *options], capsys)
+    assert "datasets.tv: 1 of 2 files exist, for 1 of 2 samples" in message
+    assert "tv: 1 of 2 files are missing, such as c.mp4" in message
 
 
 def test_options_in_several_lists_and_from_the_environment(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

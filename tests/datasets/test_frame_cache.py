@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import multiprocessing
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -116,3 +121,79 @@ def test_what_cannot_be_read_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="no such file"):
         cache_of(Decoder(), tmp_path)(str(tmp_path / "gone.mp4"), torch.Generator())
     assert not (tmp_path / "cache").exists()
+
+
+# A disk that takes no more ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> list[str]:
+    """Files of several lengths."""
+    for number in range(4):
+        (tmp_path / f"{number}.mp4").write_text("x" * (number + 1))
+    return [str(tmp_path / f"{number}.mp4") for number in range(4)]
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_costs_the_cache_and_nothing_else(
+    tmp_path: Path, videos: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was cached before is still read; nothing half written is left; one warning."""
+    load = Decoder()
+    cache = cache_of(load, tmp_path)
+    cache(videos[0], torch.Generator())
+    entries = set((tmp_path / "cache").iterdir())
+    with largest_file(100):
+        read = [cache(video, torch.Generator()) for video in videos]
+    assert all(same(Decoder()(video, torch.Generator()), got) for video, got in zip(videos, read, strict=True))
+    assert load.calls == 4, "the first one came from the cache"
+    assert set((tmp_path / "cache").iterdir()) == entries
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"{tmp_path / 'cache'}: cannot be written to (" in record.message
+    assert "File too large" in record.message
+    cache(videos[1], torch.Generator())
+    assert set((tmp_path / "cache").iterdir()) == entries, "nothing more is written in this run"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_whatever_keeps_it_from_writing(
+    tmp_path: Path, videos: list[str], number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = Path.write_bytes
+
+    def half(path: Path, content: bytes) -> int:
+        real(path, content[: len(content) // 2])
+        raise OSError(number, os.strerror(number), str(path))
+
+    cache = cache_of(Decoder(), tmp_path)
+    monkeypatch.setattr(Path, "write_bytes", half)
+    for video in videos:
+        assert len(cache(video, torch.Generator()).frames)
+    assert not list((tmp_path / "cache").iterdir())
+    assert [os.strerror(number) in record.message for record in caplog.records] == [True]
+
+
+def test_what_one_worker_finds_out_the_others_know(tmp_path: Path, videos: list[str]) -> None:
+    cache = cache_of(Decoder(), tmp_path)
+
+    def worker() -> None:
+        with largest_file(100):
+            cache(videos[0], torch.Generator())
+
+    process = multiprocessing.get_context("fork").Process(target=worker)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    cache(videos[1], torch.Generator())
+    assert not list((tmp_path / "cache").iterdir())

@@ -25,6 +25,7 @@ from helpers.benchmark_data import (
 )
 from helpers.long_video_data import write_longvideobench, write_mlvu
 from helpers.meteor import FakeMeteor
+from helpers.moment_data import write_ego4d_nlq, write_nextgqa, write_rextime, write_tacos, write_timelens
 from helpers.scripted_answers import ByTemplate
 from helpers.temporal_data import write_activitynet, write_charades, write_qvhighlights, write_youcook2
 from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
@@ -52,6 +53,13 @@ MISSING_VIDEOS = (
     "video_mme/videos/longClip.mp4",
     "mlvu/video/5_order/0.mp4",
     "longvideobench/videos/vid3.mp4",
+    "TimeLens-Bench/videos/charades/DDDDD.mp4",
+    "TimeLens-Bench/videos/activitynet/DDDDD.mp4",
+    "TimeLens-Bench/videos/qvhighlights/DDDDD.mp4",
+    "tacos/videos/DDDDD-cam-002.mp4",
+    "ego4d_nlq/videos/DDDDD.mp4",
+    "nextgqa/videos/1164/2003.mp4",
+    "rextime/videos/activitynet/v_abcdefghij3.mp4",
 )
 SAME = ("scores", "percent", "main_scores", "failure_reasons", "notes")
 # Found / expected answers.
@@ -67,14 +75,22 @@ COUNTS = {
     "video_mme": (4, 6),
     "mlvu": (6, 7),
     "longvideobench": (3, 4),
+    "charades_timelens": (4, 5),
+    "activitynet_timelens": (4, 5),
+    "qvhighlights_timelens": (4, 5),
+    "tacos": (4, 5),
+    "ego4d_nlq": (4, 5),
+    "nextgqa": (6, 8),
+    "rextime": (6, 8),
 }
 # One video exact; in one an IoU of 0.5, which is more than 0.3 alone. A single pair has no CIDEr: every word is in all
 # of its references.
 DENSE = {"F1": (1 + 0.25) / 4, "SODA_c": (1 + 0.5) / 4, "METEOR": (1 + 0.25) / 4, "CIDEr": 10 / 4, "Recall@0.7": 1 / 4}
+# IoU 1, 8/10, 6/14, unparsable, missing
+MOMENTS = {"R@1 IoU=0.3": 3 / 5, "R@1 IoU=0.5": 2 / 5, "R@1 IoU=0.7": 2 / 5, "mIoU": (1 + 0.8 + 6 / 14) / 5}
 # Scores of the scripted answers, as fractions.
 BY_HAND: dict[str, dict[str, float]] = {
-    # IoU 1, 8/10, 6/14, unparsable, missing
-    "charades_sta": {"R@1 IoU=0.3": 3 / 5, "R@1 IoU=0.5": 2 / 5, "R@1 IoU=0.7": 2 / 5, "mIoU": (1 + 0.8 + 6 / 14) / 5},
+    "charades_sta": MOMENTS,
     # IoU 1, 6/10, 4/10, unparsable, missing
     "activitynet_grounding": {"R@1 IoU=0.3": 3 / 5, "R@1 IoU=0.5": 2 / 5, "R@1 IoU=0.7": 1 / 5, "mIoU": 2 / 5},
     "youcook2": DENSE,
@@ -99,6 +115,35 @@ BY_HAND: dict[str, dict[str, float]] = {
     # Wrong, unparsable or missing: three of seven tasks
     "mlvu": {"accuracy": 4 / 7, "average of tasks": 4 / 7, "Ego Reasoning": 1, "Needle QA": 0},
     "longvideobench": {"accuracy": 1 / 4, "up to 15 s": 1 / 3, "up to 3600 s": 0},
+    "charades_timelens": MOMENTS,
+    "activitynet_timelens": MOMENTS,
+    "qvhighlights_timelens": MOMENTS,
+    "tacos": MOMENTS,
+    "ego4d_nlq": {
+        "R@1 IoU=0.3": 3 / 5,
+        "R@1 IoU=0.5": 2 / 5,
+        "R@5 IoU=0.3": 3 / 5,
+        "R@5 IoU=0.5": 2 / 5,
+        "mIoU": MOMENTS["mIoU"],
+    },
+    # Options: right, right, unparsable, missing. Moments: 0-8 of 0-10, 2-12 of 0-4 and 10-20, 5-20 of 5-15, missing
+    "nextgqa": {
+        "Acc@QA": 2 / 4,
+        "Acc@GQA": 1 / 4,
+        "mIoP": (1 + 0.2 + 2 / 3) / 4,
+        "IoP@0.3": 2 / 4,
+        "IoP@0.5": 2 / 4,
+        "mIoU": (0.8 + 1 / 6 + 2 / 3) / 4,
+        "IoU@0.3": 2 / 4,
+        "IoU@0.5": 2 / 4,
+    },
+    "rextime": {
+        "accuracy": 2 / 4,
+        "mIoU": (0.8 + 2 / 18 + 2 / 3) / 4,
+        "R@1 IoU=0.3": 2 / 4,
+        "R@1 IoU=0.5": 2 / 4,
+        "Acc@IoU=0.5": 1 / 4,
+    },
 }
 
 
@@ -130,6 +175,12 @@ def write_data(folder: Path) -> Path:
     write_video_mme(folder / "video_mme")
     write_mlvu(folder / "mlvu")
     write_longvideobench(folder / "longvideobench")
+    for name in ("charades", "activitynet", "qvhighlights"):
+        write_timelens(folder / "TimeLens-Bench", name)
+    write_tacos(folder / "tacos")
+    write_ego4d_nlq(folder / "ego4d_nlq")
+    write_nextgqa(folder / "nextgqa")
+    write_rextime(folder / "rextime")
     write_video(folder / "video_mme" / "videos" / "mediumClip.mp4", frames=40)
     for video in MISSING_VIDEOS:
         (folder / video).unlink()
@@ -228,7 +279,7 @@ def test_annotation_files_are_read_once(
     argv = calls[name][: -len(OPTIONS) - 1]
     anno = Path(argv[argv.index("--anno-path") + 1])
     train = tmp_path / f"train{anno.suffix}"
-    if anno.is_file() and name not in ("video_mme", "longvideobench"):  # those with controls
+    if anno.is_file() and name not in ("video_mme", "longvideobench", "nextgqa"):  # those with controls
         content = json.loads(anno.read_text()) if name == "youcook2" else {}
         for video in content.get("database", {}).values():
             video["subset"] = "training"

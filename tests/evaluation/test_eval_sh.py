@@ -23,6 +23,11 @@ FILES = (
     "data/QVhighlights/annotations_raw/highlight_val_release.jsonl",
     "data/video_mme/video_mme.json",
     "data/longvideobench/lvb_val.json",
+    *(f"data/TimeLens-Bench/{name}-timelens.json" for name in ("charades", "activitynet", "qvhighlights")),
+    "data/tacos/test.json",
+    "data/ego4d_nlq/annotations/nlq_val.json",
+    "data/nextgqa/annotations/test.csv",
+    "data/rextime/rextime_val.json",
     *(
         f"data/quickstart/{split}/{name}"
         for split in ("train", "test")
@@ -37,6 +42,8 @@ FOLDERS = (
     "data/YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224", "data/QVhighlights/videos/val",
     *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "longvideobench", "quickstart")),
     "data/mlvu/json", "data/mlvu/video",
+    *(f"data/TimeLens-Bench/videos/{name}" for name in ("charades", "activitynet", "qvhighlights")),
+    *(f"data/{name}/videos" for name in ("tacos", "ego4d_nlq", "nextgqa", "rextime")),
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip
 CHECKPOINT = "runs/mine/6_times/checkpoint_9.pth"
@@ -71,6 +78,18 @@ BENCHMARK_PATHS = {
     "video_mme": ("video_mme", "video_mme/video_mme.json", "video_mme/videos"),
     "mlvu": ("mlvu", "mlvu/json", "mlvu/video"),
     "longvideobench": ("longvideobench", "longvideobench/lvb_val.json", "longvideobench/videos"),
+    **{
+        f"{name}_timelens": (
+            f"{name}_timelens",
+            f"TimeLens-Bench/{name}-timelens.json",
+            f"TimeLens-Bench/videos/{name}",
+        )
+        for name in ("charades", "activitynet", "qvhighlights")
+    },
+    "tacos": ("tacos", "tacos/test.json", "tacos/videos"),
+    "ego4d_nlq": ("ego4d_nlq", "ego4d_nlq/annotations/nlq_val.json", "ego4d_nlq/videos"),
+    "nextgqa": ("nextgqa", "nextgqa/annotations/test.csv", "nextgqa/videos"),
+    "rextime": ("rextime", "rextime/rextime_val.json", "rextime/videos"),
 }
 
 

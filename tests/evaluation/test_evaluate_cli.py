@@ -137,6 +137,36 @@ def test_ckpt_takes_the_place_of_the_config(data: Path, finished: Path, tmp_path
     assert answers(tmp_path / "out") != answers(finished)
 
 
+def test_everything_missing_is_one_message_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a fresh clone says: each file with its source, the hub asked once."""
+    monkeypatch.setattr("timechat.models.required_files.vocabulary_from_hub", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    argv = [
+        "--cfg-path",
+        str(ROOT / "eval_configs" / "timechat.yaml"),
+        "--benchmark",
+        "charades_sta",
+        "--anno-path",
+        "x",
+    ]
+    argv += ["--videos-dir", "y", "--output-dir", "z", "--ckpt", "ckpt/timechat/timechat_7b.pth", "--top-p", "0.5"]
+    error = error_of(argv, capsys)
+    for part in (
+        "MissingFilesError: files are missing:",
+        "model.vit_model=ckpt/blip2/eva_vit_g.pth: no such file\n    get it with: curl",
+        "model.q_former_model=ckpt/instruct-blip/instruct_blip_vicuna7b_trimmed.pth: no such file\n    get it with:",
+        "model.llama_model=ckpt/Video-LLaMA-2-7B-Finetuned/llama-2-7b-chat-hf: no such folder",
+        "model.qformer_tokenizer=bert-base-uncased: no vocab.txt there",
+        "--ckpt ckpt/timechat/timechat_7b.pth: no such file\n    get it with: hf download ShuhuaiRen/TimeChat-7b",
+        "--anno-path x: no such file or folder",
+        "--videos-dir y: no such file or folder",
+    ):
+        assert part in error
+    assert "model.ckpt" not in error
+
+
 def test_other_settings_are_refused_before_weights_are_loaded(
     data: Path, finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

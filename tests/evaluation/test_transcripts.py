@@ -105,10 +105,10 @@ def test_a_video_in_which_nobody_speaks(tmp_path: Path, content: str) -> None:
         ("a.json", '{"segments": [\n{,]}', "line 2: not valid JSON"),
         ("a.json", '{"text": "Hi"}', 'expected {"segments"'),
         ("a.json", "[]", 'expected {"segments"'),
-        ("a.json", '{"segments": [{"start": 0, "end": 1, "text": "a"}, {"start": 1, "text": "b"}]}', r"segments[1] is"),
         ("a.json", '{"segments": [{"start": 2, "end": 1, "text": "a"}]}', "segments[0] is"),
         ("a.json", '{"segments": [{"start": NaN, "end": 1, "text": "a"}]}', "segments[0] is"),
         ("a.json", '{"segments": ["Hi"]}', "segments[0] is 'Hi'"),
+        ("a.json", '{"segments": ["Hi", {"start": 1, "text": "b"}]}', "no segment can be used: transcribe it again"),
     ],
 )
 def test_mistakes_name_file_and_line(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -117,6 +117,83 @@ def test_mistakes_name_file_and_line(tmp_path: Path, name: str, content: str, me
         add_transcripts([question()], tmp_path)
     assert str(caught.value).startswith(str(path))
     assert message in str(caught.value)
+
+
+def test_a_bad_segment_costs_only_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As Whisper writes NaN, null or an end before the start where it has lost its way; left out and counted."""
+    bad = [{"start": 3, "end": 2, "text": "x"}, {"start": None, "end": 9, "text": "x"}, {"start": 9, "end": 9.5}, "x"]
+    bad.append({"start": 5, "end": float("nan"), "text": "x"})
+    content = {"segments": [bad[0], *WHISPER["segments"], *bad[1:]]}
+    path = write(tmp_path / "a.json", json.dumps(content))
+    assert read_transcript(path) == SAID
+    assert f"{path}: 5 of 8 segments are left out: segments[0] is " in caplog.text
+    write(tmp_path / "b.json", json.dumps(WHISPER))
+    spoken = add_transcripts([question(), question("b.mp4"), question()], tmp_path)
+    assert spoken.left_out == {"a.mp4": 5}
+    assert spoken.questions[0].prompt == spoken.questions[1].prompt
+
+
+YOUTUBE = """WEBVTT
+Kind: captions
+Language: en
+
+00:00:00.160 --> 00:00:02.070 align:start position:0%
+ 
+hello<00:00:00.480><c> and</c><00:00:00.880><c> welcome</c>
+
+00:00:02.070 --> 00:00:02.080 align:start position:0%
+hello and welcome
+ 
+
+00:00:02.080 --> 00:00:04.309 align:start position:0%
+hello and welcome
+today<00:00:02.399><c> we</c><00:00:02.639><c> bake</c>
+
+00:00:04.309 --> 00:00:04.319 align:start position:0%
+today we bake
+ 
+
+00:00:04.319 --> 00:00:06.500 align:start position:0%
+today we bake
+today we bake
+
+00:00:09.000 --> 00:00:11.000 align:start position:0%
+today we bake
+bread<00:00:10.000><c> &amp;</c><00:00:10.200><c> rolls</c>
+
+00:00:11.000 --> 00:00:11.010 align:start position:0%
+bread &amp; rolls
+ 
+
+00:00:15.000 --> 00:00:16.000
+bread &amp; rolls
+"""
+ROLLED = [
+    Sentence(0.16, 2.07, "hello and welcome"),
+    Sentence(2.08, 4.309, "today we bake"),
+    Sentence(4.319, 6.5, "today we bake"),  # said twice
+    Sentence(9.0, 11.0, "bread & rolls"),
+    Sentence(15.0, 16.0, "bread & rolls"),  # said again after a pause
+]
+
+
+def test_captions_that_roll_up_are_read_once(tmp_path: Path) -> None:
+    """YouTube's, and the same converted to SubRip: each line is shown while it is said, alone, and above the next."""
+    assert read_transcript(write(tmp_path / "a.vtt", YOUTUBE)) == ROLLED
+    cues = [cue.splitlines() for cue in YOUTUBE.split("\n\n")[1:]]
+    numbered = [
+        "\n".join([str(number), times.replace(" align:start position:0%", "").replace(".", ","), *lines])
+        for number, (times, *lines) in enumerate(cues, 1)
+    ]
+    assert read_transcript(write(tmp_path / "a.srt", "\n\n".join(numbered))) == ROLLED
+
+
+def test_what_is_said_twice_stays_where_captions_do_not_roll(tmp_path: Path) -> None:
+    said = [("1.0", "2.0", "No."), ("2.0", "3.0", "No."), ("3.0", "4.0", "No.\nWhy?"), ("4.0", "5.0", "Yes.")]
+    said += [("5.0", "6.0", "Oh."), ("6.0", "7.0", "Well."), ("7.0", "8.0", "Good.")]
+    cues = "".join(f"00:0{start}00 --> 00:0{end}00\n{text}\n\n" for start, end, text in said)
+    expected = [Sentence(float(start), float(end), text.replace("\n", " ")) for start, end, text in said]
+    assert read_transcript(write(tmp_path / "a.vtt", f"WEBVTT\n\n{cues}")) == expected
 
 
 def test_a_transcript_that_is_not_text(tmp_path: Path) -> None:

@@ -137,34 +137,64 @@ def test_vocabulary_that_is_none(tmp_path: Path, content: bytes, message: str) -
 def test_ckpt_folder_comes_before_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(BERT, tmp_path / "ckpt" / "bert-base-uncased")
-    monkeypatch.setattr(tokenizers, "_vocab_from_hub", lambda name: pytest.fail("asked the hub"))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *args, **kwargs: pytest.fail("asked the hub"))
     assert load_qformer_tokenizer("bert-base-uncased").vocab_size == 88
     assert load_qformer_tokenizer("google/bert-base-uncased").vocab_size == 88
 
 
-def test_a_hub_name_without_network_gives_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise OSError("no network")
+class Hub:
+    """The hub's client, with what it is asked for; it has a vocabulary, or cannot be reached."""
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
-    command = "hf download bert-base-uncased vocab.txt --local-dir ckpt/bert-base-uncased"
-    with pytest.raises(ConfigError, match=command):
-        load_qformer_tokenizer("bert-base-uncased")
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, reachable: bool):
+        self.asked: list[str] = []
+        self.reachable, self.cached = reachable, False
+        tokenizers.vocabulary_from_hub.cache_clear()
+        monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", self.metadata)
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", self.download)
 
+    def metadata(self, url: str, timeout: float) -> None:
+        """Whether it answers."""
+        assert timeout <= 5
+        self.asked.append(url)
+        if not self.reachable:
+            raise RuntimeError("no network, in an error of the client's HTTP library")
 
-def test_only_the_main_process_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others read the cache that it has filled."""
-    calls: list[bool] = []
-
-    def download(repo: str, name: str, local_files_only: bool = False) -> str:
-        calls.append(local_files_only)
+    def download(self, repo: str, name: str, local_files_only: bool = False) -> str:
+        """From the cache, or into it."""
+        if local_files_only and not self.cached:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("not cached")
+        if not local_files_only:
+            self.asked.append(f"download {repo}/{name}")
+        self.cached = True
         return str(BERT / "vocab.txt")
 
+
+def test_a_hub_that_cannot_be_reached_is_asked_once_and_the_command_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    hub = Hub(monkeypatch, reachable=False)
+    command = "hf download bert-base-uncased vocab.txt --local-dir ckpt/bert-base-uncased"
+    for _ in range(3):
+        with pytest.raises(ConfigError, match=command):
+            load_qformer_tokenizer("bert-base-uncased")
+    assert hub.asked == ["https://huggingface.co/bert-base-uncased/resolve/main/vocab.txt"]
+    assert not caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_vocabulary_is_downloaded_once_and_then_found_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub = Hub(monkeypatch, reachable=True)
+    assert load_qformer_tokenizer("some/bert").vocab_size == 88
+    assert hub.asked[1:] == ["download some/bert/vocab.txt"]
+    tokenizers.vocabulary_from_hub.cache_clear()
     load_qformer_tokenizer("some/bert")
-    assert calls == [False, True]
-    monkeypatch.setenv("RANK", "1")
-    load_qformer_tokenizer("some/bert")
-    assert calls == [False, True, True]
+    assert len(hub.asked) == 2
+
+
+def test_a_name_that_is_no_repository_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"no vocab\.txt at a/b/c/bert or ckpt/bert"):
+        load_qformer_tokenizer("a/b/c/bert")

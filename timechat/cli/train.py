@@ -1,7 +1,7 @@
 """Train TimeChat.
 
 timechat train --cfg-path X.yaml --options run.max_epoch=1      # one process
-timechat train --cfg-path X.yaml --dry-run                      # parameters, tokens, schedule, memory
+timechat train --cfg-path X.yaml --dry-run                      # parameters, tokens, schedule, memory, what is missing
 torchrun --nproc_per_node=8 train.py --cfg-path train_configs/stage2_finetune_time104k_asr_valley72k.yaml
 torchrun --nproc_per_node=8 -m timechat.cli.train --cfg-path X.yaml     # the same without a checkout
 """
@@ -28,15 +28,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = config_parser("Train TimeChat as a YAML file describes.", "timechat train")
     parser.add_argument("--dry-run", action="store_true", help="print what the config would do; reads no weights")
     args = parser.parse_args(argv)
+    status = 0
 
     def run() -> None:
+        nonlocal status
         cfg = load_config(args.cfg_path, args.options)
         if not args.dry_run:
             _train(cfg)
         elif distributed.is_main_process():
-            sys.stdout.write(dry_run(cfg))
+            found = dry_run(cfg)
+            sys.stdout.write(found.text)
+            status = found.exit_status
 
-    return run_main(run)
+    return run_main(run) or status
 
 
 def _train(cfg: DictConfig) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from timechat.datasets import readers
 from timechat.datasets.video import Video
-from timechat.io import replacing, sha256_of
+from timechat.io import sha256_of, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -26,32 +26,47 @@ LAYOUT = "uint8 [T, 3, H, W]"
 class FrameCache:
     """Wraps a function that reads videos, so that each file is decoded only once.
 
-    A file that has changed is decoded again, and so is one whose entry is damaged. Processes may share a cache.
+    A file that has changed is decoded again, and so is one whose entry is damaged. Processes may share a cache. When an
+    entry cannot be written, because the disk is full or read-only, nothing more is written, with one warning; what is
+    cached is read as before, and the rest is decoded.
 
     Attributes:
         load: reads a file, (path, generator) -> Video; the same file must always give the same frames.
         folder: of the cache, with one file per video; created if missing.
         settings: what else the frames depend on, such as their number and size.
+        closed: [1], whether nothing more is written; shared with the worker processes.
     """
 
     load: Callable[[str, torch.Generator], Video]
     folder: str
     settings: str
+    closed: torch.Tensor = field(
+        default_factory=lambda: torch.zeros(1, dtype=torch.bool).share_memory_(), repr=False, compare=False
+    )
 
     def __call__(self, path: str, generator: torch.Generator) -> Video:
         """Return the frames of a video, from the cache if it has them. Raises what `load` raises."""
         try:
             entry = self._entry(path)
+            cached = entry.is_file()
         except OSError:  # no such file, or worse; `load` reports what is wrong
             return self.load(path, generator)
-        if entry.is_file():
+        if cached:
             try:
                 return _read(entry)
             except (SafetensorError, KeyError, ValueError, OSError) as error:
                 logger.warning("%s is damaged (%s); decoding %s again", entry, error, path)
         video = self.load(path, generator)
-        _write(entry, video)
+        if not self.closed:
+            self._keep(entry, video)
         return video
+
+    def _keep(self, entry: Path, video: Video) -> None:
+        try:
+            _write(entry, video)
+        except OSError as error:
+            self.closed.fill_(True)
+            logger.warning("%s: cannot be written to (%s); further videos are not cached", self.folder, error)
 
     def _entry(self, path: str) -> Path:
         status = os.stat(path)
@@ -71,5 +86,4 @@ def _write(entry: Path, video: Video) -> None:
         "seconds": torch.tensor(video.seconds, dtype=torch.float64),
         "fps_duration": torch.tensor([video.fps, video.duration], dtype=torch.float64),
     }
-    with replacing(entry) as temporary:
-        save_file(tensors, temporary)
+    write_bytes(entry, save(tensors))  # `save_file` would not raise an OSError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,18 +70,28 @@ class Presence:
 
 def presence_of(dataset: VideoDataset) -> Presence:
     """Look for every file of a dataset."""
-    paths = [dataset.path(index) for index in range(len(dataset))]
+    samples = [(dataset.path(index), dataset.source(index)) for index in range(len(dataset))]
+    return look_for(dataset.name, samples, dataset.videos_dir)
+
+
+def look_for(name: str, samples: Sequence[tuple[str, str]], videos_dir: str | Path) -> Presence:
+    """Look for files.
+
+    Args:
+        name: of the dataset.
+        samples: the path and the source of each sample.
+        videos_dir: the folder that the paths are relative to.
+    """
     sources: dict[str, str] = {}
-    for index, path in enumerate(paths):
-        sources.setdefault(path, dataset.source(index))
-    gone = missing_files(sources, dataset.videos_dir)
+    for path, source in samples:
+        sources.setdefault(path, source)
+    gone = missing_files(sources, videos_dir)
     missing: dict[str, list[str]] = {source: [] for source in dict.fromkeys(sources.values())}
     for path, source in sources.items():
         if path in gone:
             missing[source].append(path)
-    there = sum(path not in gone for path in paths)
-    videos_dir = str(dataset.videos_dir)
-    return Presence(dataset.name, videos_dir, len(paths), there, dict(Counter(sources.values())), missing)
+    there = sum(path not in gone for path, _ in samples)
+    return Presence(name, str(videos_dir), len(samples), there, dict(Counter(sources.values())), missing)
 
 
 def missing_files(paths: Iterable[str], videos_dir: str | Path) -> set[str]:

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
+from timechat.config import merged_configs
 from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.benchmarks import Question
-from timechat.sources import advice
+from timechat.models.required_files import missing_model_files
+from timechat.sources import Missing, advice, raise_missing
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +110,26 @@ def _file_problems(request: Evaluation) -> Iterator[str]:
         yield f"--asr {request.asr}: no such folder"
     if request.train_anno is not None and not Path(request.train_anno).exists():
         yield f"--train-anno {request.train_anno}: no such file"
+
+
+def must_have_files(model: DictConfig, request: Evaluation) -> None:
+    """Raise MissingFilesError, listing all that is missing, if files of the model are; before anything is read.
+
+    Args:
+        model: the `model` section.
+        request: names annotations and videos, and perhaps another checkpoint.
+    """
+    named = merged_configs(model, {} if request.ckpt is None else {"ckpt": ""})
+    missing = list(missing_model_files(named))
+    if request.ckpt is not None and not Path(request.ckpt).is_file():
+        source = advice(request.ckpt, "--ckpt").removesuffix("; ")
+        missing.append(Missing(f"--ckpt {request.ckpt}", "no such file", source))
+    if missing:
+        place = "docs/EVAL.md says where it comes from"
+        for option, path in (("--anno-path", request.anno_path), ("--videos-dir", request.videos_dir)):
+            if not Path(path).exists():
+                missing.append(Missing(f"{option} {path}", "no such file or folder", place))
+        raise_missing(missing)
 
 
 def asked_ids(ids: str | None) -> list[str] | None:

@@ -32,7 +32,7 @@ from timechat.evaluation.record import (
     write_record,
 )
 from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
-from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos
+from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos, must_have_files
 from timechat.evaluation.scoring import read_train
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
 from timechat.io import file_state, sha256_of, write_json, write_text
@@ -101,7 +101,7 @@ def evaluate(
         StoppedError: on all processes, if one of them was to stop.
         TimeChatError: anything that the user can fix; everything cheap is checked before weights are loaded.
     """
-    plan = _plan(cfg, request, device)
+    plan = _plan(cfg, request, device, needs_model=model is None)
     if not request.overwrite:
         _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
@@ -129,10 +129,12 @@ def _evaluate(
 # Checking before the weights are loaded -------------------------------------------------------------------------------
 
 
-def _plan(cfg: DictConfig, request: Evaluation, device: torch.device) -> _Plan:
+def _plan(cfg: DictConfig, request: Evaluation, device: torch.device, needs_model: bool) -> _Plan:
     """Read and check everything that an evaluation needs, except the weights and the videos."""
-    check_request(request)
     must_answer(cfg.model)
+    if needs_model:
+        must_have_files(cfg.model, request)
+    check_request(request)
     options = complete_options(request.benchmark, request.benchmark_options)
     benchmark = get_benchmark(request.benchmark, options)
     train = read_train(benchmark, request.train_anno)
@@ -266,6 +268,10 @@ def _report(plan: _Plan, folder: Path, settings: PredictSettings, predictions: P
     if plan.spoken is not None and plan.spoken.without:
         count, all_videos = len(plan.spoken.without), plan.spoken.videos
         record["notes"].append(f"{count} of {all_videos} videos have no transcript and were asked about without one.")
+    if plan.spoken is not None and (bad := plan.spoken.left_out):
+        record["notes"].append(
+            f"{sum(bad.values())} segments of the transcripts of {len(bad)} videos could not be used and were left out."
+        )
     write_record(folder, record, plan.benchmark, result)
     answered = [example for example in result.examples if example.id in predictions.answers]
     files = {question.id: Path(plan.request.videos_dir) / question.video for question in plan.questions}
@@ -321,6 +327,7 @@ def _transcripts(plan: _Plan) -> dict[str, Any] | None:
         "videos_with": plan.spoken.videos - len(without),
         "without": len(without),
         "videos_without": without[:MAX_NAMED],
+        "segments_left_out": sum(plan.spoken.left_out.values()),
     }
 
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import html
+import itertools
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +26,10 @@ from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.benchmarks.annotations import is_number
 from timechat.lfs import refuse_pointer
 
+logger = logging.getLogger(__name__)
+
 MAX_SENTENCES = 15
+TOUCHING_S = 0.1  # seconds between two cues above which there is a pause
 _BEFORE, _BEHIND = "Transcribed speech: ", " Based on the video content and possible transcribed speech, "
 SUFFIXES = (".json", ".srt", ".vtt")  # Whisper writes all three at once; they say the same
 
@@ -42,6 +47,13 @@ class Sentence(NamedTuple):
     text: str
 
 
+class Transcript(NamedTuple):
+    """What a file says: its sentences in order of time, and how many of Whisper's segments could not be used."""
+
+    sentences: list[Sentence]
+    left_out: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Spoken:
     """Questions with what was said in their videos.
@@ -50,11 +62,13 @@ class Spoken:
         questions: in the order given, with new prompts where something was said.
         videos: how many different videos there are.
         without: those that have no transcript, sorted.
+        left_out: how many of Whisper's segments could not be used, by video; others are not named.
     """
 
     questions: list[Question]
     videos: int
     without: list[str]
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def add_transcripts(questions: Sequence[Question], folder: str | Path) -> Spoken:
@@ -68,15 +82,18 @@ def add_transcripts(questions: Sequence[Question], folder: str | Path) -> Spoken
     Raises:
         AnnotationError: a transcript that is malformed, naming file and line.
     """
-    found: dict[str, list[Sentence] | None] = {}
+    found: dict[str, Transcript | None] = {}
     spoken = []
     for question in questions:
         if question.video not in found:
             path = find_transcript(Path(folder), question)
-            found[question.video] = None if path is None else read_transcript(path)
-        sentences = choose_sentences(found[question.video] or [], question.start, question.end)
+            found[question.video] = None if path is None else _read(path)
+        said = found[question.video]
+        sentences = choose_sentences(said.sentences if said else [], question.start, question.end)
         spoken.append(dataclasses.replace(question, prompt=speech_prompt(question.prompt, sentences)))
-    return Spoken(spoken, len(found), sorted(video for video, sentences in found.items() if sentences is None))
+    without = sorted(video for video, said in found.items() if said is None)
+    left_out = {video: said.left_out for video, said in found.items() if said and said.left_out}
+    return Spoken(spoken, len(found), without, left_out)
 
 
 def find_transcript(folder: Path, question: Question) -> Path | None:
@@ -135,10 +152,17 @@ def _closed(text: str) -> str:
 def read_transcript(path: str | Path) -> list[Sentence]:
     """The sentences of a transcript, in order of time; cues without text are left out.
 
+    Captions that roll up, as YouTube makes them, show each line three times: each is one sentence here. Segments of
+    Whisper's that cannot be used are left out with a warning.
+
     Raises:
-        AnnotationError: no such file, or one that is malformed, naming the line (of .json: the segment).
+        AnnotationError: no such file, one that is malformed, naming the line, or Whisper's without a usable segment.
     """
-    path = Path(path)
+    return _read(Path(path)).sentences
+
+
+def _read(path: Path) -> Transcript:
+    """See `read_transcript`."""
     if path.suffix not in SUFFIXES or not path.is_file():
         raise AnnotationError(f"{path}: no such transcript; name a file that ends in {', '.join(SUFFIXES)}")
     refuse_pointer(path, AnnotationError)
@@ -146,9 +170,9 @@ def read_transcript(path: str | Path) -> list[Sentence]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path}: is not UTF-8 text ({error}); convert it") from error
-    read = {".json": _json_sentences, ".srt": _cue_sentences, ".vtt": _cue_sentences}[path.suffix]
-    cleaned = (Sentence(s.start, s.end, _plain(s.text)) for s in read(path, text))
-    return sorted((s for s in cleaned if s.text), key=lambda s: (s.start, s.end))
+    found, left_out = _json_sentences(path, text) if path.suffix == ".json" else (_cue_sentences(path, text), 0)
+    cleaned = (Sentence(s.start, s.end, _plain(s.text)) for s in found)
+    return Transcript(sorted((s for s in cleaned if s.text), key=lambda s: (s.start, s.end)), left_out)
 
 
 def _plain(text: str) -> str:
@@ -156,7 +180,8 @@ def _plain(text: str) -> str:
     return " ".join(html.unescape(_TAG.sub("", text)).split())
 
 
-def _json_sentences(path: Path, text: str) -> Iterator[Sentence]:
+def _json_sentences(path: Path, text: str) -> tuple[list[Sentence], int]:
+    """The usable segments, and how many are not."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -166,13 +191,15 @@ def _json_sentences(path: Path, text: str) -> Iterator[Sentence]:
     segments = content.get("segments") if isinstance(content, dict) else None
     if not isinstance(segments, list):
         raise AnnotationError(f'{path}: expected {{"segments": [{{"start", "end", "text"}}]}}; transcribe it again')
-    for number, segment in enumerate(segments):
-        if not _is_segment(segment):
-            raise AnnotationError(
-                f"{path}: segments[{number}] is {str(segment)[:80]!r}: it needs start and end in seconds, "
-                "0 <= start <= end, and text"
-            )
-        yield Sentence(float(segment["start"]), float(segment["end"]), segment["text"])
+    bad = [number for number, segment in enumerate(segments) if not _is_segment(segment)]
+    if bad:
+        first = f"segments[{bad[0]}] is {str(segments[bad[0]])[:80]!r}: it needs start and end in seconds, "
+        first += "0 <= start <= end, and text"
+        if len(bad) == len(segments):
+            raise AnnotationError(f"{path}: {first}; no segment can be used: transcribe it again")
+        logger.warning("%s: %d of %d segments are left out: %s", path, len(bad), len(segments), first)
+    usable = (segment for segment in segments if _is_segment(segment))
+    return [Sentence(float(s["start"]), float(s["end"]), s["text"]) for s in usable], len(bad)
 
 
 def _is_segment(segment: Any) -> bool:
@@ -182,7 +209,27 @@ def _is_segment(segment: Any) -> bool:
     return is_number(start) and is_number(end) and 0 <= start <= end
 
 
-def _cue_sentences(path: Path, text: str) -> Iterator[Sentence]:
+def _cue_sentences(path: Path, text: str) -> list[Sentence]:
+    """The cues of a subtitle file, each line once."""
+    cues = list(_cues(path, text))
+    lines = [[plain for line in cue.text.split("\n") if (plain := _plain(line))] for cue in cues]
+    shown = [(cue, said) for cue, said in zip(cues, lines, strict=True) if said]
+    repeated = [0, *(_repeated(*pair) for pair in itertools.pairwise(shown))]
+    # A word that is said twice is no reason to take it away: only where most cues repeat lines do captions roll up.
+    if 2 * sum(map(bool, repeated)) <= len(shown):
+        return cues
+    news = [(cue, said[count:]) for (cue, said), count in zip(shown, repeated, strict=True)]
+    return [Sentence(cue.start, cue.end, "\n".join(new)) for cue, new in news if new]
+
+
+def _repeated(before: tuple[Sentence, list[str]], after: tuple[Sentence, list[str]]) -> int:
+    """How many of the last lines of a cue are the first ones of the next; behind a pause its last line is new."""
+    (earlier, old), (later, new) = before, after
+    most = min(len(old), len(new) - (later.start - earlier.end > TOUCHING_S))
+    return next((count for count in range(most, 0, -1) if old[-count:] == new[:count]), 0)
+
+
+def _cues(path: Path, text: str) -> Iterator[Sentence]:
     """Cues of SubRip and WebVTT: a line with two times, and the lines of text behind it.
 
     The number or name of a cue is the only thing on the line before its times; blank lines inside a text are allowed.

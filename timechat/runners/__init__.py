@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from timechat import distributed
 from timechat.device import resolve_device
 from timechat.registry import registry
+from timechat.runners.missing_files import must_have_files
 from timechat.runners.runner import Runner
 from timechat.tasks import build_task
 
@@ -22,4 +23,5 @@ def build_runner(cfg: DictConfig) -> Runner:
     task = build_task(cfg)
     # Longer than a process may wait for its data, because the others wait for it meanwhile.
     distributed.init_process_group(device, timedelta(seconds=max(1800.0, 2 * (cfg.run.data_timeout_s or 0))))
+    distributed.on_main_process(lambda: must_have_files(cfg))
     return runner_class(cfg, task, task.build_datasets(cfg), device)

@@ -1,8 +1,9 @@
-"""`train.py --dry-run`: what a config would do, within seconds; no weights are read and nothing is trained."""
+"""`train.py --dry-run`: what a config would do, and what it lacks; no weights are read and nothing is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,76 +11,102 @@ from omegaconf import DictConfig
 from torch import nn
 
 from timechat import distributed
-from timechat.batch import Batch
-from timechat.config import frames_per_video
-from timechat.datasets import SampleStream, StreamDataset
-from timechat.datasets.base import VideoDataset
+from timechat.config import frames_per_video, merged_configs
 from timechat.models.base import BaseModel, StepSize
 from timechat.models.checkpoints import WEIGHT_FILES, part_in_model, weight_path
 from timechat.registry import registry
+from timechat.runners.dry_run_data import Data
 from timechat.runners.engines.base import FP32, MOMENTS
 from timechat.runners.memory import activation_bytes, estimate_memory
+from timechat.runners.missing_files import missing_files
+from timechat.runners.missing_videos import ERROR
 from timechat.runners.plan import TrainingPlan, make_plan
-from timechat.tasks import Task, build_task
+from timechat.runners.stand_ins import stand_ins
+from timechat.sources import Missing
+from timechat.tasks import build_task
 
 GIB = 2**30
 EXAMPLE_SECONDS = 600  # length of the video whose prompt is counted
 USUAL_NODE = 8
 
 
-def dry_run(cfg: DictConfig) -> str:
-    """Build everything on the meta device and read one batch.
+@dataclass(frozen=True)
+class DryRun:
+    """What a config would do.
+
+    Attributes:
+        text: a readable report: parameters, tokens, schedule, data, memory, what is missing.
+        exit_status: 1 if there is a dataset of which no file exists, so that nothing could be learned from it.
+    """
+
+    text: str
+    exit_status: int
+
+
+def dry_run(cfg: DictConfig) -> DryRun:
+    """Build everything on the meta device and read one batch; what is missing is listed, and its published size taken.
 
     Args:
         cfg: the whole config.
 
-    Returns:
-        A readable report: parameters, tokens, schedule, memory, data.
-
     Raises:
-        ConfigError: settings that cannot go together, or a missing folder with the tokenizers or LLaMA's config.json.
+        ConfigError: settings that cannot go together.
         AnnotationError: broken annotations.
     """
+    missing = list(missing_files(cfg, download=False))
+    with stand_ins(cfg.model) as (keys, assumed):
+        complete = merged_configs(cfg, {"model": keys})
+        sections, data = _sections(complete, cfg, assumed)
+    sections["Missing"] = [*map(str, missing), *data.missing_videos()] or ["nothing"]
+    sections["Verdict"] = list(_verdict(cfg, missing, data))
+    text = "".join(f"\n== {title}\n" + "".join(f"{line}\n" for line in lines) for title, lines in sections.items())
+    return DryRun(text, int(data.nothing_to_read()))
+
+
+def _sections(cfg: DictConfig, asked: DictConfig, assumed: Sequence[str]) -> tuple[dict[str, list[str]], Data]:
+    """The report up to what is missing.
+
+    Args:
+        cfg: with stand-ins for missing files.
+        asked: as the user gave it.
+        assumed: what the stand-ins assume.
+    """
     task = build_task(cfg)
-    missing = dict(_missing_files(cfg))
-    there = DictConfig({**cfg, "datasets": {k: v for k, v in cfg.datasets.items() if k not in missing}})
-    datasets = task.build_datasets(there) if there.datasets else []
+    data = Data(cfg, task)
     with torch.device("meta"):
         model = task.build_model(cfg, load_weights=False)
     processes = distributed.world_size() if distributed.world_size() > 1 else cfg.run.reference_world_size or 1
     plan = None
-    if (datasets and not missing) or cfg.run.iters_per_epoch is not None:
-        plan = make_plan(cfg.run, processes, sum(map(len, datasets)))
+    if (data.complete and data.samples) or cfg.run.iters_per_epoch is not None:
+        plan = make_plan(cfg.run, processes, data.samples)
     counts = model.token_counts(_example_times(frames_per_video(cfg.model)))
     sections = {
-        "Parameters": [*_parameters(model), "", *_weight_files(cfg.model)],
+        "Parameters": [*_parameters(model), "", *_weight_files(asked.model), *assumed],
         "Tokens of a sample": list(_tokens(cfg, counts)),
         f"Schedule on {processes} processes": list(_schedule(cfg, plan, processes)),
-        "Data": [*missing.values(), *_missing_validation(cfg), *_data(cfg, task, datasets, plan)],
+        "Data": [*data.describe(), *data.first_batch(plan, readable=cfg.model == asked.model)],
         # The last one, because it puts fake tensors into the model.
         "Memory on each GPU, GiB (an estimate)": list(_memory(cfg, model, counts, plan, processes)),
     }
-    return "".join(f"\n== {title}\n" + "".join(f"{line}\n" for line in lines) for title, lines in sections.items())
+    return sections, data
 
 
-def _missing_files(cfg: DictConfig) -> Iterator[tuple[str, str]]:
-    """Datasets that cannot be read, and why."""
-    for name, entry in cfg.datasets.items():
-        info, where = entry.build_info, f"datasets.{name}.build_info"
-        if info.anno_dir and not Path(info.anno_dir).is_file():
-            yield name, f"missing: {where}.anno_dir={info.anno_dir}"
-        elif info.anno_dir and not Path(info.videos_dir).is_dir():
-            yield name, f"missing: {where}.videos_dir={info.videos_dir}"
-
-
-def _missing_validation(cfg: DictConfig) -> Iterator[str]:
-    asked = {"run.valid_benchmark.anno_path": cfg.run.valid_benchmark.anno_path}
-    if cfg.run.valid_splits:
-        key = "build_info.valid_anno_dir"
-        asked |= {f"datasets.{name}.{key}": entry.build_info.valid_anno_dir for name, entry in cfg.datasets.items()}
-    for key, path in asked.items():
-        if path and not Path(path).exists():
-            yield f"missing: {key}={path}"
+def _verdict(cfg: DictConfig, missing: Sequence[Missing], data: Data) -> Iterator[str]:
+    """Whether training would start."""
+    reasons = [f"{len(missing)} files or folders are missing, see above"] if missing else []
+    if not cfg.datasets:
+        reasons.append("the config names no dataset")
+    for presence in data.found:
+        lost = presence.samples - presence.samples_there
+        if not presence.samples_there:
+            reasons.append(f"none of the videos of datasets.{presence.dataset} exists")
+        elif lost and cfg.run.missing_videos == ERROR:
+            reasons.append(
+                f"{lost:,} of {presence.samples:,} samples of datasets.{presence.dataset} lack their video "
+                "(run.missing_videos=drop leaves them out)"
+            )
+    yield "train.py would start: everything that it needs is there." if not reasons else "train.py would not start:"
+    yield from (f"- {reason}" for reason in reasons)
 
 
 def _parameters(model: nn.Module) -> Iterator[str]:
@@ -171,29 +198,6 @@ def _memory(
     else:
         yield f"Activations: {size.videos} samples of {size.frames} frames and {tokens} tokens, {precision}."
     yield "Temporary buffers and the allocator's reserve come on top: leave a fifth free."
-
-
-def _data(cfg: DictConfig, task: Task, datasets: Sequence[VideoDataset], plan: TrainingPlan | None) -> Iterator[str]:
-    for dataset in datasets:
-        yield f"datasets.{dataset.name}: {len(dataset):,} samples"
-    if not datasets:
-        yield "no batch was read: no dataset has its files"
-        return
-    ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
-    stream = SampleStream([len(d) for d in datasets], ratios, cfg.run.seed).epoch(0, plan.draws if plan else None)
-    samples = StreamDataset(datasets, stream, cfg.run.seed, 0)
-    batch = task.collate([samples[position] for position in range(min(cfg.run.batch_size_train, len(samples)))])
-    yield from _batch(batch)
-
-
-def _batch(batch: Batch) -> Iterator[str]:
-    """The first micro-batch of the main process."""
-    for record in batch.skipped:
-        yield f"skipped {record['sample']}: {record['error']}"
-    for key, frames in zip(batch.keys, batch.frame_counts, strict=True):
-        yield f"read {key}: {frames} frames"
-    if len(batch):
-        yield f"first micro-batch: {batch.describe()}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -17,12 +17,12 @@ import huggingface_hub
 import sentencepiece
 import tokenizers
 
-from timechat import distributed
 from timechat.errors import ConfigError
 from timechat.lfs import refuse_pointer
 from timechat.sources import advice, command_for
 
 IMAGE_TOKEN = "<ImageHere>"
+HUB_TIMEOUT_S = 5.0  # how long the hub may take for its first answer
 MAX_TIMESTAMP_TOKENS = 32  # the published code truncates timestamp sentences to this
 
 _SPECIAL = re.compile(rf"(<s>|</s>|<unk>|\s*{re.escape(IMAGE_TOKEN)}\s*)")
@@ -45,7 +45,7 @@ class LlamaTokenizer:
         path = Path(folder)
         path = path / "tokenizer.model" if path.is_dir() else path
         if not path.is_file():
-            raise ConfigError(f"{path}: no SentencePiece model here; {_no_model(Path(folder))}")
+            raise ConfigError(f"{path}: no SentencePiece model here; {missing_model_advice(Path(folder))}")
         refuse_pointer(path, ConfigError)
         try:
             self.sp = sentencepiece.SentencePieceProcessor(model_file=str(path))
@@ -84,7 +84,7 @@ class LlamaTokenizer:
         return self.sp.decode([i for i in ids if i not in special and i < self.vocab_size]).strip()
 
 
-def _no_model(folder: Path) -> str:
+def missing_model_advice(folder: Path) -> str:
     """What to do about a LLaMA folder without `tokenizer.model`."""
     if (folder / "tokenizer.json").is_file():
         return (
@@ -155,27 +155,44 @@ _load_qformer = functools.lru_cache(maxsize=8)(QFormerTokenizer)
 def load_qformer_tokenizer(name: str | Path) -> QFormerTokenizer:
     """The Q-Former's tokenizer: a folder with `vocab.txt`, that file, or a hub id; loaded once.
 
-    A name without such a file is searched for under `ckpt/` (`ckpt/bert-base-uncased`), and only then on the hub.
-    Raises ConfigError with the command that downloads the file.
+    A name without such a file is searched for under `ckpt/` (`ckpt/bert-base-uncased`), then in the hub's cache, and
+    only then on the hub. Raises ConfigError with the command that downloads the file.
     """
+    if (path := find_vocabulary(name) or vocabulary_from_hub(str(name))) is None:
+        raise ConfigError(
+            f"model.qformer_tokenizer: no vocab.txt at {name} or ckpt/{Path(name).name}, and it could not be "
+            f"downloaded; with internet access: {vocabulary_command(name)}"
+        )
+    return _load_qformer(path.resolve())
+
+
+def vocabulary_command(name: str | Path) -> str:
+    """What downloads a vocabulary to where it is found."""
+    return f"hf download {name} vocab.txt --local-dir ckpt/{Path(name).name}"
+
+
+def find_vocabulary(name: str | Path) -> Path | None:
+    """The `vocab.txt` that a name means on this machine, without a download; None if there is none."""
     for path in (Path(name), Path("ckpt") / Path(name).name):
         if path.is_file():
-            return _load_qformer(path.resolve())
+            return path
         if (path / "vocab.txt").is_file():
-            return _load_qformer((path / "vocab.txt").resolve())
-    return _load_qformer(Path(_vocab_from_hub(str(name))))
-
-
-def _vocab_from_hub(repo_id: str) -> str:
-    """Download `vocab.txt` in the main process; the others wait and read the same cache."""
+            return path / "vocab.txt"
     try:
-        if distributed.is_main_process():
-            with contextlib.suppress(OSError, ValueError):  # every process raises the same error just below
-                huggingface_hub.hf_hub_download(repo_id, "vocab.txt")
-        distributed.barrier()
-        return huggingface_hub.hf_hub_download(repo_id, "vocab.txt", local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model.qformer_tokenizer: no vocab.txt at {repo_id} or ckpt/{Path(repo_id).name}, and it could not be "
-            f"downloaded; with internet access: hf download {repo_id} vocab.txt --local-dir ckpt/{Path(repo_id).name}"
-        ) from error
+        return Path(huggingface_hub.hf_hub_download(str(name), "vocab.txt", local_files_only=True))
+    except (OSError, ValueError):  # ValueError: it is no name of a repository
+        return None
+
+
+@functools.lru_cache(maxsize=8)
+def vocabulary_from_hub(repo_id: str) -> Path | None:
+    """Download `vocab.txt`, once per process, whatever comes of it; None if it cannot be had.
+
+    The hub's client would repeat a request that fails for 20 seconds, with a line for each; so it is asked once whether
+    it can be reached.
+    """
+    with contextlib.suppress(Exception):  # which kinds it raises depends on the client's version
+        url = huggingface_hub.hf_hub_url(repo_id, "vocab.txt")
+        huggingface_hub.get_hf_file_metadata(url, timeout=HUB_TIMEOUT_S)
+        return Path(huggingface_hub.hf_hub_download(repo_id, "vocab.txt"))
+    return None

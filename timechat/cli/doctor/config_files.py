@@ -10,30 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
 from omegaconf import DictConfig
 
-from timechat.cli.doctor.report import Report, ReportSection, size_text, some
-from timechat.datasets.builders import DatasetBuilder
+from timechat.cli.doctor.report import Report, ReportSection, size_text
 from timechat.errors import TimeChatError
 from timechat.lfs import pointer_problem
 from timechat.models.adapters import adapter_folder, weights_file
 from timechat.models.checkpoints import WEIGHT_FILES, weight_path
-from timechat.registry import registry
+from timechat.models.required_files import LLAMA_WEIGHTS
+from timechat.runners.missing_files import VIDEOS, look_for_videos
+from timechat.runners.missing_videos import describe
 from timechat.sources import advice
-from timechat.text.tokenizers import load_tokenizer
-
-VIDEOS_CHECKED = 20  # of each annotation file
+from timechat.text.tokenizers import find_vocabulary, load_tokenizer, vocabulary_command, vocabulary_from_hub
 
 _MARKUP = re.compile(rb"\s*(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 _PICKLE = b"\x80"
-_WEIGHTS_OF_LLAMA = (
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "pytorch_model.bin.index.json",
-    "pytorch_model.bin",
-)
 
 
 def check_files(report: Report, cfg: DictConfig) -> None:
@@ -47,7 +38,7 @@ def check_files(report: Report, cfg: DictConfig) -> None:
             _vocabulary(section, cfg.model)
         for name, entry in cfg.datasets.items():
             if entry.build_info.anno_dir:
-                _dataset(section, name, entry, cfg.model)
+                _dataset(section, name, cfg)
         if not section.findings:
             section.ok("Every file that the config names exists, and none looks damaged.")
 
@@ -136,9 +127,9 @@ def _llama_folder(section: ReportSection, folder: Path) -> None:
             load_tokenizer(folder)
         except TimeChatError as error:
             section.error(str(error))
-    names = [name for name in _WEIGHTS_OF_LLAMA if (folder / name).is_file()]
+    names = [name for name in LLAMA_WEIGHTS if (folder / name).is_file()]
     if not names:
-        section.error(f"{folder} contains no weights: none of {', '.join(_WEIGHTS_OF_LLAMA)} exists.")
+        section.error(f"{folder} contains no weights: none of {', '.join(LLAMA_WEIGHTS)} exists.")
     elif names[0].endswith(".index.json"):
         _shards(section, folder, names[0])
     else:
@@ -177,12 +168,12 @@ def _read_json(section: ReportSection, path: Path) -> dict[str, Any]:
 
 def _vocabulary(section: ReportSection, model: DictConfig) -> None:
     name = model.qformer_tokenizer
-    path = _vocabulary_file(name)
+    path = find_vocabulary(name) or vocabulary_from_hub(name)
     if path is None:
         section.say(f"model.qformer_tokenizer={name}: no vocab.txt there, under ckpt/ or in the hub's cache")
-        section.warning(
-            f"model.qformer_tokenizer={name}: no vocab.txt on this machine; it will be downloaded, which needs "
-            f"internet access: hf download {name} vocab.txt --local-dir ckpt/{Path(name).name}"
+        section.error(
+            f"model.qformer_tokenizer={name}: no vocab.txt on this machine, and it cannot be downloaded from here; "
+            f"with internet access: {vocabulary_command(name)}"
         )
         return
     if not _look_at(section, "vocabulary of model.qformer_tokenizer", path):
@@ -196,45 +187,31 @@ def _vocabulary(section: ReportSection, model: DictConfig) -> None:
         )
 
 
-def _vocabulary_file(name: str) -> Path | None:
-    """Where `load_qformer_tokenizer` finds the vocabulary without a download."""
-    for path in (Path(name), Path("ckpt") / Path(name).name):
-        if path.is_file():
-            return path
-        if (path / "vocab.txt").is_file():
-            return path / "vocab.txt"
-    try:
-        cached = try_to_load_from_cache(name, "vocab.txt")
-    except HFValidationError:
-        return None
-    return Path(cached) if isinstance(cached, str) else None
-
-
 # Data -----------------------------------------------------------------------------------------------------------------
 
 
-def _dataset(section: ReportSection, name: str, entry: DictConfig, model: DictConfig) -> None:
-    anno, videos = Path(entry.build_info.anno_dir), Path(entry.build_info.videos_dir)
-    where = f"datasets.{name}.build_info"
-    usable = _look_at(section, f"{where}.anno_dir", anno)
+def _dataset(section: ReportSection, name: str, cfg: DictConfig) -> None:
+    """The annotation file, the folder of videos, and how many of the videos are in it."""
+    info, where = cfg.datasets[name].build_info, f"datasets.{name}.build_info"
+    videos = Path(info.videos_dir)
+    usable = _look_at(section, f"{where}.anno_dir", Path(info.anno_dir))
     section.say(f"{where}.videos_dir={videos}: {'found' if videos.is_dir() else 'missing'}")
     if not videos.is_dir():
-        section.error(f"{where}.videos_dir={videos} is not a folder; correct the path.")
+        section.error(f"{where}.videos_dir={videos} is not a folder; correct the path ({VIDEOS}).")
     if not (usable and videos.is_dir()):
         return
     try:
-        builder: DatasetBuilder = registry.get_builder_class(entry.builder)(name, entry, model)
-        items = builder.read_items(str(anno), str(videos))
+        found = look_for_videos(cfg, name)
     except TimeChatError as error:
         section.error(str(error))
         return
-    step = max(1, len(items) // VIDEOS_CHECKED)
-    sample = [items[i].path for i in range(0, len(items), step)][:VIDEOS_CHECKED]
-    missing = [path for path in sample if not (videos / path).is_file()]
-    section.say(f"{anno}: {len(items)} items; {len(sample) - len(missing)} of {len(sample)} checked files exist")
-    if len(missing) == len(sample):
+    lines = list(describe(found))
+    for line in lines:
+        section.say(line)
+    if not found.samples_there:
         section.error(
-            f"{where}.videos_dir={videos} contains none of the {len(sample)} files checked, such as {missing[0]}."
+            f"{where}.videos_dir={videos} contains none of the {sum(found.files.values()):,} videos, such as "
+            f"{found.missing_paths[0]}; correct the path."
         )
-    elif missing:
-        section.warning(f"{where}.videos_dir={videos} lacks {len(missing)} of {len(sample)} files: {some(missing)}.")
+    elif found.samples_there < found.samples:
+        section.warning(f"{lines[0]}; run.missing_videos=drop trains without the others.")

@@ -14,6 +14,7 @@ from timechat.cli.doctor.report import Report, ReportSection, size_text, some
 from timechat.errors import TimeChatError
 from timechat.models import TimeChat, build_model
 from timechat.models.checkpoints import LoadReport, canonical_name, part_in_model
+from timechat.models.required_files import missing_model_files
 
 LORA = "LoRA"
 LLAMA = "llama_model"
@@ -34,8 +35,11 @@ _ADAM_BYTES = 12  # gradient and two moments of a trainable parameter, in fp32
 
 
 def check_weights(report: Report, cfg: DictConfig) -> TimeChat | None:
-    """Build the model with all its weights; None, with the error among the findings, if that fails."""
+    """Build the model with all its weights; None if files are missing, or, with a finding, if that fails."""
     with report.section("3. Weights") as section:
+        if any(missing_model_files(cfg.model)):
+            section.say("Skipped: files of the model are missing, see section 2.")
+            return None
         try:
             model = cast(TimeChat, build_model(cfg.model))
         except (TimeChatError, RuntimeError, MemoryError) as error:

@@ -169,6 +169,10 @@ class Benchmark(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} lists {type(given).__name__} in `structured`: define `take`")
 
+    def names_times(self, row: Row) -> bool:
+        """Whether an answer to the row's question holds times, as `answers_are_times` says of all rows."""
+        return self.answers_are_times
+
     def question_of(self, row: Row) -> str:
         """The row's question in its own words: predictions of others that have no id are matched by it."""
         return self.query_of(row)
@@ -363,7 +367,7 @@ class Benchmark(ABC):
     def _understand(self, answer: Answer, row: Row, asked: str | None) -> Any:
         """What an answer says; `asked` is the prompt, where it is known. Raises ParseFailure."""
         if isinstance(answer, str):
-            echoes = asked is not None and self.answers_are_times
+            echoes = asked is not None and self.names_times(row)
             said = without_echo(answer, asked or "") if echoes else answer
             try:
                 return self.parse(said, row)

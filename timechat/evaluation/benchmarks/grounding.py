@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from timechat.evaluation.benchmarks.annotations import (
     Row,
@@ -14,7 +14,7 @@ from timechat.evaluation.benchmarks.annotations import (
     video_problems,
 )
 from timechat.evaluation.benchmarks.contract import Benchmark, Example, Interval
-from timechat.evaluation.benchmarks.structured import Windows
+from timechat.evaluation.benchmarks.structured import Structured, Windows
 from timechat.evaluation.benchmarks.timeit import is_timeit, read_timeit
 from timechat.evaluation.constant_answers import fit_interval
 from timechat.evaluation.controls import (
@@ -41,8 +41,10 @@ class TemporalGrounding(Benchmark):
     task = "temporal grounding"
     prompt_file = "grounding.txt"
     answers_are_times = True
-    main_scores = ("R@1 IoU=0.3", "R@1 IoU=0.5", "R@1 IoU=0.7", "mIoU")
-    structured = (Windows,)
+    main_scores: ClassVar[tuple[str, ...]] = ("R@1 IoU=0.3", "R@1 IoU=0.5", "R@1 IoU=0.7", "mIoU")
+    structured: ClassVar[tuple[type[Structured], ...]] = (Windows,)
+    control_scores: ClassVar[tuple[str, ...]] = ()  # those that controls are compared by; () is the main scores
+    split_score: ClassVar[str] = f"R@1 IoU={CONTROL_IOU}"  # the one that is split by the number of queries of a video
 
     def row_id(self, row: Row) -> str:
         """The field id."""
@@ -103,8 +105,9 @@ class TemporalGrounding(Benchmark):
     ) -> Controls:
         """All four controls, and R@1 at IoU 0.5 by the number of queries of a video."""
         table = ControlTable(
-            lambda *given: self.evaluate(*given)[0], rows, parsed, answered, self.row_id, self.main_scores
-        )
+            lambda *given: self.evaluate(*given)[0],
+            rows, parsed, answered, self.row_id, self.control_scores or self.main_scores,
+        )  # fmt: skip
         lengths = {self.row_id(row): self.duration_of(row, durations) for row in rows}
         self._constant(table, rows, lengths, train, durations)
         whole = {key: [(0.0, length)] for key, length in lengths.items() if length is not None}
@@ -118,7 +121,7 @@ class TemporalGrounding(Benchmark):
             blind |= {self.row_id(row): [best] for row in group}
         table.add(BLIND, blind, "one interval per video: the true interval that matches most of its queries")
         table.shuffle_within_groups(_video, "about the same video")
-        table.split_by_size(_video, f"R@1 IoU={CONTROL_IOU}")
+        table.split_by_size(_video, self.split_score)
         return table.result()
 
     def _constant(

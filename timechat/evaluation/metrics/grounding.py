@@ -1,8 +1,8 @@
-"""Temporal grounding (Charades-STA): R@1 at IoU thresholds and mean IoU, in percent."""
+"""Temporal grounding (Charades-STA, Ego4D): recall at IoU thresholds and mean IoU, in percent."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timechat.errors import AnnotationError, PredictionError
@@ -40,6 +40,51 @@ def score_grounding(predictions: Mapping[str, Mapping[str, Any]], ground_truth: 
     }
     scores["mIoU"] = 100.0 * sum(ious) / len(truth)
     return scores | {"found": float(len(first)), "parsed": float(len(parsed)), "expected": float(len(truth))}
+
+
+def score_recall(
+    predictions: Mapping[str, Sequence[Sequence[float]]],
+    truth: Mapping[str, tuple[float, float]],
+    *,
+    thresholds: Sequence[float],
+    ranks: Sequence[int],
+) -> dict[str, float]:
+    """Recall of the best of the first N intervals, as the script of Ego4D's natural language queries has it.
+
+    An interval hits when its IoU is above the threshold. A query without an entry or without an interval is a miss.
+
+    Args:
+        predictions: id -> [[start, end], ...] in seconds, the best one first.
+        truth: id -> (start, end) in seconds.
+        thresholds: of the IoU.
+        ranks: how many intervals count.
+
+    Returns:
+        "R@N IoU=T" for each, and "mIoU" of the first interval, in percent; "found", "parsed" and "expected" as counts.
+
+    Raises:
+        PredictionError: an id that the ground truth does not have, or a broken interval.
+        AnnotationError: there is no ground truth.
+    """
+    if not truth:
+        raise AnnotationError("the ground truth holds no queries; nothing can be scored")
+    check_known_ids(predictions, truth)
+    ious = {
+        key: interval_iou(
+            [read_interval(one, f"predictions[{key!r}]", PredictionError) for one in intervals], [truth[key]]
+        )[:, 0]
+        for key, intervals in predictions.items()
+        if intervals
+    }
+    scores = {
+        f"R@{rank} IoU={threshold}": 100.0
+        * sum(bool((iou[:rank] > threshold).any()) for iou in ious.values())
+        / len(truth)
+        for rank in ranks
+        for threshold in thresholds
+    }
+    scores["mIoU"] = 100.0 * sum(float(iou[0]) for iou in ious.values()) / len(truth)
+    return scores | {"found": float(len(predictions)), "parsed": float(len(ious)), "expected": float(len(truth))}
 
 
 def _first_interval(key: str, entry: Mapping[str, Any]) -> tuple[float, float] | None:
