@@ -70,7 +70,7 @@ def score_recall(
         raise AnnotationError("the ground truth holds no queries; nothing can be scored")
     check_known_ids(predictions, truth)
     ious = {
-        key: interval_iou(
+        key: grounding_iou(
             [read_interval(one, f"predictions[{key!r}]", PredictionError) for one in intervals], [truth[key]]
         )[:, 0]
         for key, intervals in predictions.items()
