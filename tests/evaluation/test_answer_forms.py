@@ -150,6 +150,13 @@ def test_a_last_event_that_was_cut_is_left_out(cut: str) -> None:
     assert event == {"timestamp": [0.0, 10.0], "caption": "cook."}
 
 
+@pytest.mark.parametrize("form", ["[{}, {}]", "({} - {})", "<{}> - <{}>"])
+def test_brackets_open_events_without_full_stops(form: str) -> None:
+    answer = f"{form.format(0.0, 10.0)} a man talks {form.format(10.0, 20.0)} he adds 2-3 eggs"
+    said = [(event["timestamp"], event["caption"]) for event in parse_dense_captions(answer)]
+    assert said == [([0.0, 10.0], "a man talks"), ([10.0, 20.0], "he adds 2-3 eggs")]
+
+
 @pytest.mark.parametrize(
     "caption", ["he adds [2-3] eggs.", "mix 1,200 g of flour and 50% of the water.", "cook until frame 30 is reached."]
 )
