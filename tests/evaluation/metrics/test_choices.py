@@ -40,6 +40,8 @@ def choice(options: list[str], answer: str, symbols: str = "ABCDEFGH") -> int | 
         ),
         (CAMERA, "B\n\nExplanation: unlike option A and C, it moves sideways.", 1),
         (SPORT, "The man is dunking a ball. The options of passing or dribbling a ball can be ruled out.", 0),
+        (CAMERA, "A. zooming in\n\nOption B would be a movement to the side.", 0),
+        (COLOURS, "A. red? Let me look again.\nFinal answer: C", 2),
         (COLOURS, "The ball is blue. The sky behind it is white.", 2),
         (COLOURS, "C) blue. The others are not seen: A) red, B) green", 2),
         # Several of them, and none is clear.
