@@ -43,11 +43,8 @@ class Data:
         self.datasets = task.build_datasets(whole) if there else []
         self.found: list[Presence] = [presence_of(dataset) for dataset in self.datasets]
         self.valid: list[Presence] = []
-        if (
-            cfg.run.valid_splits
-            and self.complete
-            and not any(any(missing_of_dataset(cfg, name)) for name in cfg.datasets)
-        ):
+        lacking = any(any(missing_of_dataset(cfg, name)) for name in cfg.datasets)
+        if cfg.run.valid_splits and self.complete and not lacking:
             self.valid = [presence_of(dataset) for dataset in task.build_validation_datasets(whole)]
         drops = cfg.run.missing_videos == DROP
         self.samples = sum(presence.samples_there if drops else presence.samples for presence in self.found)
