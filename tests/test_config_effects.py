@@ -16,6 +16,7 @@ import pytest
 import torch
 import transformers
 from accelerate.state import AcceleratorState
+from helpers.timed_videos import OPEN
 from helpers.tiny import BERT, QA, TINY, build_tiny, dataset_config, defaults, tiny_dataset, write_json
 from helpers.videos import write_video
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from timechat.batch import VideoBatch, pad_conversations
 from timechat.config import is_no_op
 from timechat.datasets import build_datasets, validation_config
+from timechat.datasets.readers import guard
 from timechat.errors import TimeChatError
 from timechat.models import TimeChat
 from timechat.runners import build_runner
@@ -85,6 +87,9 @@ MODEL: dict[str, Any] = {
 # Keys of `model` that only data looks at.
 MODEL_OF_DATASETS: dict[str, Any] = {"num_frm": 5}
 
+# Keys of `model` about reading videos.
+MODEL_OF_READERS: dict[str, Any] = {"video_reader": "decord", "video_timeout_s": "null"}
+
 DATASET: dict[str, Any] = {
     "builder": "caption",
     "data_type": "images",
@@ -124,7 +129,7 @@ def leaves(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize(
     ("section", "tables"),
     [
-        ("model", (MODEL, MODEL_OF_DATASETS)),
+        ("model", (MODEL, MODEL_OF_DATASETS, MODEL_OF_READERS)),
         ("datasets.any", (DATASET, DATASET_OF_RUNNER, DATASET_OF_VALIDATION)),
     ],
 )
@@ -285,6 +290,22 @@ def test_a_key_of_a_dataset_changes_its_validation_data(
 @pytest.mark.parametrize("key", MODEL_OF_DATASETS)
 def test_a_key_of_model_changes_the_samples(key: str, info: dict[str, str]) -> None:
     assert observe_dataset(info) != observe_dataset(info, options=(f"model.{key}={MODEL_OF_DATASETS[key]}",))
+
+
+@pytest.mark.parametrize("key", MODEL_OF_READERS)
+def test_a_key_of_model_changes_how_videos_are_read(
+    key: str, info: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """decord is an error for a video with open groups of pictures; without a limit no other process reads."""
+    write_video(tmp_path / "a.mp4", 30, gop=12, codec_options=OPEN)
+    info = info | {"videos_dir": str(tmp_path)}
+    write_json(tmp_path / "one.json", [{"video": "a.mp4", "QA": QA}])
+    info["anno_dir"] = str(tmp_path / "one.json")
+    seen = []
+    for options in ((), (f"model.{key}={MODEL_OF_READERS[key]}",)):
+        monkeypatch.setattr(guard, "_child", None)
+        seen.append((observe_dataset(info, options=options), guard._child is None))
+    assert seen[0] != seen[1]
 
 
 @pytest.mark.parametrize("key", DATASET_OF_RUNNER)

@@ -29,8 +29,8 @@ KINDS = ("model", "builder", "processor", "task", "runner", "lr scheduler", "eng
 # Which modules of this package register things of a kind; they are imported when the kind is first looked at.
 _PROVIDERS = {
     "model": ("timechat.models",),
-    "builder": ("timechat.datasets",),
-    "processor": ("timechat.datasets",),
+    "builder": ("timechat.datasets.builders",),
+    "processor": ("timechat.datasets.processors",),
     "task": ("timechat.tasks",),
     "runner": ("timechat.runners",),
     "lr scheduler": ("timechat.runners",),

@@ -75,7 +75,7 @@ def test_a_changed_file_and_other_settings_are_decoded_again(tmp_path: Path, vid
     assert len(cache_of(load, tmp_path)(str(video), torch.Generator()).frames) == 5
 
 
-@pytest.mark.parametrize(("where", "name"), [(readers, "READER"), (frame_cache, "LAYOUT")])
+@pytest.mark.parametrize(("where", "name"), [(readers, "VERSION"), (frame_cache, "LAYOUT")])
 def test_another_reader_and_another_layout_are_decoded_again(
     tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch, where: ModuleType, name: str
 ) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from timechat.datasets import RankBatches, SampleStream, StreamDataset, collate
+from timechat.datasets import RankBatches, SampleStream, StreamDataset
+from timechat.datasets.collate import collate
 from timechat.datasets.instruction import InstructionSample
 from timechat.errors import ConversationError, WorkerError
 from timechat.runners import loading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,10 +17,14 @@ from timechat.datasets.config import CaptionConfig, DatasetConfig, ImageDatasetC
 from timechat.datasets.frame_cache import FrameCache
 from timechat.datasets.instruction import InstructionDataset, TokenBudget
 from timechat.datasets.processors import FrameProcessor
+from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.video import Video, load_image, load_video
 from timechat.errors import ConfigError
 from timechat.registry import registry
 from timechat.text.tokenizers import load_tokenizer
+
+# Folder, in that of cached frames, of what the readers have found out about each file.
+LOOKS = "looks"
 
 
 class DatasetBuilder:
@@ -63,15 +68,17 @@ class DatasetBuilder:
     def loader(self) -> Callable[[str, torch.Generator], Video]:
         """The function that reads a file: (path, generator) -> Video."""
         frames, side, sampling = frames_per_video(self.model), self.model.image_size, self.cfg.sample_type
-        load = partial(_load_sampled, n_frms=frames, image_size=side, sampling=sampling)
-        if not self.cfg.cache_dir:
+        cached = self.cfg.cache_dir
+        settings = ReaderSettings.of(self.model, looks_dir=os.path.join(cached, LOOKS) if cached else "")
+        load = partial(_load_sampled, n_frms=frames, image_size=side, sampling=sampling, settings=settings)
+        if not cached:
             return load
         if sampling != "uniform":
             raise ConfigError(
-                f"datasets.{self.name}.cache_dir={self.cfg.cache_dir}: sample_type={sampling} samples different frames "
+                f"datasets.{self.name}.cache_dir={cached}: sample_type={sampling} samples different frames "
                 "each time, which cannot be cached; set sample_type=uniform or cache_dir=''"
             )
-        return FrameCache(load, self.cfg.cache_dir, f"{frames} frames of {side}")
+        return FrameCache(load, cached, f"{frames} frames of {side} by {settings.reader}")
 
     def processor(self) -> FrameProcessor:
         """The processor of the train split, made from the keys of its section."""
@@ -80,8 +87,8 @@ class DatasetBuilder:
         return registry.get_processor_class(section.name)(**{**settings, "image_size": self.model.image_size})
 
 
-def _load_sampled(path: str, generator: torch.Generator, *, n_frms: int, image_size: int, sampling: str) -> Video:
-    return load_video(path, n_frms=n_frms, image_size=image_size, sampling=sampling, generator=generator)
+def _load_sampled(path: str, generator: torch.Generator, **how: Any) -> Video:
+    return load_video(path, generator=generator, **how)
 
 
 def _load_single(path: str, generator: torch.Generator, *, image_size: int) -> Video:

@@ -70,7 +70,8 @@ class FrameCache:
 
     def _entry(self, path: str) -> Path:
         status = os.stat(path)
-        key = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}|{self.settings}|{readers.READER}|{LAYOUT}"
+        file = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
+        key = f"{file}|{self.settings}|{readers.VERSION}|{LAYOUT}"
         return Path(self.folder) / f"{sha256_of(key)[:32]}.safetensors"
 
 

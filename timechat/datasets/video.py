@@ -1,27 +1,28 @@
 """From a file to frames: decode a video or an image into uint8 frames and their times in seconds.
 
 Pure functions decide which frames are sampled (`uniform_indices`, `random_indices`, `frame_seconds`); `load_video`,
-`load_frame_folder` and `load_image` read them. Readers (`timechat/datasets/readers`) are opened where they are used,
-because a decord reader that crosses a fork hangs.
+`load_frame_folder` and `load_image` read them. Videos are read in a process that can be killed
+(`timechat/datasets/readers`).
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
-from PIL import Image
 
 from timechat.datasets import readers
-from timechat.datasets.readers.base import one_line
+from timechat.datasets.pictures import check_file, read_picture
+from timechat.datasets.readers import AUTO, ReaderSettings
 from timechat.errors import ConfigError, VideoError
-from timechat.lfs import pointer_problem
+
+logger = logging.getLogger(__name__)
 
 SAMPLINGS = ("uniform", "rand")
 
@@ -34,12 +35,6 @@ CLIP_TOLERANCE = 1e-6
 # Files that `load_frame_folder` reads as frames; it ignores other files of the folder (lists, thumbnails).
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
-# Position of a transport stream's sync byte, and its distance to the next one (.ts, .m2ts).
-_TS_SYNC = ((0, 188), (4, 192))
-
-# What Pillow raised for thousands of damaged files of each common format.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
 
 @dataclass
 class Video:
@@ -47,7 +42,7 @@ class Video:
 
     Attributes:
         frames: uint8 [T, 3, H, W], RGB, contiguous.
-        seconds: T floats, when each frame is shown, in seconds from the start of the video (or of the clip).
+        seconds: T floats, when a player shows each frame, in seconds from the start of the file (or of the clip).
         fps: average frame rate of the file, frames per second (0.0 for an image).
         duration: seconds of the video, or of the clip (0.0 for an image).
     """
@@ -116,35 +111,43 @@ def _frame_count(num_video_frames: int, n_frms: int) -> int:
 def frame_seconds(timestamps: NDArray[Any], fps: float) -> NDArray[Any]:
     """When each frame of a video is shown.
 
-    At a constant frame rate this is index / fps, without the rounding of the decoder's single precision. At a variable
-    frame rate, where the average rate would be wrong by seconds, it is the decoder's timestamp.
+    At a constant frame rate this is index / fps, without the rounding of the file's clock, and later by what the video
+    begins later than the file (its sound, mostly). At a variable frame rate, where the average rate would be wrong by
+    seconds, it is the file's timestamp.
 
     Args:
-        timestamps: float [V], the decoder's timestamp of every frame, seconds.
+        timestamps: float [V], the timestamp of every frame, seconds from the start of the file.
         fps: average frame rate, frames per second.
 
     Returns:
         float64 [V], seconds.
     """
-    if is_constant_rate(timestamps, fps):
-        return np.arange(len(timestamps), dtype=np.float64) / fps
-    return np.asarray(timestamps, dtype=np.float64)
+    begin = constant_rate_begin(timestamps, fps)
+    if begin is None:
+        return np.asarray(timestamps, dtype=np.float64)
+    return begin + np.arange(len(timestamps), dtype=np.float64) / fps
 
 
-def is_constant_rate(timestamps: NDArray[Any], fps: float) -> bool:
-    """Whether every frame is shown within a millisecond of index / fps.
+def constant_rate_begin(timestamps: NDArray[Any], fps: float) -> float | None:
+    """Where a video of constant frame rate begins, seconds: every frame is within a millisecond of that + index / fps.
 
     Args:
-        timestamps: float [V], the decoder's timestamp of every frame, seconds.
+        timestamps: float [V], the timestamp of every frame, seconds from the start of the file.
         fps: average frame rate, frames per second.
+
+    Returns:
+        Exactly 0 if it begins with the file; None if the rate is not constant.
     """
     if not (np.isfinite(fps) and fps > 0):
-        return False
-    decoded = np.asarray(timestamps, dtype=np.float64)
-    even = np.arange(len(decoded), dtype=np.float64) / fps
-    # decord stores single precision, which is coarser than a millisecond after four hours.
-    precision = np.spacing(np.abs(decoded).astype(np.float32)).astype(np.float64)
-    return bool(np.all(np.abs(decoded - even) < CONSTANT_RATE_TOLERANCE + precision))
+        return None
+    stamps = np.asarray(timestamps, dtype=np.float64)
+    ahead = stamps - np.arange(len(stamps), dtype=np.float64) / fps
+    late = abs(float(stamps[0])) >= CONSTANT_RATE_TOLERANCE
+    # The middle, because the first timestamp is rounded as well, by half a millisecond in Matroska.
+    begin = (float(ahead.min()) + float(ahead.max())) / 2 if late else 0.0
+    # Times may come in single precision, which is coarser than a millisecond after four hours.
+    precision = np.spacing(np.abs(stamps).astype(np.float32)).astype(np.float64)
+    return begin if np.all(np.abs(ahead - begin) < CONSTANT_RATE_TOLERANCE + precision) else None
 
 
 def load_video(
@@ -155,6 +158,7 @@ def load_video(
     generator: torch.Generator | None = None,
     start: float | None = None,
     end: float | None = None,
+    settings: ReaderSettings = AUTO,
 ) -> Video:
     """Decode sampled frames of a video, each squashed to a square without a crop.
 
@@ -167,41 +171,46 @@ def load_video(
         start: begin of the clip, seconds. The returned seconds count from here.
         end: end of the clip, seconds; an end after the last frame is the end of the video. Frames with
             start <= time < end are sampled; if there are none, the frame shown at `start` is taken.
+        settings: which reader, and how long it may take (`ReaderSettings.of(model)` for a config).
 
     Returns:
-        The sampled frames [T, 3, H, W] with T <= n_frms and their seconds.
+        The sampled frames [T, 3, H, W] with T <= n_frms and their seconds. In place of a frame that cannot be decoded
+        comes the one that stays on display, with its own time, at most once; the log says how many.
 
     Raises:
-        VideoError: the file is missing, empty, damaged or not a video, the clip is outside of it, or n_frms is below 1.
-        ConfigError: `sampling` is unknown, or is "rand" without a generator, or image_size is below 1.
+        VideoError: the file is missing, empty, damaged or not a video, took too long, the clip is outside of it, or
+            n_frms is below 1.
+        ConfigError: `sampling` is unknown, or is "rand" without a generator, or image_size is below 1; or the reader
+            cannot be imported.
     """
     name = os.fspath(path)
     _check_sampling(sampling, generator)
     _check_image_size(image_size)
     if n_frms < 1:
         raise VideoError(name, f"n_frms is {n_frms}; ask for at least 1 frame.")
-    _check_file(name, "video")
-    _check_container(name)
-    reader = readers.open_video(name, image_size)
-    spans, fps = reader.spans, reader.fps
-    times = frame_seconds(spans[:, 0], fps)
-    _check_times(name, times)
-    duration = len(times) / fps if is_constant_rate(spans[:, 0], fps) else _last_end(times, float(spans[-1, 1]))
+    check_file(name, "video")
+    reader = readers.open_video(name, image_size, settings)
+    times, fps = frame_seconds(reader.spans[:, 0], reader.fps), reader.fps
+    duration = _duration(reader.spans, fps)
     first, stop = _clip_range(name, times, duration, start, end)
-    indices = _sample(stop - first, n_frms, sampling, generator)
-    indices = [first + index for index in indices]
-    frames = reader.read(indices)
+    indices = [first + index for index in _sample(stop - first, n_frms, sampling, generator)]
+    frames, shown = reader.read(indices)
+    if shown != indices:
+        lost = len(set(indices) - set(shown))
+        logger.warning("%s: %d of %d sampled frames cannot be decoded, the one before stays", name, lost, len(indices))
     origin = 0.0 if start is None else float(start)
-    seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
+    seconds = [max(0.0, second - origin) for second in times[shown].tolist()]
     clip_end = duration if end is None else min(float(end), duration)
-    return Video(frames=frames, seconds=seconds, fps=fps, duration=clip_end - origin)
+    return Video(frames=torch.from_numpy(frames), seconds=seconds, fps=fps, duration=clip_end - origin)
 
 
 def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Video:
     """Read an image as a video of one frame at 0.0 seconds, squashed to a square (bicubic).
 
     Args:
-        path: the image file, in any format that Pillow reads; of an animation the first picture is taken.
+        path: the image file, in any format that Pillow reads, turned as its EXIF data says. Transparency is ignored,
+            as in the published code, and of an animation the first picture is taken. White is 65535 with 16 bits, and
+            1 in floats, or 255 if there are any above 1.
         image_size: side of the square in pixels; None keeps the size of the file.
 
     Returns:
@@ -212,7 +221,7 @@ def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Vi
         ConfigError: image_size is below 1.
     """
     _check_image_size(image_size)
-    frame = _read_picture(os.fspath(path), image_size)
+    frame = read_picture(os.fspath(path), image_size)
     return Video(frames=frame.unsqueeze(0), seconds=[0.0], fps=0.0, duration=0.0)
 
 
@@ -252,7 +261,7 @@ def load_frame_folder(
     duration = len(pictures) / frame_rate
     first, stop = _clip_range(name, times, duration, start, end)
     indices = [first + index for index in uniform_indices(stop - first, n_frms)]
-    frames = [_read_picture(pictures[index], image_size) for index in indices]
+    frames = [read_picture(pictures[index], image_size) for index in indices]
     if len({frame.shape for frame in frames}) > 1:
         raise VideoError(name, "its pictures differ in size. Give an image_size, or make them equal.")
     origin = 0.0 if start is None else float(start)
@@ -285,21 +294,6 @@ def _numbered_pictures(folder: str) -> list[str]:
     return [os.path.join(folder, numbered[number]) for number in sorted(numbered)]
 
 
-def _read_picture(name: str, image_size: int | None) -> torch.Tensor:
-    """A picture uint8 [3, H, W], squashed to a square (bicubic) unless image_size is None."""
-    _check_file(name, "image")
-    try:
-        with Image.open(name) as image:
-            picture = image.convert("RGB")
-    except _PILLOW_ERRORS as error:
-        raise VideoError(
-            name, f"cannot be read as an image ({one_line(error)}). Replace the file or remove its entry."
-        ) from error
-    if image_size is not None:
-        picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
-    return rearrange(torch.from_numpy(np.array(picture, dtype=np.uint8)), "h w c -> c h w").contiguous()
-
-
 def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
     if sampling not in SAMPLINGS:
         raise ConfigError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
@@ -312,46 +306,14 @@ def _check_image_size(image_size: int | None) -> None:
         raise ConfigError(f"image_size is {image_size}; give a side of at least 1 pixel, or None to keep the size.")
 
 
-def _check_file(name: str, kind: str) -> None:
-    """Refuse anything but a plain file: opening a pipe would wait forever."""
-    if not os.path.exists(name):
-        raise VideoError(name, f"no such {kind} file. Check videos_dir and the path in the annotation.")
-    if os.path.isdir(name):
-        raise VideoError(name, f"is a directory. Name the {kind} file itself.")
-    if not os.path.isfile(name):
-        raise VideoError(name, f"is not a regular file. Name a {kind} file.")
-    if os.path.getsize(name) == 0:
-        raise VideoError(name, "the file is empty. Download it again or remove its entry.")
-    if problem := pointer_problem(name):
-        raise VideoError(name, f"{problem}.")
-
-
-def _check_container(name: str) -> None:
-    """Refuse MPEG streams: decord's seeking silently loses their first frames, so every time would be wrong."""
-    with open(name, "rb") as file:
-        head = file.read(200)
-    transport = any(
-        head[first : first + 1] == b"G" == head[first + step : first + step + 1] for first, step in _TS_SYNC
-    )
-    if transport or head.startswith(b"\x00\x00\x01\xba"):
-        raise VideoError(
-            name,
-            "is an MPEG transport or program stream, which cannot be sampled at exact times. "
-            "Remux it without loss: ffmpeg -i input -c copy output.mp4",
-        )
-
-
-def _check_times(name: str, times: NDArray[Any]) -> None:
-    grows = bool(np.all(np.diff(times) >= 0)) and (len(times) == 1 or times[-1] > times[0])
-    if not (np.all(np.isfinite(times)) and grows):
-        raise VideoError(name, "its timestamps do not increase. Re-encode it, for example with ffmpeg.")
-
-
-def _last_end(times: NDArray[Any], reported: float) -> float:
-    """End of the last frame, seconds; if the container does not say, the frame has the average length."""
-    count = len(times)
+def _duration(spans: NDArray[Any], fps: float) -> float:
+    """End of the last frame, seconds; if the file does not say, the frame has the average length."""
+    times, reported = spans[:, 0], float(spans[-1, 1])
+    begin, count = constant_rate_begin(times, fps), len(spans)
+    if begin is not None:
+        return begin + count / fps
     if count > 1 and reported <= times[-1]:
-        return float(times[-1] * count / (count - 1))
+        return float(times[-1] + (times[-1] - times[0]) / (count - 1))
     return reported
 
 

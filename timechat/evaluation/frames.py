@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from timechat.datasets.readers import AUTO, ReaderSettings
 from timechat.datasets.video import Video, load_frame_folder, load_video
 from timechat.datasets.worker_signals import ignore_stop_signals
 from timechat.errors import VideoError
@@ -28,8 +29,10 @@ class Frames(NamedTuple):
 class _Decoding(torch.utils.data.Dataset[tuple[int, Frames | VideoError]]):
     """Decodes in a worker: index -> (index, frames, or why there are none)."""
 
-    def __init__(self, clips: Sequence[Clip], videos_dir: Path, num_frames: int, image_size: int):
-        self.clips, self.videos_dir = clips, videos_dir
+    def __init__(
+        self, clips: Sequence[Clip], videos_dir: Path, num_frames: int, image_size: int, settings: ReaderSettings
+    ):
+        self.clips, self.videos_dir, self.settings = clips, videos_dir, settings
         self.num_frames, self.image_size = num_frames, image_size
 
     def __len__(self) -> int:
@@ -47,12 +50,18 @@ class _Decoding(torch.utils.data.Dataset[tuple[int, Frames | VideoError]]):
         wanted: dict[str, Any] = {"n_frms": self.num_frames, "image_size": self.image_size}
         wanted |= {"start": clip.start, "end": clip.end}
         if clip.frame_rate is None:
-            return load_video(path, **wanted)
+            return load_video(path, settings=self.settings, **wanted)
         return load_frame_folder(path, frame_rate=clip.frame_rate, **wanted)
 
 
 def decoded(
-    clips: Sequence[Clip], videos_dir: Path, *, num_frames: int, image_size: int, num_workers: int
+    clips: Sequence[Clip],
+    videos_dir: Path,
+    *,
+    num_frames: int,
+    image_size: int,
+    num_workers: int,
+    settings: ReaderSettings = AUTO,
 ) -> Iterator[tuple[Clip, Frames | VideoError]]:
     """Every clip with its frames, in order.
 
@@ -63,11 +72,12 @@ def decoded(
         image_size: side of a frame in pixels.
         num_workers: processes that decode ahead, each at most `PREFETCH` clips; 0 decodes when the next clip is taken,
             so that nothing runs at the same time.
+        settings: which reader, and how long it may take for one video.
 
     Yields:
         The clip, and its frames or the error that says why there are none.
     """
-    dataset = _Decoding(clips, videos_dir, num_frames, image_size)
+    dataset = _Decoding(clips, videos_dir, num_frames, image_size, settings)
     workers = min(num_workers, len(clips))
     loader = torch.utils.data.DataLoader(
         dataset,

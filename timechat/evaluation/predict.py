@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from timechat import distributed
+from timechat.datasets.readers import AUTO, ReaderSettings
 from timechat.errors import StoppedError, VideoError
 from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folder, rank_file, read_answers
 from timechat.evaluation.benchmarks import Question
@@ -95,6 +96,7 @@ class PredictSettings:
         batch_size: prompts answered together; changes no answer.
         num_workers: processes of each rank that decode videos; 0 decodes in between.
         overwrite: discard what an earlier run left.
+        reading: which reader reads videos, and how long it may take for one.
         fingerprint: everything else that answers depend on (weights, prompt, ...); a run with another one is refused.
     """
 
@@ -108,6 +110,7 @@ class PredictSettings:
     batch_size: int = 1
     num_workers: int = 0
     overwrite: bool = False
+    reading: ReaderSettings = AUTO
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
 
     def answers_depend_on(self) -> dict[str, Any]:
@@ -277,8 +280,14 @@ def _encoded(
     stopping: Callable[[], bool],
 ) -> Iterator[_Ask]:
     """Decode and encode one clip after the other, and ask all its questions; adds to `unreadable`."""
-    sizes = {"num_frames": settings.num_frames, "image_size": settings.image_size}
-    for clip, result in decoded(clips, videos_dir, num_workers=settings.num_workers, **sizes):
+    for clip, result in decoded(
+        clips,
+        videos_dir,
+        num_frames=settings.num_frames,
+        image_size=settings.image_size,
+        num_workers=settings.num_workers,
+        settings=settings.reading,
+    ):
         if stopping():
             return
         if isinstance(result, VideoError):

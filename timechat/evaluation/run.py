@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from timechat import distributed
 from timechat.config import OPTIONS, frames_per_video, merged_configs, plain
+from timechat.datasets.readers import ReaderSettings
 from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Question, Result, get_benchmark
@@ -196,7 +197,7 @@ def _settings(
         "videos_dir": request.videos_dir,
         "prompt_sha256": sha256_of(prompt),
         "device": device.type,
-        **{f"model.{key}": value for key, value in model.items()},
+        **{f"model.{key}": value for key, value in model.items() if key != "video_timeout_s"},  # changes no answer
         **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model.get(key)},
     }
     if request.asr is not None:
@@ -212,6 +213,7 @@ def _settings(
         batch_size=cfg.run.batch_size_eval,
         num_workers=cfg.run.num_workers,
         overwrite=request.overwrite,
+        reading=ReaderSettings.of(cfg.model),
         fingerprint=fingerprint,
     )
 

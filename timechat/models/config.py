@@ -13,6 +13,7 @@ from timechat.schema import Section, key, section
 logger = logging.getLogger(__name__)
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+VIDEO_READERS = ("auto", "decord", "pyav")
 
 
 @dataclass
@@ -56,6 +57,17 @@ class VideoEncoderConfig(Section):
     )
     vit: ViTConfig = section(ViTConfig)
     image_size: int = key(224, "side of a frame, pixels", least=1)
+    video_reader: str = key(
+        "auto",
+        "auto (decord where it is proven right, else PyAV) | decord (files that it reads wrong are errors) | pyav",
+        choices=VIDEO_READERS,
+    )
+    video_timeout_s: float | None = key(
+        120.0,
+        "seconds that opening a video, or decoding frames of it, may take; null = no limit, nor a process of its own",
+        least=1,
+        may_change=True,
+    )
     vit_precision: str = key("fp16", "fp16 | bf16 | fp32 | auto", choices=PRECISIONS)
     drop_path_rate: float = key(0.0, "stochastic depth", least=0, below=1)
     freeze_vit: bool = key(True, "also freezes ln_vision")

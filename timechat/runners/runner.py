@@ -149,9 +149,10 @@ class Runner:
             plan.max_epoch, plan.steps_per_epoch, plan.global_batch,
             distributed.world_size(), plan.accumulation, plan.micro_batch,
         )  # fmt: skip
-        if self.cfg.run.data_timeout_s and not self.cfg.run.num_workers:
+        if self.cfg.model.video_timeout_s is None and not self.cfg.run.num_workers:
             logger.warning(
-                "run.num_workers=0: the training process reads the files itself; a file that hangs it goes unnoticed"
+                "run.num_workers=0 and model.video_timeout_s=null: the training process reads the files itself; a file "
+                "that hangs it goes unnoticed"
             )
         first = self.steps // plan.steps_per_epoch
         if first >= plan.max_epoch:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from timechat.batch import VideoBatch
-from timechat.datasets import collate
-from timechat.datasets.collate import Fetched
+from timechat.datasets.collate import Fetched, collate
 from timechat.datasets.instruction import InstructionSample
 from timechat.registry import registry
 from timechat.tasks.base import Task

@@ -5,36 +5,48 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.timed_videos import write_edit_list, write_numbered
 from helpers.videos import write_video
 
-from timechat.datasets import readers
+from timechat.datasets.readers import ReaderSettings, open_video
 from timechat.datasets.video import load_video
 from timechat.errors import VideoError
 
 decord = pytest.importorskip("decord")
 
-
-@pytest.fixture(autouse=True)
-def _with_decord(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "READER", "decord")
+FORCED = ReaderSettings("decord")
+HERE = ReaderSettings(timeout_s=None)
 
 
-@pytest.mark.parametrize(("options", "wanted"), [({}, False), ({"x264-params": "open-gop=1:bframes=3"}, True)])
-def test_only_open_gops_are_decoded_in_order(tmp_path, options, wanted):
-    """The slow path is for those who need it."""
-    from timechat.datasets.readers.decord import needs_order
-
-    path = write_video(tmp_path / "clip.mp4", frames=60, gop=12, codec_options=options)
-    assert needs_order(str(path)) is wanted
+def test_decord_reads_what_it_is_proven_right_about(tmp_path):
+    path = str(write_video(tmp_path / "clip.mp4", frames=4))
+    assert [open_video(path, 16, settings).how for settings in (HERE, FORCED)] == ["decord", "decord"]
 
 
-@pytest.mark.parametrize("times", [[0.0, 0.2, 0.1], [-1e14, -1e14], [0.0, float("nan")]])
-def test_broken_timestamps_are_refused(tmp_path, monkeypatch, times):
-    path = write_video(tmp_path / "clip.mp4", frames=len(times))
-    spans = np.repeat(np.array(times)[:, None], 2, axis=1)
+def test_a_file_that_decord_would_read_wrong_is_refused_if_it_must_be_decord(tmp_path):
+    path = write_numbered(tmp_path / "clip.mp4")
+    write_edit_list(path, length_s=2.5)
+    with pytest.raises(VideoError, match=r"wrong frames .*\(12 packets are cut away.*model\.video_reader=auto"):
+        load_video(path, 4, 16, settings=FORCED)
+
+
+@pytest.mark.parametrize("found", [[0.0, 0.1, 0.3, 0.3], [0.0, 0.1, 0.2]])
+def test_pyav_reads_where_decord_finds_other_frames_than_the_look(tmp_path, monkeypatch, found):
+    path = str(write_video(tmp_path / "clip.mp4", frames=4))
+    spans = np.repeat(np.array(found)[:, None], 2, axis=1)
     monkeypatch.setattr(decord.VideoReader, "get_frame_timestamp", lambda reader, indices: spans)
-    with pytest.raises(VideoError, match="timestamps"):
-        load_video(path, 4, 32)
+    assert open_video(path, 16, HERE).how.startswith("PyAV (decord")
+    with pytest.raises(VideoError, match="may give wrong frames"):
+        open_video(path, 16, ReaderSettings("decord", timeout_s=None))
+
+
+def test_pyav_reads_what_decord_cannot_open(tmp_path, monkeypatch):
+    def fail(*args, **options):
+        raise RuntimeError("no")
+
+    path = str(write_video(tmp_path / "clip.mp4", frames=4))
+    monkeypatch.setattr(decord.VideoReader, "get_frame_timestamp", fail)
+    assert open_video(path, 16, HERE).how == "PyAV (decord cannot read it)"
 
 
 def test_decoding_works_under_any_bridge(tmp_path):
@@ -43,7 +55,7 @@ def test_decoding_works_under_any_bridge(tmp_path):
     plain = load_video(path, 4, 16)
     decord.bridge.set_bridge("torch")
     try:
-        assert torch.equal(load_video(path, 4, 16).frames, plain.frames)
+        assert torch.equal(load_video(path, 4, 16, settings=HERE).frames, plain.frames)
         assert isinstance(decord.VideoReader(str(path))[0], torch.Tensor)
     finally:
         decord.bridge.set_bridge("native")

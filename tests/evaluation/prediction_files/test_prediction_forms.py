@@ -111,7 +111,7 @@ def test_a_form_can_be_forced_and_a_wrong_name_is_named(tmp_path: Path) -> None:
     for form in ("records", "lmms-eval", "moment-detr", "tempcompass"):
         with pytest.raises(PredictionError):
             read_predictions(path, form)
-    assert set(FORMS) == {"records", "mapping", "moment-detr", "densevid", "lmms-eval", "tempcompass"}
+    assert set(FORMS) == {"records", "mapping", "moment-detr", "densevid", "lmms-eval", "tempcompass", "etbench"}
 
 
 def test_content_without_a_file() -> None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from packaging.requirements import Requirement
 
 from timechat.cli.doctor.report import Report, ReportSection, size_text
-from timechat.datasets.readers import READER
+from timechat.datasets.readers import HAS_DECORD
 from timechat.device import resolve_device, resolve_precision
 from timechat.errors import ConfigError
 
@@ -19,6 +19,14 @@ PACKAGES = (
     *("torch", "torchvision", "transformers", "peft", "timm", "accelerate", "safetensors", "tokenizers"),
     *("decord", "av"),
 )
+
+
+# What model.video_reader means.
+_READERS = {
+    "auto": "decord where it is proven right, else with PyAV",
+    "decord": "decord; files that it would read wrong are refused",
+    "pyav": "PyAV",
+}
 
 
 def check_environment(report: Report, cfg: DictConfig) -> torch.device:
@@ -29,6 +37,7 @@ def check_environment(report: Report, cfg: DictConfig) -> torch.device:
     """
     with report.section("1. Environment") as section:
         _packages(section)
+        _reader(section, cfg.model.video_reader)
         device = _device(section, cfg)
         _precisions(section, cfg, device)
     return device
@@ -48,11 +57,16 @@ def _packages(section: ReportSection) -> None:
         section.say(f"{name} {version}")
         if name in required and not required[name].specifier.contains(version, prereleases=True):
             outside.append(f"{name} {version} (wanted {required[name].specifier})")
-    section.say(f"videos are read with {READER}")
     if outside:
         section.warning(f"Versions outside the supported range: {', '.join(outside)}; install the project again.")
     else:
         section.ok("All packages are installed, in supported versions.")
+
+
+def _reader(section: ReportSection, choice: str) -> None:
+    section.say(f"videos are read with {_READERS[choice] if HAS_DECORD else _READERS['pyav']}")
+    if choice == "decord" and not HAS_DECORD:
+        section.error("model.video_reader=decord, but decord cannot be imported here; set model.video_reader=auto.")
 
 
 def _requirements() -> dict[str, Requirement]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from timechat.batch import num_windows
 from timechat.cli.doctor.report import Report, ReportSection
 from timechat.config import frames_per_video
+from timechat.datasets.readers import ReaderSettings, open_video
 from timechat.datasets.video import Video, load_video
 from timechat.errors import ConfigError, TimeChatError
 from timechat.models.eva_vit import normalise_pixels
@@ -59,8 +60,11 @@ def _read(section: ReportSection, model: DictConfig, path: str | None) -> Video 
     if path is None:
         section.say("Pixels are skipped: no video was given (doctor CONFIG VIDEO).")
         return None
+    settings, size = ReaderSettings.of(model), model.image_size
     try:
-        return load_video(path, n_frms=frames_per_video(model), image_size=model.image_size)
+        video = load_video(path, n_frms=frames_per_video(model), image_size=size, settings=settings)
+        section.say(f"read with {open_video(path, size, settings).how}")
+        return video
     except TimeChatError as error:
         section.error(str(error))
         return None

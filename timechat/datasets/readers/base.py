@@ -1,17 +1,25 @@
-"""The interface of video readers, and the errors that they share."""
+"""The interface of video readers, and the errors that they share.
+
+This package does without torch: the process that reads videos (`child.py`) starts in a fraction of a second and needs
+50 MB.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any, Protocol
 
-import torch
+import av
 from numpy.typing import NDArray
 
 from timechat.errors import VideoError
 
 # No frame takes fewer bytes: its entry in the index alone takes this many.
 MIN_FRAME_BYTES = 4
+
+# What PyAV raises for damaged files. ValueError: a name that is not valid text. IndexError, OverflowError: numbers in
+# a damaged header.
+AV_ERRORS = (av.FFmpegError, ValueError, IndexError, OverflowError)
 
 _FIX = "Download it again, re-encode it as H.264 or remove its entry."
 
@@ -20,27 +28,29 @@ class VideoReader(Protocol):
     """An open video file.
 
     Attributes:
-        spans: float32 [V, 2], start and end of each frame's display, in display order, seconds from the first frame.
+        spans: float64 [V, 2], start and end of each frame's display, in display order; seconds on the player's clock,
+            whose zero is the start of the container (the first picture or sound).
         fps: average frame rate, frames per second; not above 0, or NaN, if the file does not say.
+        how: which library reads it, and why, for people.
     """
 
     spans: NDArray[Any]
     fps: float
+    how: str
 
-    def __init__(self, name: str, image_size: int | None) -> None:
-        """Open `name`; frames will be squashed to a square of side image_size. Raises VideoError."""
-
-    def read(self, indices: list[int]) -> torch.Tensor:
+    def read(self, indices: list[int]) -> tuple[NDArray[Any], list[int]]:
         """Decode frames.
 
         Args:
             indices: strictly increasing, below V; at least one.
 
         Returns:
-            uint8 [T, 3, H, W], RGB, contiguous, rotated upright as the file says.
+            uint8 [T, 3, H, W], RGB, contiguous, rotated upright as the file says; and which frames they are. These are
+            `indices`, except where frames are lost: there it is the one that stays on display, and if it is one that
+            was taken already, T is smaller.
 
         Raises:
-            VideoError: a frame cannot be decoded.
+            VideoError: the frames cannot be decoded.
         """
 
 
@@ -58,7 +68,16 @@ def refuse_false_promise(name: str, promised: int) -> None:
 
 def undecodable(name: str, reason: str) -> VideoError:
     """The error for a file that cannot be decoded."""
-    return VideoError(name, f"cannot be decoded ({reason}). The file is damaged, truncated or not a video. {_FIX}")
+    return VideoError(name, f"cannot be decoded ({reason}). {_FIX}")
+
+
+def cannot_open(name: str, error: Exception) -> VideoError:
+    """The error for a file in which no reader finds a video."""
+    if isinstance(error, PermissionError):
+        return VideoError(name, "may not be read (permission denied). Change its permissions, or remove its entry.")
+    if isinstance(error, av.error.InvalidDataError):
+        return undecodable(name, "the file is damaged, truncated or not a video")
+    return undecodable(name, one_line(error))
 
 
 def one_line(error: BaseException) -> str:

@@ -1,89 +1,89 @@
-"""Reads videos with decord."""
+"""Reads videos with decord, as the published code does."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
-import av
 import decord
-import torch
-from decord._ffi.base import DECORDError
+import numpy as np
+from decord._ffi.base import DECORDError, DECORDLimitReachedError
 from einops import rearrange
+from numpy.typing import NDArray
 
-from timechat.datasets.readers.base import one_line, refuse_false_promise, undecodable
+from timechat.datasets.readers.base import one_line, undecodable
+from timechat.datasets.readers.look import Look
 from timechat.errors import VideoError
 
 # decord raises AssertionError for a stream without frames, IndexError for timestamps of files that end right after the
 # header, StopIteration for a frame that is missing, UnicodeEncodeError for a name that is not valid text.
-_ERRORS = (RuntimeError, DECORDError, AssertionError, IndexError, StopIteration, UnicodeEncodeError)
+# DECORDLimitReachedError for one that was replaced by its neighbour.
+_ERRORS = (
+    *(RuntimeError, DECORDError, DECORDLimitReachedError, AssertionError, IndexError, StopIteration),
+    UnicodeEncodeError,
+)
+
+# decord repeats frames in place of those that it cannot decode, unless their share is above this.
+_NONE_REPEATED = 1e-9
 
 # decord's messages start with the time and a line of its source.
 _PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+: ")
 
+# Seconds by which decord's times, in single precision, may differ from those of the packets.
+_TOLERANCE = 1e-3
+
 
 class DecordReader:
-    """See `VideoReader`."""
+    """See `VideoReader`. The times are those of the look; decord must have found the same frames.
 
-    def __init__(self, name: str, image_size: int | None) -> None:
-        self._name = name
-        self._in_order = needs_order(name)
+    Raises:
+        Disagreement: decord sees other frames than the look.
+        VideoError: decord cannot read the file.
+    """
+
+    def __init__(self, name: str, image_size: int | None, look: Look) -> None:
+        self._name, self.spans, self.how = name, look.spans(), "decord"
         side = -1 if image_size is None else image_size
         try:
-            self._reader = decord.VideoReader(name, width=side, height=side, num_threads=1)
-            self.spans = self._reader.get_frame_timestamp(range(len(self._reader)))
+            self._reader = decord.VideoReader(name, width=side, height=side, num_threads=1, fault_tol=_NONE_REPEATED)
+            found = np.asarray(self._reader.get_frame_timestamp(range(len(self._reader))), dtype=np.float64)[:, 0]
             self.fps = float(self._reader.get_avg_fps())
         except _ERRORS as error:
             raise _undecodable(name, error) from error
+        _compare(found, self.spans[:, 0])
 
-    def read(self, indices: list[int]) -> torch.Tensor:
+    def read(self, indices: list[int]) -> tuple[NDArray[Any], list[int]]:
         """See `VideoReader`; independent of the bridge that the process has set for decord.
 
         Frame by frame: as fast as `get_batch`, which fails at some small widths (48, 72, ...) where decord pads rows.
         """
-        frames = torch.empty(0)
+        frames = np.empty(0, np.uint8)
         try:
-            with decord.bridge.use_torch():
-                for number, padded in enumerate(map(self._frame, indices, [-1, *indices[:-1]])):
+            with decord.bridge._BridgeScope("native"):  # there is no public name for it
+                for number, index in enumerate(indices):
+                    padded = self._reader[index].asnumpy()
                     height, width = padded.shape[:2]
                     if number == 0:
-                        frames = torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
+                        frames = np.empty((len(indices), 3, height, width), dtype=np.uint8)
                     rows = padded.reshape(height, -1)[:, : 3 * width]
                     frames[number] = rearrange(rows, "h (w c) -> c h w", c=3)
         except _ERRORS as error:
             raise _undecodable(self._name, error) from error
-        return frames
-
-    def _frame(self, index: int, previous: int) -> torch.Tensor:
-        if not self._in_order:
-            return self._reader[index]
-        for _ in range(index - previous - 1):
-            self._reader.next()
-        return self._reader.next()
+        return frames, indices
 
 
-def needs_order(name: str) -> bool:
-    """Whether frames that are shown before a key frame are stored after it (open groups of pictures).
+class Disagreement(Exception):  # it is no error: another reader takes the file
+    """decord sees other frames than the look at the packets."""
 
-    The decoder drops such frames after a seek to that key frame, and decord then miscounts: it returns neighbouring
-    frames, a few tenths of a second off. Such files must be decoded in order. Reads packets without decoding them.
 
-    Raises:
-        VideoError: the header promises more frames than the file can hold.
-    """
-    try:
-        with av.open(name) as container:
-            refuse_false_promise(name, container.streams.video[0].frames)
-            key = None
-            for packet in container.demux(video=0):
-                if packet.pts is None:
-                    continue
-                if packet.is_keyframe:
-                    key = packet.pts
-                elif key is not None and packet.pts < key:
-                    return True
-    except (av.FFmpegError, ValueError, IndexError):
-        return True  # decord may still read it; reading in order is always right, only slower
-    return False
+def _compare(found: NDArray[Any], wanted: NDArray[Any]) -> None:
+    """Raise Disagreement unless decord, which counts seconds from the first frame, has the same times."""
+    if len(found) != len(wanted):
+        raise Disagreement(f"decord counts {len(found)} frames instead of {len(wanted)}")
+    apart = np.abs((found - found[0]) - (wanted - wanted[0]))
+    # decord stores single precision, which is coarser than a millisecond after four hours.
+    if not np.all(apart < _TOLERANCE + np.spacing(np.abs(found).astype(np.float32))):
+        raise Disagreement("decord has other times for its frames")
 
 
 def _undecodable(name: str, error: BaseException) -> VideoError:

@@ -1,154 +1,166 @@
-"""Reads videos with PyAV, where decord cannot be imported.
-
-Both libraries wrap FFmpeg. Frames pass through the filters that decord uses (rotation, then bilinear scaling), not
-through PyAV's `reformat`, which places chroma differently and is off by a few levels.
-"""
+"""Reads videos with PyAV, by presentation time: any file that FFmpeg decodes."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 from typing import Any, cast
 
 import av
 import numpy as np
-import torch
 from av.container import InputContainer
-from av.video.stream import VideoStream
 from einops import rearrange
 from numpy.typing import NDArray
 
-from timechat.datasets.readers.base import one_line, refuse_false_promise, undecodable
+from timechat.datasets.readers.base import AV_ERRORS, one_line, undecodable
+from timechat.datasets.readers.display import Scaler
+from timechat.datasets.readers.look import Look, video_stream
 
-# ValueError: a name that is not valid text. IndexError, OverflowError: numbers in a damaged header.
-_ERRORS = (av.FFmpegError, ValueError, IndexError, OverflowError)
+# How many frames a decoder may give out of order, in H.264 and H.265.
+_MOST_REORDERED = 16
 
-# A frame's rotation, degrees anticlockwise -> arguments of the filters that turn it upright (1 clockwise, 2 back).
-_UPRIGHT = {90: ("2",), -90: ("1",), 180: ("1", "1"), -180: ("1", "1")}
+# A key frame that is fewer frames ahead is reached by decoding on. That is as fast as a seek, and where packets were
+# lost it shows what players show: after a seek, a decoder has fewer frames to fill the gaps with.
+_LEAST_SKIPPED = 16
+
+# A file of whose sampled frames fewer can be decoded is refused.
+_LEAST_LEFT = 0.5
 
 
 class PyAVReader:
-    """See `VideoReader`. Finds frames by timestamp, not by counting, so open groups of pictures do no harm."""
+    """See `VideoReader`. Frames are found by timestamp, never counted, so cuts and losses do no harm."""
 
-    def __init__(self, name: str, image_size: int | None) -> None:
-        self._name, self._image_size = name, image_size
-        try:
-            with av.open(name) as container:
-                stream = _video_stream(container)
-                refuse_false_promise(name, stream.frames)
-                self.fps = float(stream.average_rate or 0)
-                shown, self._keys = _scan(name, container, stream)
-                tick = float(stream.time_base or 0)
-        except _ERRORS as error:
-            raise undecodable(name, one_line(error)) from error
-        self._stamps = [stamp for stamp, _ in shown]
-        ticks = np.array([(stamp, stamp + duration) for stamp, duration in shown]) - self._stamps[0]
-        # Single precision like decord's, so that both readers give the same times.
-        self.spans = (ticks * tick).astype(np.float32)
+    def __init__(self, name: str, image_size: int | None, look: Look, why: str = "") -> None:
+        self._name, self._image_size, self._look = name, image_size, look
+        self.how = f"PyAV ({why})" if why else "PyAV"
+        self.spans, self.fps = look.spans(), look.fps
 
-    def read(self, indices: list[int]) -> torch.Tensor:
+    def read(self, indices: list[int]) -> tuple[NDArray[Any], list[int]]:
         """See `VideoReader`."""
-        frames, scaler = torch.empty(0), _Scaler(self._image_size)
+        frames, shown, scaler = np.empty(0, np.uint8), list[int](), Scaler(self._image_size)
+        stamps = self._look.stamps
         try:
             with av.open(self._name) as container:
-                for number, frame in enumerate(self._decode(container, [self._stamps[index] for index in indices])):
-                    picture = torch.from_numpy(scaler.rgb(frame))
-                    if number == 0:
-                        frames = torch.empty(len(indices), 3, *picture.shape[:2], dtype=torch.uint8)
-                    frames[number] = rearrange(picture, "h w c -> c h w")
-        except _ERRORS as error:
+                display = _Display(self._name, container, self._look)
+                for stamp in stamps[indices].tolist():
+                    frame = display.at(stamp)
+                    index = int(np.searchsorted(stamps, _stamp(frame)))
+                    if shown and index == shown[-1]:
+                        continue
+                    picture = scaler.rgb(frame)
+                    if not shown:
+                        frames = np.empty((len(indices), 3, *picture.shape[:2]), dtype=np.uint8)
+                    frames[len(shown)] = rearrange(picture, "h w c -> c h w")
+                    shown.append(index)
+        except AV_ERRORS as error:
             raise undecodable(self._name, one_line(error)) from error
-        return frames
-
-    def _decode(self, container: InputContainer, stamps: list[int]) -> Iterator[av.VideoFrame]:
-        """The frames with these timestamps, which increase."""
-        stream = _video_stream(container)
-        stream.codec_context.thread_count = 1  # as in decord: workers already run in parallel
-        coming = _frames(container, stream)
-        frame = next(coming, None)
-        for stamp in stamps:
-            key = self._keys[max(0, bisect_right(self._keys, stamp) - 1)]
-            if frame is None or key > _stamp(frame):
-                coming = _frames(container, stream, key)
-                frame = next(coming, None)
-            if frame is None or _stamp(frame) > stamp:  # the seek went too far; from the start it is always right
-                coming = _frames(container, stream, min(self._keys[0], self._stamps[0]))
-                frame = next(coming, None)
-            while frame is not None and _stamp(frame) < stamp:
-                frame = next(coming, None)
-            if frame is None or frame.pts != stamp:
-                raise undecodable(self._name, f"the frame with timestamp {stamp} is missing")
-            yield frame
+        if len(shown) < _LEAST_LEFT * len(indices):
+            raise undecodable(self._name, f"only {len(shown)} of {len(indices)} frames are left of it")
+        return frames[: len(shown)], shown
 
 
-class _Scaler:
-    """Frames -> upright RGB of one size, uint8 [H, W, 3]: a square, or without `image_size` the first frame's size."""
+class _Display:
+    """Which frame is on display at a time; the times that are asked for increase.
 
-    def __init__(self, image_size: int | None) -> None:
-        self._size = None if image_size is None else (image_size, image_size)
-        self._graph: av.filter.Graph | None = None
-        self._input: tuple[int, int, str, int] | None = None
-
-    def rgb(self, frame: av.VideoFrame) -> NDArray[Any]:
-        """Rotate, scale and convert a frame."""
-        kind = (frame.width, frame.height, frame.format.name, frame.rotation)
-        if self._graph is None or kind != self._input:  # a stream may change in the middle
-            self._graph, self._input = self._filters(frame), kind
-        self._graph.push(frame)
-        return self._graph.pull().to_ndarray()
-
-    def _filters(self, frame: av.VideoFrame) -> av.filter.Graph:
-        turns = _UPRIGHT.get(frame.rotation, ())
-        if self._size is None:
-            self._size = (frame.height, frame.width) if len(turns) == 1 else (frame.width, frame.height)
-        graph = av.filter.Graph()
-        graph.link_nodes(
-            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
-            *(graph.add("transpose", turn) for turn in turns),
-            graph.add("scale", "{}:{}:flags=bilinear".format(*self._size)),
-            graph.add("format", "rgb24"),
-            graph.add("buffersink"),
-        ).configure()
-        return graph
-
-
-def _scan(name: str, container: InputContainer, stream: VideoStream) -> tuple[list[tuple[int, int]], list[int]]:
-    """Read packets without decoding them.
-
-    Returns:
-        (timestamp, duration) of every frame in display order, and the timestamps of the key frames; in ticks.
+    From one to the next it decodes on, or seeks to the last key frame before it if that is further ahead.
     """
-    shown, keys = [], []
-    for packet in container.demux(stream):
-        if not packet.size:  # the end
-            continue
-        if packet.is_corrupt or packet.pts is None:
-            raise undecodable(name, "a frame is incomplete or has no timestamp")
-        if packet.is_keyframe:
-            keys.append(packet.pts)
-        if not packet.is_discard:  # cut away by the file's edit list
-            shown.append((packet.pts, packet.duration or 0))
-    if not shown or not keys:
-        raise undecodable(name, "it has no frames, or no key frame")
-    return sorted(shown), sorted(keys)
 
+    def __init__(self, name: str, container: InputContainer, look: Look) -> None:
+        self._name, self._container, self._repeated = name, container, look.repeated
+        self._stamps, self._keys, self._known = look.stamps, look.keys.tolist(), set(look.stamps.tolist())
+        self._stream = video_stream(name, container)
+        self._stream.codec_context.thread_count = 1  # as in decord: workers already run in parallel
+        self._shown: av.VideoFrame | None = None
+        self._ahead: list[av.VideoFrame] = []  # decoded, not yet shown, in display order
+        self._coming = self._decoded()
 
-def _video_stream(container: InputContainer) -> VideoStream:
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream):
-        raise ValueError("it has no video stream")
-    if stream.codec_context is None:
-        raise ValueError("there is no decoder for its codec")
-    return stream
+    def at(self, stamp: int) -> av.VideoFrame:
+        """The last frame that is shown by then; the first one of the file, if that comes later.
+
+        Raises:
+            VideoError: there is none.
+        """
+        key = bisect_right(self._keys, stamp) - 1
+        if key > 0 and self._frames_until(self._keys[key]) >= _LEAST_SKIPPED:
+            self._enter(key, stamp)
+        self._advance(stamp)
+        if self._shown is None:  # what comes before the first frame of all was lost
+            self._shown = self._next()
+        if self._shown is None:
+            raise undecodable(self._name, "no frame of it can be decoded")
+        return self._shown
+
+    def _frames_until(self, stamp: int) -> int:
+        """How many frames are shown before a time, from the one that is on display on."""
+        shown = self._stamps[0] if self._shown is None else _stamp(self._shown)
+        return int(np.searchsorted(self._stamps, stamp) - np.searchsorted(self._stamps, shown))
+
+    def _enter(self, key: int, stamp: int) -> None:
+        """Seek to a key frame, or if nothing can be decoded between it and `stamp`, to earlier ones."""
+        back = 1
+        while key > 0:
+            if self._seek(self._keys[key]):
+                self._advance(stamp)
+                if self._shown is not None:
+                    return
+            key, back = key - back, 2 * back
+        self._rewind()
+
+    def _seek(self, stamp: int) -> bool:
+        try:
+            self._container.seek(stamp, stream=self._stream)
+        except AV_ERRORS:
+            return False
+        self._start()
+        return True
+
+    def _rewind(self) -> None:
+        """Go back to the beginning, also where the container has no index to seek with."""
+        self._container = av.open(self._name)
+        self._stream = video_stream(self._name, self._container)
+        self._stream.codec_context.thread_count = 1
+        self._start()
+
+    def _start(self) -> None:
+        self._shown, self._ahead, self._coming = None, [], self._decoded()
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Frames as the decoder gives them, without those whose packets had no time; damaged packets give none."""
+        for packet in self._container.demux(self._stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                continue
+            for frame in frames:
+                if isinstance(frame, av.VideoFrame) and frame.pts in self._known:
+                    yield frame
+
+    def _advance(self, stamp: int) -> None:
+        """Decode until the next frame would be shown after `stamp`."""
+        looked_ahead = False
+        while self._shown is None or _stamp(self._shown) < stamp or self._repeated:
+            frame = self._next()
+            if frame is None:
+                return
+            if _stamp(frame) <= stamp:
+                self._shown = frame
+                continue
+            insort(self._ahead, frame, key=_stamp)
+            if looked_ahead or (self._shown is not None and _stamp(self._shown) == stamp):
+                return
+            self._look_ahead()  # a decoder may give frames out of order
+            looked_ahead = True
+
+    def _next(self) -> av.VideoFrame | None:
+        return self._ahead.pop(0) if self._ahead else next(self._coming, None)
+
+    def _look_ahead(self) -> None:
+        for frame in self._coming:
+            insort(self._ahead, frame, key=_stamp)
+            if len(self._ahead) >= _MOST_REORDERED:
+                return
 
 
 def _stamp(frame: av.VideoFrame) -> int:
-    """The timestamp of a frame from `_frames`, which all have one."""
+    """The timestamp of a frame that `_decoded` gives."""
     return cast(int, frame.pts)
-
-
-def _frames(container: InputContainer, stream: VideoStream, stamp: int | None = None) -> Iterator[av.VideoFrame]:
-    """Frames in display order, from the last key frame before `stamp` on; without `stamp` from the current position."""
-    if stamp is not None:
-        container.seek(stamp, stream=stream)
-    return (frame for frame in container.decode(stream) if frame.pts is not None)

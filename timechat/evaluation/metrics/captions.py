@@ -14,8 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 from pycocoevalcap.meteor import meteor as _meteor_package
+from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer import ptbtokenizer as _ptb_package
 
 from timechat.errors import TimeChatError
@@ -181,3 +183,17 @@ def cider(pairs: Sequence[CaptionPair]) -> float:
     for hypothesis, reference in pairs:
         scorer += (hypothesis, [reference])
     return float(scorer.compute_score()[0])
+
+
+def bleu(pairs: Sequence[CaptionPair]) -> float:
+    """BLEU-4 of a corpus of tokenized pairs; the closest reference length counts."""
+    scorer = BleuScorer(n=4)
+    for hypothesis, reference in pairs:
+        scorer += (hypothesis, [reference])
+    return float(scorer.compute_score(option="closest", verbose=0)[0][3])
+
+
+def rouge_l(pairs: Sequence[CaptionPair]) -> float:
+    """Mean ROUGE-L of tokenized pairs."""
+    scorer = Rouge()
+    return sum(float(scorer.calc_score([hypothesis], [reference])) for hypothesis, reference in pairs) / len(pairs)

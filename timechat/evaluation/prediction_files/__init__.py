@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import PredictionError
-from timechat.evaluation.prediction_files import densevid, lmms_eval, mappings, moment_detr, records, tempcompass
+from timechat.evaluation.prediction_files import (
+    densevid,
+    etbench,
+    lmms_eval,
+    mappings,
+    moment_detr,
+    records,
+    tempcompass,
+)
 from timechat.evaluation.prediction_files.documents import Document, read_documents
 from timechat.evaluation.prediction_files.predictions import Form, Prediction
 from timechat.registry import nearest
@@ -18,6 +26,7 @@ __all__ = ["FORMS", "Document", "Prediction", "PredictionFile", "read_prediction
 # In the order in which they are tried; records and mappings take every list and every object.
 FORMS: dict[str, Form] = {
     "moment-detr": moment_detr.FORM,
+    "etbench": etbench.FORM,
     "lmms-eval": lmms_eval.FORM,
     "records": records.FORM,
     "densevid": densevid.FORM,
