@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Benchmarks of the literature, one line each:
 #   bash eval.sh charades|activitynet_grounding|youcook2|activitynet_captions|qvhighlights CKPT [key=value ...]
-#   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench|etbench CKPT [key=value ...]
+#   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench|etbench|tvsum|summe CKPT [key=value ...]
 #   bash eval.sh charades_timelens|activitynet_timelens|qvhighlights_timelens|tacos|ego4d_nlq|nextgqa|rextime CKPT
 #   bash eval.sh all CKPT [key=value ...]    all of them, then one joint table; key=value are config overrides
 #   bash eval.sh quickstart [CKPT]           the tiny model of `make quickstart`
@@ -17,7 +17,7 @@ QUICKSTART_DATA=${QUICKSTART_DATA:-data/quickstart}
 QUICKSTART_RUN=${QUICKSTART_RUN:-runs/quickstart}
 
 BENCHMARKS=(charades activitynet_grounding youcook2 activitynet_captions qvhighlights
-  mvbench tempcompass egoschema video_mme mlvu longvideobench etbench
+  mvbench tempcompass egoschema video_mme mlvu longvideobench etbench tvsum summe
   charades_timelens activitynet_timelens qvhighlights_timelens tacos ego4d_nlq nextgqa rextime)
 
 # Below DATA_DIR: annotations (a file, or a folder where the download is one) and folder of videos.
@@ -34,6 +34,8 @@ paths_of() {
     video_mme) echo video_mme/video_mme.json video_mme/videos ;;
     mlvu) echo mlvu/json mlvu/video ;;
     longvideobench) echo longvideobench/lvb_val.json longvideobench/videos ;;
+    tvsum) echo tvsum/data/ydata-tvsum50-anno.tsv tvsum/video ;;
+    summe) echo summe/GT summe/videos ;;
     etbench) echo etbench/annotations/etbench_txt_v1.0.json etbench/videos ;;
     tacos) echo tacos/test.json tacos/videos ;;
     ego4d_nlq) echo ego4d_nlq/annotations/nlq_val.json ego4d_nlq/videos ;;

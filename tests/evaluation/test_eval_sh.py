@@ -24,6 +24,7 @@ FILES = (
     "data/video_mme/video_mme.json",
     "data/longvideobench/lvb_val.json",
     "data/etbench/annotations/etbench_txt_v1.0.json",
+    "data/tvsum/data/ydata-tvsum50-anno.tsv",
     *(f"data/TimeLens-Bench/{name}-timelens.json" for name in ("charades", "activitynet", "qvhighlights")),
     "data/tacos/test.json",
     "data/ego4d_nlq/annotations/nlq_val.json",
@@ -42,7 +43,8 @@ FOLDERS = (
     "data/Charades/videos", "data/Activitynet_Captions/anet_6fps_224",
     "data/YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224", "data/QVhighlights/videos/val",
     *(f"data/{name}/videos" for name in ("tempcompass", "egoschema", "video_mme", "quickstart")),
-    *(f"data/{name}/videos" for name in ("longvideobench", "etbench")),
+    *(f"data/{name}/videos" for name in ("longvideobench", "etbench", "summe")),
+    "data/tvsum/video", "data/summe/GT",
     "data/mlvu/json", "data/mlvu/video",
     *(f"data/TimeLens-Bench/videos/{name}" for name in ("charades", "activitynet", "qvhighlights")),
     *(f"data/{name}/videos" for name in ("tacos", "ego4d_nlq", "nextgqa", "rextime")),
@@ -81,6 +83,8 @@ BENCHMARK_PATHS = {
     "mlvu": ("mlvu", "mlvu/json", "mlvu/video"),
     "longvideobench": ("longvideobench", "longvideobench/lvb_val.json", "longvideobench/videos"),
     "etbench": ("etbench", "etbench/annotations/etbench_txt_v1.0.json", "etbench/videos"),
+    "tvsum": ("tvsum", "tvsum/data/ydata-tvsum50-anno.tsv", "tvsum/video"),
+    "summe": ("summe", "summe/GT", "summe/videos"),
     **{
         f"{name}_timelens": (
             f"{name}_timelens",

@@ -70,6 +70,11 @@ def answer_to(prompt: str, seconds: Sequence[float]) -> str:
     """The template's answer; of clips and of videos without a query it depends on the times of the frames."""
     if "every event of the video" in prompt:
         return EVENTS_OF[min(EVENTS_OF, key=lambda length: abs(length - seconds[-1]))]
+    if "short summary" in prompt:
+        from helpers.summarization_data import ANSWERS as SUMMARIES
+        from helpers.summarization_data import VIDEOS
+
+        return SUMMARIES[min(VIDEOS, key=lambda name: abs(VIDEOS[name] - seconds[-1]))]
     if prompt.startswith("["):  # E.T. Bench's, with the id of its sample
         from helpers.etbench_data import ANSWERS as ETBENCH  # as a program, this file is alone on the path until then
 

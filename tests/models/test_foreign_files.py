@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import bz2
+import gzip
 import json
+import lzma
+import re
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +134,38 @@ def test_a_file_that_was_zipped_again(tmp_path: Path, compression: int, order: i
         assert torch.equal(opened[name].read(), tensor)
         assert torch.equal(whole[name], tensor)
     assert open_weights(tmp_path / "c.pth", "model.ckpt").notes == []
+
+
+@pytest.mark.parametrize(
+    ("pack", "message"),
+    [
+        (gzip.compress, r"gzip: gunzip -c .*c\.pth > unpacked\.pth, and name what comes out"),
+        (bz2.compress, "bzip2: bunzip2 -c"),
+        (lzma.compress, "xz: unxz -c"),
+        (lambda content: b"\x28\xb5\x2f\xfd" + content, "zstd: unzstd -c"),
+        (lambda content: b"7z\xbc\xaf\x27\x1c" + content, "7-Zip: 7z x"),
+    ],
+    ids=["gzip", "bzip2", "xz", "zstd", "7z"],
+)
+def test_a_file_that_was_packed_is_told_how_to_unpack(
+    tmp_path: Path, pack: Callable[[bytes], bytes], message: str
+) -> None:
+    torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "plain.pth")
+    (tmp_path / "c.pth").write_bytes(pack((tmp_path / "plain.pth").read_bytes()))
+    for read in (open_weights, read_file):
+        with pytest.raises(CheckpointError, match=rf"model\.ckpt=.*c\.pth: is packed with {message}"):
+            read(tmp_path / "c.pth", "model.ckpt")
+
+
+def test_a_file_in_an_archive_is_told_how_to_unpack(tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(2)}}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "c.pth", "w") as archive:
+        archive.write(tmp_path / "plain.pth", "plain.pth")
+    with tarfile.open(tmp_path / "d.pth", "w") as archive:
+        archive.add(tmp_path / "plain.pth", "plain.pth")
+    for name, message in (("c.pth", "zip: unzip .*c.pth, and"), ("d.pth", "tar: tar -xf .*d.pth, and")):
+        with pytest.raises(CheckpointError, match=f"is packed with {message}"):
+            open_weights(tmp_path / name, "model.ckpt")
 
 
 # Beside the weights ---------------------------------------------------------------------------------------------------
@@ -338,6 +375,10 @@ def test_our_own_adapter_loads_back(exported: tuple[Path, Path], model: TimeChat
     [
         ({"lora_alpha": 64}, r"than model\.lora_alpha=32: set model\.lora_alpha=64"),
         ({"r": 8, "lora_alpha": 8}, r"set model\.lora_r=8 model\.lora_alpha=8"),
+        (
+            {"target_modules": ["q_proj", "layers.0.v_proj"]},
+            r"it adapts q_proj, v_proj, the model's LoRA q_proj, k_proj",
+        ),
         ({"peft_type": "IA3"}, r"peft_type='IA3' is not supported"),
         ({"use_dora": True}, r"use_dora=True is not supported"),
         ({"use_rslora": True}, r"use_rslora=True is not supported"),
@@ -368,12 +409,13 @@ def test_other_folders_are_errors(tmp_path: Path, exported: tuple[Path, Path]) -
         build_tiny([f"model.ckpt_2={tmp_path / 'many'}"])
 
 
-def test_an_adapter_of_another_name(tmp_path: Path, golden_state: State, model: TimeChat) -> None:
-    state = {name.replace(".default.", ".grounding."): tensor for name, tensor in golden_state.items()}
+@pytest.mark.parametrize("adapter", ["grounding", "my-adapter", "v1 (best)"])
+def test_an_adapter_of_another_name(tmp_path: Path, golden_state: State, model: TimeChat, adapter: str) -> None:
+    state = {name.replace(".default.", f".{adapter}."): tensor for name, tensor in golden_state.items()}
     found = loaded({"model": state}, tmp_path / "c.pth")
     assert differing(state_of(found), state_of(model)) == []
-    assert "its adapter 'grounding' is the model's" in str(found.load_reports[0])
-    with pytest.raises(CheckpointError, match=r"unexpected: .*\.grounding\.weight"):
+    assert f"its adapter '{adapter}' is the model's" in str(found.load_reports[0])
+    with pytest.raises(CheckpointError, match=rf"unexpected: .*\.{re.escape(adapter)}\.weight"):
         loaded({"model": state | golden_state}, tmp_path / "c.pth")
 
 

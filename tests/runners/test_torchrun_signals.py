@@ -49,6 +49,7 @@ def test_sigterm_to_torchrun_saves_and_the_same_command_goes_on(tmp_path: Path) 
     text = said.read_text()
     assert text.count(f"after step {done}; saved {folder}; resume with the same command: torchrun") == 1
     assert "exitcode  : 1" not in text
+    assert _our_tracebacks(text) == []
     with _start(tmp_path / "x.yaml", said) as process:
         assert process.wait(PATIENCE_S) == 0, said.read_text()[-3000:]
     assert f"resuming after step {done}\n" in said.read_text()
@@ -79,7 +80,13 @@ def test_a_signal_while_a_benchmark_is_validated(tmp_path: Path, number: int) ->
     assert 0 < _answers(output) < QUESTIONS
     assert f"stopped by {signal.Signals(number).name} after step 1; saved {output}" in text, text[-3000:]
     assert "exitcode  : 1" not in text
+    assert _our_tracebacks(text) == []
     assert (output / "checkpoint_0.pth").is_file()
+
+
+def _our_tracebacks(text: str) -> list[str]:
+    """Lines of tracebacks that are in this project's files; torchrun's own exception has none."""
+    return [line for line in text.splitlines() if line.startswith(f'  File "{ROOT}')]
 
 
 def _answers(output: Path) -> int:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from timechat.errors import CheckpointError
 from timechat.models.weight_files import Weights, open_weights
 
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")  # what the model's LoRA adapts: attention's projections
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 # What changes the computation and has no key here, with the values that change nothing.
@@ -75,6 +76,13 @@ def _problems(settings: dict[str, Any], cfg: DictConfig) -> Iterator[str]:
             yield f"{name}={settings[name]!r} is not supported"
     if not cfg.get("lora"):
         yield "it is LoRA, and the model has none: set model.lora=true"
+    targets = settings.get("target_modules")
+    adapted = {str(name).rpartition(".")[2] for name in targets} if isinstance(targets, list) else set(LORA_TARGETS)
+    if adapted != set(LORA_TARGETS):
+        yield (
+            f"it adapts {', '.join(sorted(adapted))}, the model's LoRA {', '.join(LORA_TARGETS)}: merge it into "
+            "its base with peft (merge_and_unload, save_pretrained), and name that folder in model.llama_model"
+        )
     wanted = {"lora_r": settings.get("r"), "lora_alpha": settings.get("lora_alpha")}
     different = [name for name, value in wanted.items() if cfg.get(name) != value]
     if different:

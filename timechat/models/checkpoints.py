@@ -53,7 +53,7 @@ TAKES = {
 _BUFFERS = re.compile(r"(\.position_ids|\.rotary_emb\..*|\.relative_position_index)$")
 # What DistributedDataParallel, torch.compile and Lightning put before all names.
 _PREFIXES = re.compile(r"^(?:(?:module|_orig_mod|model)\.)+")
-_NAMED_LORA = re.compile(r"\.lora_[AB]\.(\w+)\.weight$")
+_NAMED_LORA = re.compile(r"(\.lora_[AB]\.)([^.]+)(\.weight)$")
 _UNNAMED_LORA = re.compile(r"\.lora_([AB])\.weight$")
 # BLIP-2 drops the ViT's last block and head; file and config agree on where.
 _VIT_TAIL = re.compile(r"visual_encoder\.(head|norm|fc_norm)\.")
@@ -196,10 +196,10 @@ def _published_names(names: Iterable[str], own: Mapping[str, Tensor], report: Lo
             if bare in own or part_of(bare) is not None:
                 prefixes.add(found[name].removesuffix(bare))
                 found[name] = bare
-    adapters = {match[1] for name in found.values() if (match := _NAMED_LORA.search(name))}
+    adapters = {match[2] for name in found.values() if (match := _NAMED_LORA.search(name))}
     if len(adapters) == 1 and adapters != {"default"}:
         (adapter,) = adapters
-        found = {key: re.sub(rf"(\.lora_[AB])\.{adapter}\.", r"\1.default.", name) for key, name in found.items()}
+        found = {key: _NAMED_LORA.sub(r"\1default\3", name) for key, name in found.items()}
         report.notes.append(f"its adapter {adapter!r} is the model's")
     report.notes += [f"without the prefix {prefix}" for prefix in sorted(prefixes - {""})]
     return found

@@ -24,6 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from timechat.device import resolve_dtype
 from timechat.errors import CheckpointError, ConfigError
 from timechat.lfs import refuse_pointer
+from timechat.models.adapters import LORA_TARGETS
 from timechat.models.llama_folder import DEFAULT_THETA
 from timechat.models.weight_files import is_finite, open_folder
 from timechat.sources import advice
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 TRAINED_CONTEXT = 2048  # tokens that the published decoder was tuned for; positions of longer texts are scaled
 ROPE_FACTOR = 2.0
-LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 # What transformers makes of settings that it does not know, or that contradict each other.
 _CONFIG_ERRORS = (StrictDataclassError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError)
 # ImportError: 8 bits without bitsandbytes.

@@ -11,6 +11,7 @@ import json
 import mmap
 import pickle
 import re
+import shlex
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ _DAMAGE_ERRORS = (
 )
 # Entries that hold the tensors: of this project and the published files; Lightning; DeepSpeed; scripts.
 WRAPPERS = ("model", "state_dict", "module", "model_state_dict", "model_state")
+_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 _ALIGNMENT = 64  # torch puts each tensor's data at a multiple of it
 _CHUNK = 1 << 20  # bytes read at a time, so that a tensor is never held twice
 _NOTHING = torch.empty(0, dtype=torch.uint8)
@@ -85,6 +87,7 @@ def read_file(path: str | Path, key: str) -> dict[str, Any]:
     """
     _must_exist(Path(path), key)
     with _Refusal(path, key):
+        _refuse_packed(Path(path), key)
         if Path(path).suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         # The format of torch before 1.6 cannot be mapped, nor can what was compressed.
@@ -111,6 +114,7 @@ def open_weights(path: str | Path, key: str) -> Weights:
         opened = [open_weights(path.parent / shard, key) for shard in shards]
         return Weights({name: tensor for shard in opened for name, tensor in shard.items()})
     with _Refusal(path, key):
+        _refuse_packed(path, key)
         if path.suffix == ".safetensors":
             return Weights(_open_safetensors(path, key))
         if zipfile.is_zipfile(path):
@@ -287,6 +291,33 @@ def _must_exist(path: Path, key: str) -> None:
 def _must_be_dict(content: Any, path: str | Path, key: str) -> None:
     if not isinstance(content, dict):
         raise CheckpointError(f"{key}={path}: contains a {type(content).__name__}, not a dict of tensors")
+
+
+# How files begin that were packed by a program whose packing torch does not undo: the program, and the way back.
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gunzip -c {0} > unpacked.pth"),
+    b"BZh": ("bzip2", "bunzip2 -c {0} > unpacked.pth"),
+    b"\xfd7zXZ\x00": ("xz", "unxz -c {0} > unpacked.pth"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd -c {0} > unpacked.pth"),
+    b"7z\xbc\xaf\x27\x1c": ("7-Zip", "7z x {0}"),
+}
+
+
+def _refuse_packed(path: Path, key: str) -> None:
+    """Raise CheckpointError for a file that has to be unpacked first; the message has the command."""
+    with path.open("rb") as file:
+        start = file.read(264)
+    packed = next((way for magic, way in _PACKED.items() if start.startswith(magic)), None)
+    if start[257:262] == b"ustar":
+        packed = "tar", "tar -xf {0}"
+    elif packed is None and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith(_SUFFIXES) for name in names) and not any(name.endswith("/data.pkl") for name in names):
+            packed = "zip", "unzip {0}"
+    if packed:
+        command = packed[1].format(shlex.quote(str(path)))
+        raise CheckpointError(f"{key}={path}: is packed with {packed[0]}: {command}, and name what comes out")
 
 
 class _Refusal:

@@ -18,9 +18,11 @@ from timechat.evaluation.benchmarks import (
     nextgqa,
     qvhighlights,
     rextime,
+    summe,
     tacos,
     tempcompass,
     timelens,
+    tvsum,
     video_mme,
     youcook2,
 )
@@ -49,9 +51,11 @@ __all__ = [
     "nextgqa",
     "qvhighlights",
     "rextime",
+    "summe",
     "tacos",
     "tempcompass",
     "timelens",
+    "tvsum",
     "video_mme",
     "youcook2",
 ]
