@@ -12,7 +12,7 @@ from timechat.config import load_config
 from timechat.errors import TimeChatError
 from timechat.models import build_model
 from timechat.models.checkpoints import WEIGHT_FILES
-from timechat.sources import SOURCES, advice, command_for, elsewhere, find
+from timechat.sources import _VIDEOS, SOURCES, advice, command_for, elsewhere, find, videos_from
 
 NAMED = {name: source.places[0] for name, source in SOURCES.items()}
 
@@ -58,6 +58,22 @@ def test_files_of_a_published_folder_come_with_it() -> None:
     assert command_for(f"{folder}/config.json") == command_for(folder)
     assert command_for("ckpt/mine.pth") is None
     assert advice("ckpt/mine.pth", "model.ckpt") == ""
+
+
+def test_annotations_of_shipped_recipes_come_with_a_clone_and_their_videos_from_pages() -> None:
+    """The same in docs/DATA.md; a collection that nobody knows has no page."""
+    data = (ROOT / "docs" / "DATA.md").read_text()
+    for path in ROOT.glob("train_configs/stage2_*.yaml"):
+        for entry in load_config(path).datasets.values():
+            command = command_for(entry.build_info.anno_dir)
+            assert (
+                command == "git lfs install && git clone https://huggingface.co/datasets/ShuhuaiRen/TimeIT data/TimeIT"
+            )
+            assert command in data
+    pages = {folder: page.partition(" ")[0].rstrip(",") for folder, page in _VIDEOS.items()}
+    assert [folder for folder, page in pages.items() if f"]({page})" not in data and folder != "jukin"] == []
+    assert str(videos_from("COIN/videos_ali/3/x.mp4")).startswith("https://coin")
+    assert videos_from("x.mp4") is None
 
 
 def test_names_with_spaces_are_quoted() -> None:

@@ -89,17 +89,21 @@ class EmptySupervisionError(SampleError):
 
 
 class ParseFailure(TimeChatError):
-    """An answer of the model that contains no times; `reason` says what was expected.
+    """An answer of the model that says nothing that can be scored; `reason` says what was expected.
 
     Args:
         answer: the text that could not be parsed.
         reason: what is missing, one line.
+
+    Attributes:
+        reading: what a benchmark's public rule reads in it all the same, for scores by that rule; None for nothing.
     """
 
     def __init__(self, answer: str, reason: str):
         super().__init__(f"{reason}: {answer[:200]!r}")
         self.answer = answer
         self.reason = reason
+        self.reading: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.answer, self.reason)

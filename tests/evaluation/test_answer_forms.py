@@ -40,6 +40,7 @@ INTERVALS: dict[str, Callable[[float, float], str]] = {
     "template": lambda s, e: f"The given query happens in {s} - {e} seconds.",
     "units": lambda s, e: f"{s} s - {e} s",
     "words": lambda s, e: f"It happens between {s} and {e} seconds.",
+    "more words": lambda s, e: f"It happens between the timestamps {clock(s)} and {clock(e)}.",
     "reversed": lambda s, e: f"from {e} to {s} seconds",
     "en dash": lambda s, e: f"{s}s–{e}s",
     "wave dash": lambda s, e: f"{s}s～{e}s",
@@ -90,6 +91,8 @@ NO_TIMES = [
     *("frames {} to {}", "frame {} - frame {}", "from frame {} to frame {}", "the {}th to {}th frames"),
     *("{} to {} percent", "between {}% and {}%", "from {} to {} per cent of the video", "frames: [{}, {}]"),
     '{{"start_frame": {}, "end_frame": {}}}',
+    '{{"start_percent": {}, "end_percent": {}}}',
+    '{{"start": "{}%", "end": "{}%"}}',
     "<think>from {} to {} seconds he sits",
 ]
 
@@ -120,6 +123,7 @@ EVENTS: dict[str, tuple[str, Callable[[float, float, str], str]]] = {
     "numbered table": ("\n", lambda s, e, c: f"| 1 | {s} | {e} | {c} |"),
     "labels": ("\n", lambda s, e, c: f"Start: {s}\nEnd: {e}\nDescription: {c}"),
     "labels behind": ("\n", lambda s, e, c: f"Caption: {c}\nTime: {s} - {e} seconds"),
+    "quotes": ("\n", lambda s, e, c: f'Clip 1 ({s} - {e} s): "{c}"'),
     "frames": ("\n", lambda s, e, c: f"frames 2-4 ({s} - {e} s): {c}"),
     "srt": ("\n\n", lambda s, e, c: f"1\n{srt(s)} --> {srt(e)}\n{c}"),
 }
@@ -144,6 +148,13 @@ def test_events_come_back(style: str, spans: list[Interval], captions: list[str]
 def test_a_last_event_that_was_cut_is_left_out(cut: str) -> None:
     (event,) = parse_dense_captions(f"0.0 - 10.0 seconds, cook.{cut}")
     assert event == {"timestamp": [0.0, 10.0], "caption": "cook."}
+
+
+@pytest.mark.parametrize("form", ["[{}, {}]", "({} - {})", "<{}> - <{}>"])
+def test_brackets_open_events_without_full_stops(form: str) -> None:
+    answer = f"{form.format(0.0, 10.0)} a man talks {form.format(10.0, 20.0)} he adds 2-3 eggs"
+    said = [(event["timestamp"], event["caption"]) for event in parse_dense_captions(answer)]
+    assert said == [([0.0, 10.0], "a man talks"), ([10.0, 20.0], "he adds 2-3 eggs")]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from timechat.evaluation.constant_answers import MAX_EVENTS, fit_events, fit_interval, fit_profile, stretch
 from timechat.evaluation.metrics.dense_captioning import IOU_THRESHOLDS
-from timechat.evaluation.metrics.intervals import interval_iou
+from timechat.evaluation.metrics.intervals import grounding_iou, interval_iou
 
 
 def test_interval_by_hand() -> None:
@@ -25,7 +25,7 @@ def test_interval_is_the_best_of_all_pairs() -> None:
     rng = random.Random(0)
     true = [tuple(sorted((rng.randint(0, 30), rng.randint(31, 60)))) for _ in range(40)]
     pairs = itertools.product({start for start, _ in true}, {end for _, end in true})
-    most = max((interval_iou([pair], true) >= 0.5).mean() for pair in pairs)
+    most = max((grounding_iou([pair], true) >= 0.5).mean() for pair in pairs)
     assert fit_interval(true).hits == most
 
 

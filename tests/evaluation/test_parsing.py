@@ -312,6 +312,18 @@ ENDLESS = [
         "at ",
     ),
     *("1st ", "1st, ", "start: 5 end: ", "first, ", "(1, 2), ", "82s: 1, ", "example: '", "frame is sampled at 1, "),
+    *(
+        "{",
+        '{"a": 1} ',
+        "<think>",
+        "<answer>",
+        "\\boxed{",
+        "frames 1, ",
+        "5%-",
+        "| 5 | 6 | ",
+        "3,2 - ",
+        "final answer ",
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timechat.evaluation.wrappings import after_final_answer, json_objects, unwrap
+from timechat.evaluation.wrappings import after_final_answer, json_objects, unwrap, without_json
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,11 @@ def test_what_follows_the_final_answer(text: str, rest: str) -> None:
 )
 def test_objects(text: str, objects: list[Any]) -> None:
     assert json_objects(text) == objects
+
+
+def test_the_text_around_objects() -> None:
+    assert without_json('From 1: {"a": {"b": 5}} to\n{"c": 3}.') == "From 1: \n to\n\n."
+    assert without_json("{no} [1, 2]") == "{no} [1, 2]"
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)), max_size=5), st.text())

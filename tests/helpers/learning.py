@@ -20,7 +20,7 @@ from quickstart.events import read_events, vocabulary_of
 from timechat.config import load_config
 from timechat.datasets import build_datasets
 from timechat.errors import ParseFailure
-from timechat.evaluation.metrics.intervals import interval_iou
+from timechat.evaluation.metrics.intervals import grounding_iou
 from timechat.evaluation.parsing import parse_grounding
 from timechat.models import build_model
 from timechat.runners import build_runner
@@ -99,7 +99,7 @@ def recall(cfg) -> float:
             found = parse_grounding(answer)[:1]
         except ParseFailure:
             found = []
-        hits.append(bool(found) and interval_iou(found, parse_grounding(turn["a"]))[0, 0] >= 0.5)
+        hits.append(bool(found) and grounding_iou(found, parse_grounding(turn["a"]))[0, 0] >= 0.5)
     return sum(hits) / len(hits)
 
 

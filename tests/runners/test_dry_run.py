@@ -9,8 +9,8 @@ import huggingface_hub
 import pytest
 import torch
 from helpers.plain_model import PlainLayers
-from helpers.tiny import BERT, LLAMA_2_7B, Golden, build_tiny, golden_batch, llama_folder, tiny_config
-from helpers.training import ROOT, VIDEOS, make_videos, training_config, video_entry
+from helpers.tiny import BERT, LLAMA_2_7B, Golden, build_tiny, golden_batch, llama_folder, tiny_config, write_json
+from helpers.training import ROOT, VIDEOS, item, make_videos, training_config, video_entry
 from omegaconf import OmegaConf
 
 from timechat.cli import train as train_script
@@ -200,6 +200,16 @@ def test_the_verdict_counts_videos(tmp_path: Path, policy: str, there: int, stat
         assert _numbers(found.text, "optimizer steps")[0] == "4"
         assert "tv: 1 of 4 files are missing, such as d.mp4" in found.text.partition("== Missing")[2]
     assert ("\nread tv[" in found.text) == bool(there)
+
+
+def test_validation_videos_count_for_the_verdict(tmp_path: Path) -> None:
+    entry = make_videos(tmp_path / "videos")
+    valid = write_json(tmp_path / "valid.json", [item(name) for name in ("a.mp4", "gone.mp4")])
+    entry["build_info"]["valid_anno_dir"] = str(valid)
+    found = dry_run(training_config(tmp_path, {"tv": entry}, "run.valid_splits=[val]"))
+    assert "validation data: datasets.tv: 1 of 2 files exist, for 1 of 2 samples" in found.text
+    assert "- 1 of 2 samples of datasets.tv for validation lack their video" in found.text
+    assert found.exit_status == 0
 
 
 def test_conversations_without_room_are_told(tmp_path: Path) -> None:

@@ -85,6 +85,20 @@ def test_the_loss_of_every_sample_once_without_chance(run: Run) -> None:
     assert last[LOSS] == pytest.approx(by_hand(run.runner), rel=1e-6)
 
 
+def test_missing_validation_videos_are_an_error_or_left_out_and_counted(tmp_path: Path) -> None:
+    entry = make_videos(tmp_path / "videos") | RANDOM
+    names = ["gone1.mp4", "a.mp4", "gone2.mp4", "b.mp4"]
+    valid = write_json(tmp_path / "videos" / "valid.json", [item(name) for name in names])
+    entry["build_info"]["valid_anno_dir"] = str(valid)
+    with pytest.raises(ConfigError, match=r"of the validation data are missing:\n +datasets.tv: 2 of 4 files exist"):
+        build(tmp_path / "refused", {"tv": entry}, *TRAINING)
+    run = train(tmp_path / "dropped", {"tv": entry}, *TRAINING, "run.missing_videos=drop", "run.max_epoch=1")
+    (record,) = valid_records(run.output)
+    assert record["valid_skipped"] == 2
+    write_json(valid, [item(name) for name in names if not name.startswith("gone")])
+    assert record[LOSS] == pytest.approx(by_hand(run.runner), rel=1e-6)
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_two_processes_share_the_samples(run: Run, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """Three samples, so that the second process has to fill up; what fills up does not count, and both step alike."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timechat.evaluation.metrics.dense_captioning import IOU_THRESHOLDS, Event
-from timechat.evaluation.metrics.intervals import interval_iou
+from timechat.evaluation.metrics.intervals import grounding_iou, interval_iou
 
 Interval = tuple[float, float]
 
@@ -53,7 +53,7 @@ def fit_interval(intervals: Sequence[Interval]) -> ConstantInterval:
     best: ConstantInterval | None = None
     for first in range(0, len(pairs), _CHUNK):
         chunk = pairs[first : first + _CHUNK]
-        iou = interval_iou(chunk, true)
+        iou = grounding_iou(chunk, true)
         for pair, hits, mean in zip(chunk, (iou >= HIT_IOU).mean(axis=1), iou.mean(axis=1), strict=True):
             if best is None or (hits, mean) > (best.hits, best.mean_iou):
                 best = ConstantInterval((float(pair[0]), float(pair[1])), float(hits), float(mean))

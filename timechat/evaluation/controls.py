@@ -21,7 +21,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from timechat.evaluation.metrics.intervals import interval_iou
+from timechat.evaluation.metrics.intervals import grounding_iou
 
 CONTROL_NAMES = ("constant answer", "whole video", "query-blind", "shuffled questions")
 CONSTANT, WHOLE, BLIND, SHUFFLED = CONTROL_NAMES
@@ -160,7 +160,7 @@ def grouped(rows: Sequence[Row], group_of: Callable[[Row], Hashable]) -> list[li
 
 def central_interval(intervals: Sequence[Interval]) -> Interval:
     """The interval that matches most of the others at IoU 0.5; among equals, the one with the best mean IoU."""
-    iou = interval_iou(intervals, intervals)
+    iou = grounding_iou(intervals, intervals)
     hits = (iou >= CONTROL_IOU).sum(axis=1)
     return intervals[max(range(len(intervals)), key=lambda i: (hits[i], iou[i].mean()))]
 

@@ -43,12 +43,14 @@ def json_intervals(value: Any, read_text: ReadText) -> list[Interval]:
     if not isinstance(value, dict):
         return []
     timed = {key: item for key, item in value.items() if _means(key) == "time" or isinstance(item, dict | list)}
-    return [
-        found
+    found = [
+        interval
         for key, item in timed.items()
         if _means(key) not in ("other", "score", "start", "end")
-        for found in json_intervals(item, read_text)
+        for interval in json_intervals(item, read_text)
     ]
+    moments = [_seconds(item) for item in _all(value, "time")]
+    return found or [(moment, moment) for moment in moments if moment is not None]
 
 
 def json_events(value: Any, read_text: ReadText) -> list[dict[str, Any]]:
@@ -115,7 +117,7 @@ def _is_share(value: Any) -> bool:
 def _seconds(value: Any) -> float | None:
     """A number, or a text that is a time and nothing else."""
     if isinstance(value, str):
-        cleaned = clean(value)
+        cleaned = re.sub(r"^([0-9]+),([0-9]+)$", r"\1.\2", clean(value))
         times = find_times(cleaned)
         return times[0].seconds if len(times) == 1 and times[0].text == cleaned else None
     known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

@@ -27,7 +27,7 @@ from timechat.evaluation.times import (
     reads_as_time,
     shares_unit,
 )
-from timechat.evaluation.wrappings import after_final_answer, json_objects, unwrap
+from timechat.evaluation.wrappings import after_final_answer, json_objects, unwrap, without_json
 
 
 def parse_grounding(text: str) -> list[tuple[float, float]]:
@@ -44,8 +44,8 @@ def parse_grounding(text: str) -> list[tuple[float, float]]:
         ParseFailure: there is no interval and no time.
     """
     said = unwrap(without_echo(text))
-    told = json_intervals(json_objects(said), _ranges)
-    found = told or _ranges(after_final_answer(said)) or _ranges(said) or _moments(said)
+    told, rest = json_intervals(json_objects(said), _ranges), without_json(said)
+    found = told or _ranges(after_final_answer(rest)) or _ranges(rest) or _moments(rest)
     if not found:
         raise ParseFailure(text, "no interval such as '12.5 - 19.0 seconds'")
     return found
@@ -135,9 +135,8 @@ _PAIR_GAP = re.compile(r"[ ,;\n]{1,3}")
 
 # Dense captions -------------------------------------------------------------------------------------------------------
 
-_LIST_MARK = (
-    r"(?:(?:[0-9]{1,3}[.):\n]|\([0-9]{1,3}\)|[-*•#|]{1,4}|(?:step|event|scene|segment) [0-9]{1,3}[.:]?) ?){0,3}"
-)
+_NUMBERED = r"(?:step|event|scene|segment|caption|clip|shot|part) [0-9]{1,3}[.:]?"
+_LIST_MARK = rf"(?:(?:[0-9]{{1,3}}[.):\n]|\([0-9]{{1,3}}\)|[-*•#|]{{1,4}}|{_NUMBERED}) ?){{0,3}}"
 _NTH = r"(?:first|second|third|fourth|fifth|sixth|last|final)"
 _LEAD = (
     rf"(?:(?:(?:and )?(?:then|next|finally|afterwards)|{_NTH}(?:ly)?),? )?(?:the (?:{_NTH}|next) [a-z]{{3,8}} )?"
@@ -159,6 +158,7 @@ _LEAD_AT_END = re.compile(rf"(?: ?[\[(<]+ ?(?:{_TO_TIME} ?)?|(?:^|(?<=[\s,:;*]))
 _LABEL = re.compile(r"(?:caption|description|event|activity|action)s?: ?", re.IGNORECASE)
 _EDGE = " \n,:;|-*•#"
 _CLOSING = (")", "]", ">")
+_QUOTED = re.compile(r"[\"“]([^\"“”]+)[\"”]")
 
 # The last event of an answer that was cut: a time, or a part of one, and no caption.
 _CUT = r"[\[(<]?[0-9][0-9:.,]{0,12} ?(?:s|sec|seconds?)?"
@@ -262,8 +262,9 @@ def _captions_before(cleaned: str, marks: list[Mark]) -> list[dict[str, Any]]:
 
 
 def _event(mark: Mark, caption: str) -> dict[str, Any]:
-    said = _LABEL.sub("", caption.strip(_EDGE).removeprefix(". "), count=1)
-    return {"timestamp": [mark.start_s, mark.end_s], "caption": " ".join(said.split())}
+    said = " ".join(_LABEL.sub("", caption.strip(_EDGE).removeprefix(". "), count=1).split())
+    quoted = _QUOTED.fullmatch(said)
+    return {"timestamp": [mark.start_s, mark.end_s], "caption": quoted[1] if quoted else said}
 
 
 # Highlights -----------------------------------------------------------------------------------------------------------

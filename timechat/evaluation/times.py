@@ -73,7 +73,7 @@ _OTHER = re.compile("|".join(_OTHERS), re.IGNORECASE)
 # What stands between the two times of an interval, brackets, quotes and fillers left out.
 _TOKEN = re.compile(r"[a-z]+|[0-9]|\.{2,3}|-{1,3}>?|[~→…,;/&|≈=\n至到]")
 _FILLERS = {"the", "about", "around", "approximately", "roughly", "at", "second", "seconds", "sec", "secs", "s"} | {
-    "timestamp", "time", "mark", "point", "t", "=", "≈", "moment",
+    "timestamp", "timestamps", "time", "times", "mark", "marks", "point", "points", "moment", "moments", "t", "=", "≈",
 }  # fmt: skip
 _RANGES = {"-", "--", "---", "->", "-->", "--->", "~", "→", "…", "..", "...", "to", "until", "till", "through", "thru"}
 _RANGES |= {"up to", "and until", "- to", "至", "到"}

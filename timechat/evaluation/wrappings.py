@@ -51,22 +51,33 @@ def json_objects(text: str) -> list[dict[str, Any]]:
 
     Of a list that was cut, the objects that are whole.
     """
-    return [found for found in _decoded(text) if isinstance(found, dict)]
+    return [found for found, _, _ in _decoded(text)]
 
 
-def _decoded(text: str) -> Iterator[Any]:
+def without_json(text: str) -> str:
+    """The text around its JSON objects: what these do not say by their keys is not read from their letters."""
+    parts, end = [], 0
+    for _, start, stop in _decoded(text):
+        parts.append(text[end:start])
+        end = stop
+    return "\n".join([*parts, text[end:]])
+
+
+def _decoded(text: str) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """Each object, and where it begins and ends."""
     decoder = json.JSONDecoder()
     position = failures = 0
-    while failures < _MAX_OPENINGS and (position := text.find("{", position)) >= 0:
+    while failures < _MAX_OPENINGS and (start := text.find("{", position)) >= 0:
         try:
-            value, position = decoder.raw_decode(text, position)
-            yield value
+            value, position = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            flat = _FLAT.match(text, position)
-            position += 1
             failures += 1
-            if flat is not None:
-                yield _python_value(flat[0])
+            flat = _FLAT.match(text, start)
+            value, position = (_python_value(flat[0]), flat.end()) if flat else (None, start + 1)
+        if isinstance(value, dict):
+            yield value, start, position
+        else:
+            position = start + 1
 
 
 def _python_value(text: str) -> Any:

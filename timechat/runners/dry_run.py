@@ -96,13 +96,13 @@ def _verdict(cfg: DictConfig, missing: Sequence[Missing], data: Data) -> Iterato
     reasons = [f"{len(missing)} files or folders are missing, see above"] if missing else []
     if not cfg.datasets:
         reasons.append("the config names no dataset")
-    for presence in data.found:
+    for presence, what in [(p, "") for p in data.found] + [(p, " for validation") for p in data.valid]:
         lost = presence.samples - presence.samples_there
         if not presence.samples_there:
-            reasons.append(f"none of the videos of datasets.{presence.dataset} exists")
+            reasons.append(f"none of the videos of datasets.{presence.dataset}{what} exists")
         elif lost and cfg.run.missing_videos == ERROR:
             reasons.append(
-                f"{lost:,} of {presence.samples:,} samples of datasets.{presence.dataset} lack their video "
+                f"{lost:,} of {presence.samples:,} samples of datasets.{presence.dataset}{what} lack their video "
                 "(run.missing_videos=drop leaves them out)"
             )
     yield "train.py would start: everything that it needs is there." if not reasons else "train.py would not start:"

@@ -11,6 +11,7 @@ from timechat.batch import Batch
 from timechat.config import merged_configs, without
 from timechat.datasets import SampleStream, StreamDataset
 from timechat.datasets.presence import Presence, presence_of
+from timechat.runners.missing_files import missing_of_dataset
 from timechat.runners.missing_videos import DROP, describe
 from timechat.runners.plan import TrainingPlan
 from timechat.tasks import Task
@@ -26,7 +27,7 @@ class Data:
         task: builds the datasets, and packs samples.
 
     Attributes:
-        found: which files of each exist.
+        found: which files of each exist; `valid`: those of validation data.
         samples: how many samples training would have.
         complete: whether the annotations of all datasets are there.
 
@@ -41,6 +42,10 @@ class Data:
         whole = merged_configs(without(cfg, "datasets"), {"datasets": there})
         self.datasets = task.build_datasets(whole) if there else []
         self.found: list[Presence] = [presence_of(dataset) for dataset in self.datasets]
+        self.valid: list[Presence] = []
+        lacking = any(any(missing_of_dataset(cfg, name)) for name in cfg.datasets)
+        if cfg.run.valid_splits and self.complete and not lacking:
+            self.valid = [presence_of(dataset) for dataset in task.build_validation_datasets(whole)]
         drops = cfg.run.missing_videos == DROP
         self.samples = sum(presence.samples_there if drops else presence.samples for presence in self.found)
 
@@ -50,10 +55,11 @@ class Data:
         for name in self.cfg.datasets:
             absent = f"datasets.{name}: no file was looked for, because its annotations or its folder are missing"
             yield str(names[name]) if name in names else absent
+        yield from (f"validation data: {presence}" for presence in self.valid)
 
     def missing_videos(self) -> Iterator[str]:
         """The sources that lack files, and where these come from."""
-        for presence in self.found:
+        for presence in (*self.found, *self.valid):
             if presence.samples_there < presence.samples:
                 yield from describe(presence)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from timechat.errors import AnnotationError, ConfigError, PredictionError
 from timechat.evaluation.benchmarks import Result, get_benchmark
+from timechat.evaluation.benchmarks.etbench.captions import overlap
 from timechat.evaluation.benchmarks.etbench.rows import TASKS
 from timechat.evaluation.benchmarks.structured import Choice, Events, Windows
 from timechat.evaluation.metrics import similarity
@@ -165,6 +166,12 @@ def test_gvq_needs_option_and_times(tmp_path: Path) -> None:
 )
 def test_single_answers(tmp_path: Path, key: str, answer: str, name: str, value: float) -> None:
     assert alone(tmp_path, key, answer).scores[name] == pytest.approx(value)
+
+
+def test_the_denominator_of_event_overlap_decides_ties() -> None:
+    """0.8 - 0.1 is a little more than 0.7 in floating point, which must not be a match."""
+    assert 0.8 - 0.1 > 0.7 > overlap([(0.1, 0.8)], [(0.0, 1.0)])[0, 0]
+    assert overlap([(0.0, 1.0)], [(5.0, 6.0)])[0, 0] == overlap([(3.0, 3.0)], [(3.0, 3.0)])[0, 0] == 0.0
 
 
 def test_predictions_that_are_no_text(tmp_path: Path) -> None:

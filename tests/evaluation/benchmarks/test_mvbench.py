@@ -125,6 +125,7 @@ def test_one_file_is_one_task(tmp_path: Path) -> None:
     result = BENCHMARK.score({"action_count/0": "(A)"}, BENCHMARK.load_annotations(data.anno / "action_count.json"))
     assert result.scores == {
         "accuracy": 100.0,
+        "accuracy/official": 100.0,
         "Action Count": 100.0,
         "average of tasks": 100.0,
         "found": 1,

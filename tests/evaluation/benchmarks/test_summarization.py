@@ -76,7 +76,7 @@ def test_predictions_that_are_no_text(name: str, tmp_path: Path) -> None:
 def test_times_shots_and_frames() -> None:
     row: dict[str, Any] = {"importance": np.zeros((1, 25)), "duration": 5.0}  # 5 frames a second, a shot of one second
     assert shots_of(row) == [(0, 10), (10, 20), (20, 25)]
-    shots = shot_scores(row, [(0.0, 1.0), (1.9, 3.0), (4.0, 2.0), (99.0, 4.0)])
+    shots = shot_scores(row, [(0.0, 3.0), (1.9, 1.0), (4.0, 2.0), (99.0, 4.0)])
     assert shots.tolist() == [3.0, 0.0, 4.0]
     assert frame_scores(row, shots).tolist() == [3.0] * 10 + [0.0] * 10 + [4.0] * 5
 

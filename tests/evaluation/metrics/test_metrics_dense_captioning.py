@@ -50,16 +50,55 @@ def test_published_numbers(meteor: captions.Meteor) -> None:
     assert (scores["found"], scores["parsed"], scores["expected"]) == (104.0, 104.0, 104.0)
 
 
-def test_order_of_videos_and_predictions_does_not_matter(meteor: captions.Meteor) -> None:
+def test_order_of_videos_does_not_matter(meteor: captions.Meteor) -> None:
+    """Nor that of events, as far as they start at different times."""
     predictions, ground_truth = golden()
     before = score_dense_captions(predictions, ground_truth, meteor)
     rng = random.Random(0)
     items = list(predictions.items())
     rng.shuffle(items)
     rng.shuffle(ground_truth["annotations"])
+    shuffled = 0
     for _, events in items:
-        rng.shuffle(events)
+        if len({min(event["timestamp"]) for event in events}) == len(events) > 1:
+            rng.shuffle(events)
+            shuffled += 1
+    assert shuffled > 20
     assert score_dense_captions(dict(items), ground_truth, meteor) == before
+
+
+def test_events_that_start_together_stay_in_the_order_of_their_file(meteor: captions.Meteor) -> None:
+    """Both are right, but an alignment keeps their order: against the other one only one of the two counts."""
+    row = video(segments=[[0, 10], [0, 30]])
+    events = [event(0, 10, CAPTIONS[0]), event(0, 30, CAPTIONS[1])]
+    first = score_dense_captions({"v": events}, {"annotations": [row]}, meteor)
+    swapped = score_dense_captions({"v": events[::-1]}, {"annotations": [row]}, meteor)
+    assert first["SODA_c"] == pytest.approx(1.0)
+    assert swapped["SODA_c"] == swapped["SODA_c_aligned"] == pytest.approx(0.5)
+    other = video(segments=[[0, 30], [0, 10]], captions=CAPTIONS[::-1])
+    assert score_dense_captions({"v": events[::-1]}, {"annotations": [other]}, meteor) == first
+
+
+def test_a_quotient_that_is_a_threshold_does_not_reach_it(meteor: captions.Meteor) -> None:
+    """0.9 / 3 is a little more than 0.3 in floating point; with 1e-8 in the union it is less, as published."""
+    row = video(segments=[[20, 23]], captions=CAPTIONS[:1])
+    scores = score_dense_captions({"v": [event(20.7, 21.6, CAPTIONS[0])]}, {"annotations": [row]}, meteor)
+    assert (21.6 - 20.7) / 3 > 0.3
+    assert (scores["Precision@0.3"], scores["METEOR"], scores["F1"]) == (0.0, 0.0, 0.0)
+    more = score_dense_captions({"v": [event(20.7, 21.61, CAPTIONS[0])]}, {"annotations": [row]}, meteor)
+    assert more["Precision@0.3"] == 1.0
+
+
+def test_paragraphs_are_letters_alone(meteor: captions.Meteor) -> None:
+    """As the published scorer prepares them: "the man's" is three words there, where PTB has "man" and "'s"."""
+    row = video(captions=["the man's 2 pans", "a café"])
+    said = {"v": [event(50, 60, "THE MAN S pans."), event(60, 70, "a caf")]}
+    scores = score_dense_captions(
+        said, {"annotations": [row, video("w", captions=["one red box", "two boxes"])]}, meteor
+    )
+    assert scores["Paragraph_CIDEr"] == pytest.approx(5.0)
+    wordless = {"v": [event(0, 10, "42")]}
+    assert score_dense_captions(wordless, {"annotations": [row]}, meteor)["Paragraph_METEOR"] == 0.0
 
 
 def test_perfect_predictions(meteor: captions.Meteor) -> None:
@@ -220,6 +259,7 @@ def test_pure_cap_is_split_at_full_stops() -> None:
         ({"image_id": "v", "segments": [[0, 1]], "pure_cap": "a. b"}, "'v'.*2 captions for 1 segments"),
         ({"image_id": "v", "segments": [[0, 1]]}, "pure_cap"),
         (video(segments=[]), "segment"),
+        (video(captions=["one", "a\ud83d"]), "half of a UTF-16 pair"),
         (video(segments=[[0, float("nan")], [0, 1]]), r"segments.*\[0\]"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from timechat.errors import AnnotationError, PredictionError
 from timechat.evaluation.metrics import score_grounding
-from timechat.evaluation.metrics.intervals import interval_iou
+from timechat.evaluation.metrics.intervals import grounding_iou, interval_iou
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "metrics"
 
@@ -65,9 +65,19 @@ def test_reversed_interval_is_swapped() -> None:
 
 
 def test_iou_by_hand() -> None:
-    iou = interval_iou([(0, 10), (4, 4)], [(5, 20), (10, 12), (4, 4)])
+    iou = grounding_iou([(0, 10), (4, 4)], [(5, 20), (10, 12), (4, 4)])
     assert iou[0].tolist() == [0.25, 0.0, 0.0]
     assert iou[1].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_a_threshold_is_reached_by_grounding_alone() -> None:
+    """The published scorer of dense captions adds 1e-8 to the union, that of grounding does not."""
+    exactly = [(0, 5)], [(0, 10)]
+    assert grounding_iou(*exactly)[0, 0] == 0.5
+    assert 0.5 - 1e-8 < interval_iou(*exactly)[0, 0] < 0.5
+    assert interval_iou([(20.7, 21.6)], [(20, 23)])[0, 0] < 0.3
+    assert interval_iou([(4, 4)], [(4, 4)])[0, 0] == 0.0
+    assert score_grounding({"0": {"timestamp": [[0, 5]]}}, truth([0, 10]))["R@1 IoU=0.5"] == 100.0
 
 
 def test_unknown_id_is_named() -> None:

@@ -125,10 +125,17 @@ def test_broken_ground_truth_is_an_error(rows: list[dict], said: str) -> None:
 
 
 def test_clips_of_times() -> None:
-    """Published rule int((t - 1) / 2), kept inside the video; the highest score of a clip stands."""
-    assert highlight_scores([(0.0, 1.0), (2.0, 2.0), (3.0, 3.0), (99.0, 4.0)], 8.0) == [2.0, 3.0, 0.0, 4.0]
+    """Published rule int((t - 1) / 2); the mean of a clip's scores; what is said behind the end is dropped."""
+    assert highlight_scores([(0.0, 1.0), (2.0, 2.0), (3.0, 3.0), (99.0, 4.0)], 8.0) == [1.5, 3.0, 0.0, 0.0]
+    assert highlight_scores([(3.0, 3.0), (4.0, 1.0)], 8.0) == [0.0, 2.0, 0.0, 0.0]
     assert highlight_scores([(3.0, 3.0), (4.0, 1.0)], 8.0) == highlight_scores([(4.0, 1.0), (3.0, 3.0)], 8.0)
     assert highlight_scores([(4.0, 1.5)], 9.9, clip_of_time=lambda t: int(t / 2)) == [0.0, 0.0, 1.5, 0.0]
+
+
+def test_the_end_of_a_video() -> None:
+    """8.0 is its last second; 9.5 lies behind the last whole clip of a video of 9.9 seconds, and 10 behind its end."""
+    assert highlight_scores([(8.0, 2.0), (8.1, 4.0)], 8.0) == [0.0, 0.0, 0.0, 2.0]
+    assert highlight_scores([(9.5, 2.0), (10.0, 4.0)], 9.9) == [0.0, 0.0, 0.0, 2.0]
 
 
 @pytest.mark.parametrize(("highlights", "duration"), [([], 1.0), ([(float("nan"), 1.0)], 8.0)])

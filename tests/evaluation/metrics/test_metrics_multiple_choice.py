@@ -247,7 +247,9 @@ def test_every_form_gives_its_letter_back(index: int, form: str) -> None:
     assert parse_choice(form.format("ABCD"[index]), COLOURS) == index
 
 
-@pytest.mark.parametrize("piece", ["(", "A ", "A or ", "not ", "answer is ", "red ", " ", "\n", "A.", "''", "n't a a "])
+@pytest.mark.parametrize(
+    "piece", ["(", "A ", "A or ", "not ", "answer is ", "red ", " ", "\n", "A.", "''", "n't a a ", "option A, "]
+)
 def test_long_garbage_ends(piece: str) -> None:
     """The patterns repeat within bounds, and an answer is read up to a bound: no input takes long."""
     assert choice(piece * 100_000, COLOURS) in (None, 0)

@@ -360,6 +360,8 @@ class Benchmark(ABC):
             except ParseFailure as failure:
                 said = answer if isinstance(answer, str) else repr(answer)
                 failures.append(Failure(key, self.videos_of(rows[key])[0], failure.reason, said))
+                if failure.reading is not None:
+                    parsed[key] = failure.reading
         return parsed, failures
 
     def _understand(self, answer: Answer, row: Row, asked: str | None) -> Any:

@@ -31,7 +31,7 @@ from timechat.evaluation.controls import (
     missing_durations,
 )
 from timechat.evaluation.metrics import score_grounding
-from timechat.evaluation.metrics.intervals import interval_iou
+from timechat.evaluation.metrics.intervals import grounding_iou
 from timechat.evaluation.parsing import parse_grounding
 
 
@@ -92,7 +92,7 @@ class TemporalGrounding(Benchmark):
     def example(self, row: Row, parsed: list[Interval] | None) -> Example:
         """Quality is the IoU."""
         predicted, true = (parsed or [])[:1], [true_interval(row)]
-        quality = float(interval_iou(predicted, true)[0, 0]) if predicted else 0.0
+        quality = float(grounding_iou(predicted, true)[0, 0]) if predicted else 0.0
         return Example(self.row_id(row), row["image_id"], self.query_of(row), quality, true, predicted)
 
     def controls(

@@ -1,5 +1,7 @@
 """MVBench: 20 tasks of 200 multiple-choice questions. Accuracy, of each task and on average.
 
+"accuracy/official" is by the rule of MVBench's own script: the first word of an answer has to be the letter.
+
 Reads the folder of the raw files (`action_sequence.json`, ..., one per task), or one of these files for that task only;
 JSON lines and parquet (also `action_sequence/train-00000-of-00001.parquet`) with the same columns as well:
 `[{"video", "question", "candidates": [strings], "answer": text}]`; five tasks ask about a part of the video and have
@@ -24,8 +26,10 @@ from timechat.evaluation.benchmarks.annotations import (
     interval_problems,
     video_problems,
 )
-from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, choice_problems, index_of, row_id
+from timechat.evaluation.benchmarks.public_rules import PubliclyScored
+from timechat.evaluation.benchmarks.question_answering import choice_problems, index_of, row_id
 from timechat.evaluation.benchmarks.rows import file_of, part_of, read_rows
+from timechat.evaluation.metrics.multiple_choice import LETTERS
 from timechat.registry import registry
 
 FRAME_RATE = 3.0  # of tvqa/frames_fps3_hq
@@ -78,7 +82,7 @@ TASKS = {
 
 
 @registry.register_benchmark("mvbench")
-class MVBench(QuestionAnswering):
+class MVBench(PubliclyScored):
     """Twenty tasks; see the head of this file for its formats."""
 
     main_scores = ("accuracy", "average of tasks")
@@ -107,6 +111,16 @@ class MVBench(QuestionAnswering):
         if not task.clips or _is_below(video, task.cut_folder):
             return None, None, None
         return row["start"], row["end"], FRAME_RATE if task.frames else None
+
+    def read_by_rule(self, answer: str, row: Row) -> int | None:
+        """As MVBench's own script: the first word has to be a letter in brackets, or a part of that.
+
+        An answer that fits every option ("(", or nothing), which is always right there, is none here.
+        """
+        first = answer.strip().split("\n")[0].lower().split(" ")[0]
+        letters = [f"({letter.lower()})" for letter in LETTERS[: len(row["options"])]]
+        fitting = [i for i, letter in enumerate(letters) if first.replace(".", "") in letter or letter in first]
+        return fitting[0] if len(fitting) == 1 else None
 
     def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
         """Accuracy over all questions, of each task, and the mean over the tasks that were asked."""

@@ -9,42 +9,56 @@ dimension, and number of the question there.
 Each task has its own prompt, `prompts/tempcompass_TASK.txt`; the prompt of `--prompt-file` is wrapped around it.
 
 A task's score is its accuracy over all questions, so dimensions with more of them weigh more, as in published tables.
-Captions are scored by a language model, which is not part of this project: every task's answers are written to
-`judge/TASK.json` in the form that the official scripts read, which is that of the questions with a `prediction` each.
+The rule is that of the official scripts: whatever follows "B." at the beginning of an answer, a "Yes" or "No" there, or
+a caption or its label alone. Where it finds nothing, these ask a language model, and here counts what the parser reads.
+Scores with "/strict" are the parser's alone, in those with "/rule" what the rule does not find is wrong, as the
+scripts do with `--disable_llm`.
+
+Captions need a language model as judge, which is not part of this project. For one, every task's answers are written to
+`judge/TASK.json` in the form that the official scripts read, which is that of the questions with a `prediction` each,
+and what the rule does not find to `judge/unmatched.jsonl`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from timechat.errors import AnnotationError, ParseFailure
 from timechat.evaluation.benchmarks.annotations import Row, check_rows, text_problems, video_file, video_problems
-from timechat.evaluation.benchmarks.question_answering import QuestionAnswering, row_id
+from timechat.evaluation.benchmarks.public_rules import PubliclyScored, Reading
+from timechat.evaluation.benchmarks.question_answering import row_id
 from timechat.evaluation.benchmarks.rows import Rows, file_of, part_of, read_annotations
 from timechat.evaluation.metrics.multiple_choice import parse_choice, parse_yes_no
 from timechat.evaluation.prompting import PROMPTS, fill_prompt, load_prompt
 from timechat.registry import registry
 
-CAPTIONING, YES_NO = "captioning", "yes_no"
+CAPTIONING, CAPTION_MATCHING, YES_NO = "captioning", "caption_matching", "yes_no"
+UNMATCHED = "judge/unmatched.jsonl"
 _PLACE = ("video_id", "dim")  # of a question, in files of rows
-TASKS = ("multi-choice", YES_NO, "caption_matching", CAPTIONING)
+TASKS = ("multi-choice", YES_NO, CAPTION_MATCHING, CAPTIONING)
 
 # An option in the text of a question: "A. walking", "Caption B: a man walks", "Option 2: a man runs".
 _OPTION = re.compile(r"(?:(?:option|caption|sentence) ?)?([A-Z0-9])[.:)]\s*(\S.*)", re.IGNORECASE)
 
 
 @registry.register_benchmark("tempcompass")
-class TempCompass(QuestionAnswering):
+class TempCompass(PubliclyScored):
     """Four tasks about five dimensions of time; see the head of this file for its formats."""
 
     prompt_file = "tempcompass.txt"
     main_scores = TASKS[:3]
     max_new_tokens = 128  # for captions; the other answers end after a few
     structured = ()  # a caption has no number
+    rule_counts = True
+    compared = TASKS[:3]
+    other_readings: ClassVar[Mapping[str, Callable[[Reading], int | None]]] = {
+        "strict": lambda reading: reading.parser,
+        "rule": lambda reading: reading.rule,
+    }
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """The rows of all tasks, or of the one whose file is named."""
@@ -67,14 +81,29 @@ class TempCompass(QuestionAnswering):
         return fill_prompt(load_prompt(PROMPTS / f"tempcompass_{row['task']}.txt"), row["question"])
 
     def parse(self, answer: str, row: Row) -> Any:
-        """Index of the option that is named; of captions the text."""
-        if row["task"] == CAPTIONING:
-            if not answer.strip():
-                raise ParseFailure(answer, "the answer is empty")
-            return answer.strip()
+        """The option that is named; of captions the text."""
+        if row["task"] != CAPTIONING:
+            return super().parse(answer, row)
+        if not answer.strip():
+            raise ParseFailure(answer, "the answer is empty")
+        return answer.strip()
+
+    def parse_strictly(self, answer: str, row: Row) -> int:
+        """Index of the option that is named."""
         if row["task"] == YES_NO:
             return 0 if parse_yes_no(answer) else 1
         return parse_choice(answer, row["options"], row["symbols"])
+
+    def read_by_rule(self, answer: str, row: Row) -> int | None:
+        """As the official scripts match an answer, before they ask a judge."""
+        said = answer.replace("</s>", "").strip()
+        if row["task"] == YES_NO:
+            return next((index for index, word in enumerate(row["options"]) if said.lower().startswith(word)), None)
+        if row["task"] == CAPTION_MATCHING:
+            return next((index for index, line in enumerate(row["lines"]) if _is_option(said, line)), None)
+        return (
+            row["symbols"].find(said[0]) if re.match(r"[A-D](?:[.)]|$)", said) and said[0] in row["symbols"] else None
+        )
 
     def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
         """Accuracy of each task that has a rule, overall and by dimension."""
@@ -85,7 +114,7 @@ class TempCompass(QuestionAnswering):
 
     def prediction(self, row: Row, parsed: Any) -> dict[str, Any]:
         """The option's text, or the caption."""
-        said = row["options"][parsed] if isinstance(parsed, int) else parsed
+        said = self._option(row, parsed)
         right = None if row["answer"] is None else row["options"][row["answer"]]
         return {"video": row["videos"][0], "answer": said, "right": right}
 
@@ -96,20 +125,48 @@ class TempCompass(QuestionAnswering):
             dimensions = tasks.setdefault(row["task"], {}).setdefault(row["vid"], {})
             judged = {**row["raw"], "prediction": answers.get(row["id"], "")}
             dimensions.setdefault(row["dimension"], []).append(judged)
-        return {
+        files = {
             f"judge/{task}.json": json.dumps(videos, indent=2, ensure_ascii=False) + "\n"
             for task, videos in tasks.items()
         }
+        asked = {row["id"]: row for row in rows if row["task"] != CAPTIONING}
+        unmatched = [
+            {"id": key, **asked[key]["raw"], "prediction": said, "read_as": self._option(asked[key], parsed.get(key))}
+            for key, said in answers.items()
+            if key in asked and self.read_by_rule(said, asked[key]) is None
+        ]
+        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in unmatched)
+        return {**files, UNMATCHED: lines} if unmatched else files
+
+    def _option(self, row: Row, parsed: Any) -> str | None:
+        """The text of the option that was read, or the caption."""
+        index = parsed.counted if isinstance(parsed, Reading) else parsed
+        return row["options"][index] if isinstance(index, int) else index
 
     def notes(self, rows: list[Row], parsed: Mapping[str, Any]) -> list[str]:
-        """That captions are not scored."""
+        """What would take a judge."""
         captions = sum(row["task"] == CAPTIONING for row in rows)
-        if not captions:
-            return []
-        return [
-            f"Captions ({captions}) are not scored: that takes a language model as judge. Their answers are in "
-            f"judge/{CAPTIONING}.json, in the form that TempCompass's own script reads."
-        ]
+        told = []
+        read = sum(isinstance(reading, Reading) and reading.rule is None for reading in parsed.values())
+        if read:
+            told.append(
+                f"{read} answers are not matched by the official rule, whose scripts ask a language model there: they "
+                f"count as the parser reads them, and {UNMATCHED} lists them with the ones that it cannot read. In "
+                "scores with /rule they are wrong."
+            )
+        if captions:
+            told.append(
+                f"Captions ({captions}) are not scored: that takes a language model as judge. Their answers are in "
+                f"judge/{CAPTIONING}.json, in the form that TempCompass's own script reads."
+            )
+        return told
+
+
+def _is_option(said: str, line: str) -> bool:
+    """Whether an answer is an option of caption matching: "Caption A: He runs." or a part of it, or "A) He runs."."""
+    label, _, sentence = line.partition(": ")
+    after_bracket = said.split(") ")[1] if ") " in said else None
+    return said in (line, sentence) or after_bracket == sentence or said.replace(".", "") in (label, label.split()[-1])
 
 
 def _files() -> str:
@@ -164,6 +221,7 @@ def _row(place: Row) -> Row:
         "question": raw["question"].strip(),
         "options": list(options.values()),
         "symbols": "".join(options),
+        "lines": [line.strip() for line in raw["question"].split("\n") if _OPTION.fullmatch(line.strip())],
         "answer": None if symbol is None else list(options).index(symbol),
         "categories": (task, f"{task}, {place['dimension']}"),
     }

@@ -1,5 +1,8 @@
 """Video-MME: 900 videos of three lengths, three questions with four options each. Accuracy, overall and by length.
 
+Scores with "/official" are by the rule of Video-MME's own script: the first capital letter from A to D in an answer,
+over the questions whose answer has one.
+
 Reads rows with the columns of the download, as parquet, a JSON list or JSON lines: `{"videoID", "question", "options":
 ["A. text", ...], "answer": "A", "duration": "short|medium|long"}`, scored by `domain` and `task_type` too where they
 are given; the template of the official script, `[{"video_id", "duration", "domain", "questions": [{"question_id",
@@ -14,14 +17,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks.annotations import Row, check_rows, text_problems, video_file, video_problems
+from timechat.evaluation.benchmarks.public_rules import PubliclyScored, Reading
 from timechat.evaluation.benchmarks.question_answering import (
-    QuestionAnswering,
     index_of,
     options_problems,
     row_id,
@@ -36,10 +39,29 @@ _EXTRA = {"domain": "domain", "task": "task_type"}  # name of the category -> co
 
 
 @registry.register_benchmark("video_mme")
-class VideoMME(QuestionAnswering):
+class VideoMME(PubliclyScored):
     """Short, medium and long videos; see the head of this file for its formats."""
 
     main_scores = ("accuracy", *LENGTHS)
+    compared = main_scores
+
+    def read_by_rule(self, answer: str, row: Row) -> int | None:
+        """As Video-MME's own script, which leaves out what it reads nothing in."""
+        match = re.search("[ABCD]", answer.replace("Answer:", ""))
+        return LETTERS.index(match[0]) if match else None
+
+    def evaluate(self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]) -> tuple[dict[str, float], Any]:
+        """The scores with /official are over the questions whose answers the rule reads."""
+        scores, predictions = super().evaluate(rows, parsed, answered)
+        read = {key for key, value in parsed.items() if isinstance(value, Reading) and value.rule is not None}
+        counted = [row for row in rows if row["id"] in read]
+        official = {name: 0.0 for name in scores if name.endswith("/official")}
+        if counted:
+            kept = {key: parsed[key] for key in read}
+            official |= {
+                name: value for name, value in super().evaluate(counted, kept, read)[0].items() if name in official
+            }
+        return scores | official, predictions
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """The rows, whatever the file's form."""

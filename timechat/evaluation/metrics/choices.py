@@ -201,7 +201,7 @@ def _chain(
 ) -> Iterator[_Mention]:
     """A symbol, and the ones that are listed behind it; all are rejected where the first or the last one is."""
     matches = [first]
-    while following := patterns.another.match(text, matches[-1].end(1)):
+    while len(matches) < len(LETTERS) and (following := patterns.another.match(text, matches[-1].end(1))):
         matches.append(following)
     last = matches[-1]
     end = _behind(text, last.end(1), texts.get(last[1].upper(), ""))

@@ -3,7 +3,8 @@
 But for the paragraph scores, every score is computed per video and averaged over *all* videos of the ground truth. The
 rules are those of the published scorer (checked to 1e-4):
 
-- A prediction and a true event match when their IoU is *greater* than 0.3, 0.5, 0.7, 0.9. Precision is the share of
+- A prediction and a true event match when their IoU is *greater* than 0.3, 0.5, 0.7, 0.9; the union has 1e-8 added to
+  it, so a quotient of exactly 0.5 is no match. Precision is the share of
   predictions with a match, recall the share of events with one. F1 is taken per video from the precision and recall
   averaged over the four thresholds; "F1@0.3" ... from those at one threshold.
 - CIDEr and METEOR of a video at a threshold are corpus scores over all matched pairs; a prediction without a match
@@ -13,15 +14,18 @@ rules are those of the published scorer (checked to 1e-4):
 - The published scorer numbers a video's predictions by strings and reads METEOR back in the order "0", "1", "10", "11",
   "2", ...: from the 11th prediction on, a prediction is weighed with the caption of another. "SODA_c" keeps that, since
   the numbers of the literature have it; "SODA_c_aligned" is the same score without the mix-up. Up to ten predictions
-  per video the two are equal. Predictions are ordered by time first, so their order in the file does not matter.
+  per video the two are equal. Predictions and true events are ordered by their starts first; those that start
+  together stay in the order of their file.
 - "Paragraph_CIDEr" and "Paragraph_METEOR" are corpus scores over videos: all captions of a video, joined in the order
-  of time, against the true ones. Times play no other part. A video without predictions has an empty paragraph.
+  of time, against the true ones, of both only the letters A to Z, in lower case. Times play no other part. A video
+  without predictions has an empty paragraph (the published scorer compares the paragraphs of different videos then).
 
 Videos are scored in the order of their names, so the scores are the same bits whatever the order of the files.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -109,9 +113,8 @@ def score_dense_captions(
         return _mean_scores([], len(truth)) | {"Paragraph_CIDEr": 0.0, "Paragraph_METEOR": 0.0} | counts
     with Meteor() if meteor is None else nullcontext(meteor) as running:
         running.start()  # it loads its tables while the captions are tokenized
-        videos, unseen = _tokenized_videos(parsed, truth)
-        scores = _video_scores(videos, running)
-        paragraphs = _paragraph_scores(videos, unseen, running)
+        scores = _video_scores(_tokenized_videos(parsed, truth), running)
+        paragraphs = _paragraph_scores(parsed, truth, running)
     return _mean_scores(scores, len(truth)) | paragraphs | counts
 
 
@@ -138,8 +141,7 @@ def score_dense_caption_videos(
         return {}
     with Meteor() if meteor is None else nullcontext(meteor) as running:
         running.start()
-        videos, _ = _tokenized_videos(parsed, truth)
-        return dict(zip(parsed, _video_scores(videos, running), strict=True))
+        return dict(zip(parsed, _video_scores(_tokenized_videos(parsed, truth), running), strict=True))
 
 
 def align_in_order(weights: NDArray[Any]) -> float:
@@ -207,20 +209,25 @@ def _mean_scores(scores: Sequence[Mapping[str, float]], videos: int) -> dict[str
     return {name: float(sum(of_video[name] for of_video in scores)) / videos for name in names}
 
 
-def _paragraph_scores(videos: Sequence[_Video], unseen: Sequence[str], meteor: Meteor) -> dict[str, float]:
-    """Corpus scores of whole paragraphs; `unseen`: the true paragraphs of the videos without predictions."""
-    pairs = [(" ".join(video.predicted), " ".join(video.true)) for video in videos]
-    pairs += [(NO_WORDS, paragraph) for paragraph in unseen]
+def _paragraph_scores(
+    predicted: Mapping[str, list[Event]], truth: Mapping[str, list[Event]], meteor: Meteor
+) -> dict[str, float]:
+    """Corpus scores of whole paragraphs; that of a video without predictions is empty."""
+    pairs = [(_paragraph(predicted.get(key, [])), _paragraph(truth[key])) for key in sorted(truth)]
     return {"Paragraph_CIDEr": cider(pairs), "Paragraph_METEOR": meteor.corpus_scores([pairs])[0]}
 
 
-def _tokenized_videos(
-    predicted: Mapping[str, list[Event]], truth: Mapping[str, list[Event]]
-) -> tuple[list[_Video], list[str]]:
-    """Tokenize all captions in one call; lay out the videos that have predictions, and the others' true paragraphs."""
-    texts = sorted({e[2] for events in (*predicted.values(), *truth.values()) for e in events})
+def _paragraph(events: Sequence[Event]) -> str:
+    """All captions in one text, as the published scorer prepares it: letters alone, and not as PTB splits words."""
+    words = re.sub("[^a-zA-Z]", " ", " ".join(caption for _, _, caption in events)).lower().split()
+    return " ".join(words) or NO_WORDS
+
+
+def _tokenized_videos(predicted: Mapping[str, list[Event]], truth: Mapping[str, list[Event]]) -> list[_Video]:
+    """The videos that have predictions; all captions are tokenized in one call."""
+    texts = sorted({e[2] for key, events in predicted.items() for e in (*events, *truth[key])})
     tokens = dict(zip(texts, tokenize(texts), strict=True))
-    videos = [
+    return [
         _Video(
             predicted=[tokens[e[2]] for e in events],
             true=[tokens[e[2]] for e in truth[key]],
@@ -228,8 +235,6 @@ def _tokenized_videos(
         )
         for key, events in predicted.items()
     ]
-    unseen = [" ".join(tokens[e[2]] for e in truth[key]) for key in sorted(truth.keys() - predicted.keys())]
-    return videos, unseen
 
 
 def split_captions(joined: str, count: int) -> list[str]:
@@ -258,7 +263,7 @@ def _read_predictions(key: str, events: Sequence[Mapping[str, Any]]) -> list[Eve
             raise PredictionError(f'{where}: write {{"timestamp": [start, end], "caption": "..."}}')
         interval = read_interval(event["timestamp"], f'{where}["timestamp"]', PredictionError)
         result.append((*interval, event["caption"]))
-    return sorted(result)
+    return sorted(result, key=_start)
 
 
 def _read_ground_truth(ground_truth: Mapping[str, Any]) -> dict[str, list[Event]]:
@@ -288,4 +293,19 @@ def _events_of_row(row: Mapping[str, Any], where: str) -> list[Event]:
             f'{where}: {len(captions)} captions for {len(row["segments"])} segments; give the list "captions"'
         )
     intervals = [read_interval(x, f'{where}["segments"][{i}]', AnnotationError) for i, x in enumerate(row["segments"])]
-    return sorted((*interval, caption) for interval, caption in zip(intervals, captions, strict=True))
+    _check_text(captions, where)
+    return sorted(((*interval, caption) for interval, caption in zip(intervals, captions, strict=True)), key=_start)
+
+
+def _start(event: Event) -> float:
+    """What events are ordered by: those that start together keep the order of their file, as published."""
+    return event[0]
+
+
+def _check_text(captions: Sequence[str], where: str) -> None:
+    broken = next((caption for caption in captions if any("\ud800" <= letter <= "\udfff" for letter in caption)), None)
+    if broken is not None:
+        raise AnnotationError(
+            f"{where}: caption {broken!r} holds half of a UTF-16 pair, which is no text; correct it, or download the "
+            "file again"
+        )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timechat.errors import AnnotationError, PredictionError
-from timechat.evaluation.metrics.intervals import check_known_ids, interval_iou, read_interval
+from timechat.evaluation.metrics.intervals import check_known_ids, grounding_iou, read_interval
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 
@@ -33,7 +33,7 @@ def score_grounding(predictions: Mapping[str, Mapping[str, Any]], ground_truth: 
     check_known_ids(map(str, predictions), truth)
     first = {str(key): _first_interval(str(key), entry) for key, entry in predictions.items()}
     parsed = {key: interval for key, interval in first.items() if interval is not None}
-    ious = [float(interval_iou([parsed[key]], [truth[key]])[0, 0]) for key in parsed]
+    ious = [float(grounding_iou([parsed[key]], [truth[key]])[0, 0]) for key in parsed]
     scores = {
         f"R@1 IoU={threshold}": 100.0 * sum(iou >= threshold for iou in ious) / len(truth)
         for threshold in IOU_THRESHOLDS
@@ -70,7 +70,7 @@ def score_recall(
         raise AnnotationError("the ground truth holds no queries; nothing can be scored")
     check_known_ids(predictions, truth)
     ious = {
-        key: interval_iou(
+        key: grounding_iou(
             [read_interval(one, f"predictions[{key!r}]", PredictionError) for one in intervals], [truth[key]]
         )[:, 0]
         for key, intervals in predictions.items()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,8 +35,9 @@ def highlight_scores(
 ) -> list[float]:
     """Turn parsed highlights into one saliency score per 2-second clip, 0 where nothing was said.
 
-    A time before the first or after the last clip counts for the nearest clip. Where several highlights fall into
-    one clip the highest score stands, so the order of the answer does not matter.
+    As published, a clip that several highlights name has the mean of their scores, and times behind the end of the
+    video are dropped. A time in the rest of the video behind its last whole clip counts for that clip, a time that
+    `clip_of_time` maps to less than 0 for the first one.
 
     Args:
         highlights: (second, score) pairs, as `parse_highlights` gives them.
@@ -48,13 +50,13 @@ def highlight_scores(
     clips = int(duration_s / CLIP_SECONDS)
     if clips < 1:
         raise ValueError(f"duration_s={duration_s} is shorter than one clip of {CLIP_SECONDS} seconds")
-    best: dict[int, float] = {}
+    said: dict[int, list[float]] = defaultdict(list)
     for seconds, score in highlights:
         if not (math.isfinite(seconds) and math.isfinite(score)):
             raise ValueError(f"highlight ({seconds}, {score}) is not finite")
-        clip = min(max(clip_of_time(seconds), 0), clips - 1)
-        best[clip] = max(score, best.get(clip, score))
-    return [best.get(clip, 0.0) for clip in range(clips)]
+        if seconds <= duration_s:
+            said[min(max(clip_of_time(seconds), 0), clips - 1)].append(score)
+    return [math.fsum(said[clip]) / len(said[clip]) if clip in said else 0.0 for clip in range(clips)]
 
 
 def score_highlights(

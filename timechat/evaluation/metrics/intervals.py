@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from timechat.errors import PredictionError, TimeChatError
 
+UNION_EPSILON = 1e-8
+
 
 def read_interval(value: Any, where: str, error: type[TimeChatError]) -> tuple[float, float]:
     """Check one `[start, end]` pair and return it in ascending order.
@@ -34,10 +36,9 @@ def read_interval(value: Any, where: str, error: type[TimeChatError]) -> tuple[f
 
 
 def interval_iou(first: Iterable[Sequence[float]], second: Iterable[Sequence[float]]) -> NDArray[Any]:
-    """IoU of every pair of two lists of intervals.
+    """IoU of every pair of two lists of intervals, as the published scorer of dense captions computes it.
 
-    The denominator is the hull, from the earlier start to the later end, as published; it equals the union whenever
-    two intervals overlap. Two identical instants (zero length) have IoU 1.
+    The union has 1e-8 added to it, so a quotient that is a threshold exactly does not reach it: 0.9 / 3 is not 0.3.
 
     Args:
         first: N pairs (start, end) in seconds, ascending.
@@ -46,11 +47,28 @@ def interval_iou(first: Iterable[Sequence[float]], second: Iterable[Sequence[flo
     Returns:
         float64 array [N, M].
     """
+    overlap, hull = _overlap_and_hull(first, second)
+    return overlap / (hull + UNION_EPSILON)
+
+
+def grounding_iou(first: Iterable[Sequence[float]], second: Iterable[Sequence[float]]) -> NDArray[Any]:
+    """IoU of every pair of two lists of intervals, as the published scorer of grounding computes it: without epsilon.
+
+    A quotient that is a threshold exactly reaches it. Two identical instants (zero length), a division by zero there,
+    have IoU 1. Arguments and result as for `interval_iou`.
+    """
+    overlap, hull = _overlap_and_hull(first, second)
+    return np.divide(overlap, hull, out=np.ones_like(hull), where=hull > 0)
+
+
+def _overlap_and_hull(
+    first: Iterable[Sequence[float]], second: Iterable[Sequence[float]]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Seconds that two intervals share, and from the earlier start to the later end: the union where they overlap."""
     a = np.asarray(list(first), dtype=np.float64).reshape(-1, 1, 2)
     b = np.asarray(list(second), dtype=np.float64).reshape(1, -1, 2)
     overlap = np.maximum(0.0, np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]))
-    hull = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
-    return np.divide(overlap, hull, out=np.ones_like(hull), where=hull > 0)
+    return overlap, np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
 
 
 def check_known_ids(predicted: Iterable[Any], known: Iterable[Any]) -> None:

@@ -6,7 +6,7 @@
   scaled by the share of the others before F1 is taken, the captions' scores are not. "Sim/expected" is.
 - Captions of a sample at a threshold are compared in pairs: each prediction with every true event that it matches, or
   with a random word where it matches none. To an encoder random words are not quite unlike a caption, so the similarity
-  of a model that matches nothing is about 0.1, not 0. Here they are drawn by the sample's id: a score stays the same.
+  of a model that matches nothing is 0.05 to 0.15, not 0. Here the sample's id draws them: scores stay the same.
 """
 
 from __future__ import annotations
