@@ -2,7 +2,8 @@
 # Benchmarks of the literature, one line each:
 #   bash eval.sh charades|activitynet_grounding|youcook2|activitynet_captions|qvhighlights CKPT [key=value ...]
 #   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench|etbench|tvsum|summe CKPT [key=value ...]
-#   bash eval.sh charades_timelens|activitynet_timelens|qvhighlights_timelens|tacos|ego4d_nlq|nextgqa|rextime CKPT
+#   bash eval.sh charades_timelens|activitynet_timelens|qvhighlights_timelens|tacos|ego4d_nlq CKPT
+#   bash eval.sh nextgqa|rextime|charades_con|activitynet_con CKPT [key=value ...]
 #   bash eval.sh all CKPT [key=value ...]    all of them, then one joint table; key=value are config overrides
 #   bash eval.sh quickstart [CKPT]           the tiny model of `make quickstart`
 # The variables below can be set in the environment, and so can ANNO and VIDEOS for a single benchmark, OUTPUT (one
@@ -18,12 +19,14 @@ QUICKSTART_RUN=${QUICKSTART_RUN:-runs/quickstart}
 
 BENCHMARKS=(charades activitynet_grounding youcook2 activitynet_captions qvhighlights
   mvbench tempcompass egoschema video_mme mlvu longvideobench etbench tvsum summe
-  charades_timelens activitynet_timelens qvhighlights_timelens tacos ego4d_nlq nextgqa rextime)
+  charades_timelens activitynet_timelens qvhighlights_timelens tacos ego4d_nlq nextgqa rextime
+  charades_con activitynet_con)
 
 # Below DATA_DIR: annotations (a file, or a folder where the download is one) and folder of videos.
 paths_of() {
   case $1 in
     charades) echo Charades/charades_annotation/charades_sta_test.txt Charades/videos ;;
+    *_con) echo "consistency/${1%_con}_consistency_test.json consistency/videos/${1%_con}" ;;
     *_timelens) echo "TimeLens-Bench/${1%_timelens}-timelens.json TimeLens-Bench/videos/${1%_timelens}" ;;
     activitynet_*) echo Activitynet_Captions/val_2.json Activitynet_Captions/anet_6fps_224 ;;
     youcook2) echo YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224 ;;
@@ -48,7 +51,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CHECKING=yes MISSING=() FOLDERS=() OPTIONS=()
 
 usage() {
-  sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
 

@@ -27,6 +27,7 @@ FILES = (
     "data/tvsum/data/ydata-tvsum50-anno.tsv",
     *(f"data/TimeLens-Bench/{name}-timelens.json" for name in ("charades", "activitynet", "qvhighlights")),
     "data/tacos/test.json",
+    *(f"data/consistency/{name}_consistency_test.json" for name in ("charades", "activitynet")),
     "data/ego4d_nlq/annotations/nlq_val.json",
     "data/nextgqa/annotations/test.csv",
     "data/rextime/rextime_val.json",
@@ -47,6 +48,7 @@ FOLDERS = (
     "data/tvsum/video", "data/summe/GT",
     "data/mlvu/json", "data/mlvu/video",
     *(f"data/TimeLens-Bench/videos/{name}" for name in ("charades", "activitynet", "qvhighlights")),
+    *(f"data/consistency/videos/{name}" for name in ("charades", "activitynet")),
     *(f"data/{name}/videos" for name in ("tacos", "ego4d_nlq", "nextgqa", "rextime")),
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip
@@ -97,6 +99,10 @@ BENCHMARK_PATHS = {
     "ego4d_nlq": ("ego4d_nlq", "ego4d_nlq/annotations/nlq_val.json", "ego4d_nlq/videos"),
     "nextgqa": ("nextgqa", "nextgqa/annotations/test.csv", "nextgqa/videos"),
     "rextime": ("rextime", "rextime/rextime_val.json", "rextime/videos"),
+    **{
+        f"{name}_con": (f"{name}_con", f"consistency/{name}_consistency_test.json", f"consistency/videos/{name}")
+        for name in ("charades", "activitynet")
+    },
 }
 
 

@@ -120,11 +120,29 @@ def _evaluate(
         return cast(VideoModel, build_model(plan.cfg.model).to(device).eval())  # `_plan` has seen that it answers
 
     model = LazyModel(build) if model is None else model
-    predictions = [predict(model, plan.questions, request.videos_dir, *run, stopping) for run in plan.runs]
+    answered = [_predict(plan, model, *run, stopping) for run in plan.runs]
     if not distributed.is_main_process():
         return None
-    records = [_report(plan, *run, answers) for run, answers in zip(plan.runs, predictions, strict=True)]
+    records = [_report(asked, *run, said) for run, (asked, said) in zip(plan.runs, answered, strict=True)]
     return records[0] if request.seeds is None else _report_mean(Path(request.output_dir), records)
+
+
+def _predict(
+    plan: _Plan, model: VideoModel, folder: Path, settings: PredictSettings, stopping: Callable[[], bool]
+) -> tuple[_Plan, Predictions]:
+    """Ask the questions, then those that depend on the answers; returns the plan with all that were asked."""
+    videos = plan.request.videos_dir
+    first = predict(model, plan.questions, videos, folder, settings, stopping)
+    more = plan.benchmark.follow_ups(plan.annotations, plan.prompt, first.answers, videos_dir=videos)
+    if not more:
+        return plan, first
+    if plan.request.asr is not None:
+        more = add_transcripts(more, plan.request.asr).questions
+    plan = dataclasses.replace(plan, questions=[*plan.questions, *more])
+    both = predict(model, plan.questions, videos, folder, dataclasses.replace(settings, overwrite=False), stopping)
+    return plan, dataclasses.replace(
+        both, new_videos=first.new_videos + both.new_videos, seconds=first.seconds + both.seconds
+    )
 
 
 # Checking before the weights are loaded -------------------------------------------------------------------------------
@@ -232,7 +250,7 @@ def _check_folders(plan: _Plan) -> None:
         check_joint_scores(plan.request.output_dir, [settings.seed for _, settings in plan.runs])
     for folder, settings in plan.runs:
         check_earlier_answers(folder, plan.questions, settings.answers_depend_on())
-        check_scores(folder, plan.questions)
+        check_scores(folder, list(map(plan.benchmark.row_id, plan.annotations.rows)))
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ def _video_files(benchmark: Benchmark, rows: Sequence[Row], videos_dir: Path) ->
     """Id of a question -> its video's file: the first of its names that is there."""
     files = {}
     for row in rows:
-        paths = [videos_dir / name for name in benchmark.videos_of(row)]
+        paths = [videos_dir / name for name in benchmark.files_of(row)]
         files[benchmark.row_id(row)] = next((path for path in paths if path.exists()), paths[0])
     return files
 
