@@ -2,9 +2,11 @@
 # Benchmarks of the literature, one line each:
 #   bash eval.sh charades|activitynet_grounding|youcook2|activitynet_captions|qvhighlights CKPT [key=value ...]
 #   bash eval.sh mvbench|tempcompass|egoschema|video_mme|mlvu|longvideobench|etbench|tvsum|summe CKPT [key=value ...]
-#   bash eval.sh charades_timelens|activitynet_timelens|qvhighlights_timelens|tacos|ego4d_nlq|nextgqa|rextime CKPT
+#   bash eval.sh charades_timelens|activitynet_timelens|qvhighlights_timelens|tacos|ego4d_nlq CKPT
+#   bash eval.sh nextgqa|rextime|charades_con|activitynet_con CKPT [key=value ...]
 #   bash eval.sh all CKPT [key=value ...]    all of them, then one joint table; key=value are config overrides
 #   bash eval.sh quickstart [CKPT]           the tiny model of `make quickstart`
+#   bash eval.sh score NAME FILE [ARG ...]   answers of any model to one of these benchmarks; ARG of `timechat score`
 # The variables below can be set in the environment, and so can ANNO and VIDEOS for a single benchmark, OUTPUT (one
 # folder below it for each benchmark) and EVAL_ARGS (more arguments of evaluate.py, such as "--limit 100").
 set -euo pipefail
@@ -18,12 +20,14 @@ QUICKSTART_RUN=${QUICKSTART_RUN:-runs/quickstart}
 
 BENCHMARKS=(charades activitynet_grounding youcook2 activitynet_captions qvhighlights
   mvbench tempcompass egoschema video_mme mlvu longvideobench etbench tvsum summe
-  charades_timelens activitynet_timelens qvhighlights_timelens tacos ego4d_nlq nextgqa rextime)
+  charades_timelens activitynet_timelens qvhighlights_timelens tacos ego4d_nlq nextgqa rextime
+  charades_con activitynet_con)
 
 # Below DATA_DIR: annotations (a file, or a folder where the download is one) and folder of videos.
 paths_of() {
   case $1 in
     charades) echo Charades/charades_annotation/charades_sta_test.txt Charades/videos ;;
+    *_con) echo "consistency/${1%_con}_consistency_test.json consistency/videos/${1%_con}" ;;
     *_timelens) echo "TimeLens-Bench/${1%_timelens}-timelens.json TimeLens-Bench/videos/${1%_timelens}" ;;
     activitynet_*) echo Activitynet_Captions/val_2.json Activitynet_Captions/anet_6fps_224 ;;
     youcook2) echo YouCook2-BB/YouCook2_asr_denseCap/youcookii_annotations_trainval.json YouCook2-BB/YouCook2_asr_denseCap/youcook2_6fps_224 ;;
@@ -45,18 +49,29 @@ paths_of() {
 }
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-CHECKING=yes MISSING=() FOLDERS=() OPTIONS=()
+CHECKING=yes MISSING=() ASKED=() FOLDERS=() FAILED=() OPTIONS=()
 
 usage() {
-  sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,${/^#/!q;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
 
-# evaluate NAME ANNO VIDEOS [ARG ...]: the first round only notes what is missing.
+# known NAME [NAME ...]: the first is one of the others, or the nearest of them is named.
+known() {
+  [[ " ${*:2} " != *" $1 "* ]] || return 0
+  local near
+  near=$("$PYTHON" -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' "$@") || true
+  echo "eval.sh: no benchmark '$1'${near:+, did you mean '$near'?}" >&2
+  usage
+}
+
+# evaluate NAME ANNO VIDEOS [ARG ...]: the first round only notes what is missing. What fails does not stop the others,
+# unless a signal ended it.
 evaluate() {
-  local name=$1 anno=$2 videos=$3 launch=("$PYTHON")
+  local name=$1 anno=$2 videos=$3 status=0 launch=("$PYTHON")
   shift 3
   if [[ $CHECKING == yes ]]; then
+    ASKED+=("$name" "$anno" "$videos")
     [[ -e $anno ]] || MISSING+=("annotations of $name: $anno")
     [[ -d $videos ]] || MISSING+=("videos of $name: $videos/")
     return
@@ -64,8 +79,10 @@ evaluate() {
   [[ $NPROC -le 1 ]] || launch=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$NPROC")
   # shellcheck disable=SC2086 # EVAL_ARGS is a list of words
   "${launch[@]}" "$HERE/evaluate.py" --cfg-path "$CFG" --ckpt "$CKPT" --benchmark "$name" --anno-path "$anno" \
-    --videos-dir "$videos" --output-dir "$OUTPUT/$name" "$@" $EVAL_ARGS ${OPTIONS[@]+--options "${OPTIONS[@]}"}
-  FOLDERS+=("$OUTPUT/$name")
+    --videos-dir "$videos" --output-dir "$OUTPUT/$name" "$@" $EVAL_ARGS ${OPTIONS[@]+--options "${OPTIONS[@]}"} ||
+    status=$?
+  [[ $status -le 128 ]] || exit "$status"
+  if [[ $status == 0 ]]; then FOLDERS+=("$OUTPUT/$name"); else FAILED+=("$name: exit status $status"); fi
 }
 
 # A benchmark of the literature; evaluate.py knows charades by its full name.
@@ -73,6 +90,19 @@ literature() {
   local anno videos
   read -r anno videos < <(paths_of "$1")
   evaluate "${1/%charades/charades_sta}" "${ANNO:-$DATA_DIR/$anno}" "${VIDEOS:-$DATA_DIR/$videos}"
+}
+
+# score NAME FILE [ARG ...]: pictures are drawn where the videos are there.
+score() {
+  local name=$1 file=$2 anno videos stem pictures=()
+  shift 2
+  stem=$(basename "$file")
+  read -r anno videos < <(paths_of "$name")
+  videos=${VIDEOS:-$DATA_DIR/$videos}
+  [[ ! -d $videos ]] || pictures=(--videos-dir "$videos")
+  "$PYTHON" -m timechat score --benchmark "${name/%charades/charades_sta}" --predictions "$file" \
+    --anno-path "${ANNO:-$DATA_DIR/$anno}" --output-dir "${OUTPUT:-runs/score/${stem%.*}/$name}" \
+    ${pictures[@]+"${pictures[@]}"} "$@"
 }
 
 # A model trained from nothing on a few instructions knows these alone, so it is asked with one of them.
@@ -105,7 +135,11 @@ run() {
 answers_of() { echo "runs/eval/$(basename "$(dirname "$1")")/$(basename "$1" .pth)"; }
 
 WHAT=${1:-}
-if [[ $WHAT == quickstart ]]; then
+if [[ $WHAT == score && $# -ge 3 ]]; then
+  known "$2" "${BENCHMARKS[@]}"
+  score "${@:2}"
+  exit
+elif [[ $WHAT == quickstart ]]; then
   # Frame encoder and Q-Formers are the second stage's. What the last stage trained is loaded after it, and wins.
   LAST=${2:-$QUICKSTART_RUN/6_times/checkpoint_0.pth} CFG=${CFG:-$HERE/quickstart/configs/evaluate.yaml}
   CKPT=$QUICKSTART_RUN/2_reading/checkpoint_0.pth
@@ -113,7 +147,8 @@ if [[ $WHAT == quickstart ]]; then
   OPTIONS=("model.ckpt_2=$LAST" "model.llama_model=$QUICKSTART_DATA/llama"
     "model.qformer_tokenizer=$QUICKSTART_DATA/bert")
   shift "$(($# < 2 ? $# : 2))"
-elif [[ $# -ge 2 && " ${BENCHMARKS[*]} all " == *" $WHAT "* ]]; then
+elif [[ $# -ge 2 && $WHAT != score ]]; then
+  known "$WHAT" "${BENCHMARKS[@]}" all quickstart score
   CKPT=$2 CFG=${CFG:-$HERE/eval_configs/timechat.yaml}
   OUTPUT=${OUTPUT:-$(answers_of "$CKPT")}
   shift 2
@@ -139,8 +174,17 @@ if ! "$PYTHON" -c "import timechat" 2>/dev/null; then
   echo "eval.sh: $PYTHON cannot import timechat; activate its environment (source .venv/bin/activate) or set PYTHON" >&2
   exit 1
 fi
+if [[ $WHAT == all ]] && ! "$PYTHON" -m timechat.cli.annotations "${ASKED[@]}"; then
+  echo "eval.sh: nothing was evaluated; correct the annotations, or evaluate the benchmarks one by one" >&2
+  exit 1
+fi
 CHECKING=no
 run
-case $WHAT in
-  all | quickstart) "$PYTHON" -m timechat.cli.report "${FOLDERS[@]}" ;;
-esac
+if [[ $WHAT =~ ^(all|quickstart)$ && ${#FOLDERS[@]} -gt 0 ]]; then
+  "$PYTHON" -m timechat.cli.report "${FOLDERS[@]}"
+fi
+if [[ ${#FAILED[@]} -gt 0 ]]; then
+  printf 'eval.sh: failed:\n' >&2
+  printf '  %s\n' "${FAILED[@]}" >&2
+  exit 1
+fi

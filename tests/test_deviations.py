@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.timed_videos import copy_packets, shifted
 from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS, Golden, build_tiny, golden_batch
 from helpers.training import NO_DROPOUT, ROOT, STEADY, make_videos, train, trainable_names, weights_of
 from helpers.videos import write_video
@@ -41,6 +42,7 @@ HELD = {
     ],
     "prints seconds as index / average frame rate": [
         f"{HERE}::test_a_variable_frame_rate_is_told_as_it_is",
+        f"{HERE}::test_a_picture_that_begins_after_the_sound_is_told_as_players_count",
         "tests/datasets/test_video.py::test_uniform_sampling_is_the_published_one",
     ],
     "shows what decord returns": [
@@ -185,6 +187,14 @@ def test_a_variable_frame_rate_is_told_as_it_is(tmp_path: Path) -> None:
     assert frame_sentence(video.seconds[3]) == "This frame is sampled at 1.0 second."
     published = [round(index / video.fps, 1) for index in range(6)]
     assert max(abs(a - b) for a, b in zip(published, times, strict=True)) > 0.5
+
+
+def test_a_picture_that_begins_after_the_sound_is_told_as_players_count(tmp_path: Path) -> None:
+    """The published code says 0.0 for the first frame, which a player shows after two seconds of sound."""
+    source = write_video(tmp_path / "even.mp4", frames=40)
+    path = copy_packets(source, tmp_path / "late.mp4", shifted(2.0), audio_s=3)
+    assert load_video(path, n_frms=4, image_size=56).seconds == pytest.approx([2.0, 3.0, 4.0, 5.0])
+    assert load_video(source, n_frms=4, image_size=56).seconds == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_a_constant_frame_rate_is_told_as_published(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+NOT_THERE = "not there"  # the state of a missing file
 _CHUNK = 1 << 20
 
 
@@ -106,7 +107,7 @@ def file_state(name: str | Path) -> str:
     files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     stats = [file.stat() for file in files if file.is_file()]
     if not stats:
-        return "not there"
+        return NOT_THERE
     return f"{sum(s.st_size for s in stats)} bytes, changed at {max(s.st_mtime_ns for s in stats)} ns"
 
 

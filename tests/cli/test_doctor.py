@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from helpers.timed_videos import OPEN, copy_packets, shifted
 from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS, llama_folder, tiny_config, tiny_dataset
 from helpers.videos import write_video
 from omegaconf import OmegaConf
@@ -366,6 +367,22 @@ def test_videos_that_show_nothing(found: Findings, tmp_path: Path, frames: np.nd
     check_video(found.report, tiny_config().model, str(path))
     assert [word in found.of(WARNING) for word in words] == [True] * len(words)
     assert "shows something that changes" not in found.of(OK)
+
+
+def test_which_reader_reads_a_file_and_why(found: Findings, video: Path, tmp_path: Path) -> None:
+    check_video(found.report, tiny_config().model, str(video))
+    assert "read with " in found.text
+    path = write_video(tmp_path / "open.mp4", frames=30, gop=12, codec_options=OPEN)
+    check_video(found.report, tiny_config().model, str(path))
+    assert "PyAV" in found.text
+
+
+def test_a_picture_that_begins_after_its_sound(found: Findings, video: Path, tmp_path: Path) -> None:
+    """Not a variable rate."""
+    path = copy_packets(video, tmp_path / "late.mp4", shifted(2.0), audio_s=3)
+    check_video(found.report, tiny_config().model, str(path))
+    assert "the picture begins 2.000 s after the sound" in found.text
+    assert found.of(WARNING) == ""
 
 
 def test_a_variable_frame_rate(found: Findings, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from timechat.datasets import build_datasets
 from timechat.datasets.annotations import CAPTION_QUESTION
+from timechat.datasets.builders import LOOKS
 from timechat.datasets.instruction import InstructionDataset
 from timechat.errors import AnnotationError, ConfigError
 
@@ -55,6 +56,15 @@ def test_train_processor_crops_and_eval_processor_does_not(tmp_path: Path) -> No
     write_video(Path(info["videos_dir"]) / "a.mp4", frames=frames)
     assert not torch.equal(draw(build(entry), seed=0).frames, draw(build(entry), seed=1).frames)
     assert torch.equal(draw(build(whole), seed=0).frames, draw(build(whole), seed=1).frames)
+
+
+def test_looks_at_packets_are_kept_with_the_frames(tmp_path: Path) -> None:
+    """A settings change decodes anew, but need not look anew."""
+    entry = {"builder": "video_instruct", "build_info": tiny_dataset(tmp_path), "cache_dir": str(tmp_path / "cache")}
+    draw(build(entry))
+    draw(build(entry, options=("model.num_frm=5",)))
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 2
+    assert len(list((tmp_path / "cache" / LOOKS).glob("*.npz"))) == 1
 
 
 def test_image_instruct(tmp_path: Path) -> None:

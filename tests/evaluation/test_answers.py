@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,24 @@ def test_other_settings_are_fine_where_nothing_was_answered(tmp_path: Path, vide
 @pytest.mark.parametrize("part", [{"start": 1.0}, {"end": 1.5}])
 def test_the_same_question_about_another_part_is_refused(tmp_path: Path, videos_dir: Path, part: dict) -> None:
     predict(Scripted(), QUESTIONS[:1], videos_dir, tmp_path, SETTINGS)
-    check_earlier_answers(tmp_path, QUESTIONS[:1], SETTINGS.answers_depend_on())
+    check_earlier_answers(tmp_path, QUESTIONS[:1], SETTINGS.answers_depend_on(), videos_dir)
     other = [dataclasses.replace(QUESTIONS[0], **part)]
     with pytest.raises(PredictionError, match="answer 1 belongs to another question"):
-        check_earlier_answers(tmp_path, other, SETTINGS.answers_depend_on())
+        check_earlier_answers(tmp_path, other, SETTINGS.answers_depend_on(), videos_dir)
     predict(Scripted(), other, videos_dir, tmp_path / "part", SETTINGS)
-    check_earlier_answers(tmp_path / "part", other, SETTINGS.answers_depend_on())
+    check_earlier_answers(tmp_path / "part", other, SETTINGS.answers_depend_on(), videos_dir)
     with pytest.raises(PredictionError, match="answer 1 belongs to another question"):
-        check_earlier_answers(tmp_path / "part", QUESTIONS[:1], SETTINGS.answers_depend_on())
+        check_earlier_answers(tmp_path / "part", QUESTIONS[:1], SETTINGS.answers_depend_on(), videos_dir)
+
+
+def test_answers_about_other_files_are_refused_and_moved_videos_are_not(tmp_path: Path, videos_dir: Path) -> None:
+    """A folder may have moved, or be gone when answers are only scored again."""
+    predict(Scripted(), QUESTIONS, videos_dir, tmp_path / "out", SETTINGS)
+    settings = SETTINGS.answers_depend_on()
+    check_earlier_answers(tmp_path / "out", QUESTIONS, settings, tmp_path / "nowhere")
+    moved = tmp_path / "moved"
+    shutil.copytree(videos_dir, moved)
+    assert predict(Scripted(dies_after=0), QUESTIONS, moved, tmp_path / "out", SETTINGS).answers == READABLE
+    (moved / "a.mp4").write_bytes((moved / "a.mp4").read_bytes() + b"0")
+    with pytest.raises(PredictionError, match=r"is about a file a\.mp4 of \d+ bytes, and the one in .* has \d+; give"):
+        check_earlier_answers(tmp_path / "out", QUESTIONS, settings, moved)

@@ -27,7 +27,14 @@ from helpers.etbench_data import BY_HAND as ETBENCH
 from helpers.etbench_data import write_etbench
 from helpers.long_video_data import write_longvideobench, write_mlvu
 from helpers.meteor import without_java
-from helpers.moment_data import write_ego4d_nlq, write_nextgqa, write_rextime, write_tacos, write_timelens
+from helpers.moment_data import (
+    write_consistency,
+    write_ego4d_nlq,
+    write_nextgqa,
+    write_rextime,
+    write_tacos,
+    write_timelens,
+)
 from helpers.scripted_answers import ByTemplate
 from helpers.summarization_data import SUMME, TVSUM, write_summe, write_tvsum
 from helpers.temporal_data import write_activitynet, write_charades, write_qvhighlights, write_youcook2
@@ -61,6 +68,8 @@ MISSING_VIDEOS = (
     "TimeLens-Bench/videos/activitynet/DDDDD.mp4",
     "TimeLens-Bench/videos/qvhighlights/DDDDD.mp4",
     "tacos/videos/DDDDD-cam-002.mp4",
+    "consistency/videos/charades/DDDDD.mp4",
+    "consistency/videos/activitynet/DDDDD.mp4",
     "ego4d_nlq/videos/DDDDD.mp4",
     "nextgqa/videos/1164/2003.mp4",
     "rextime/videos/activitynet/v_abcdefghij3.mp4",
@@ -89,12 +98,20 @@ COUNTS = {
     "ego4d_nlq": (4, 5),
     "nextgqa": (6, 8),
     "rextime": (6, 8),
+    "charades_con": (22, 23),
+    "activitynet_con": (22, 23),
 }
 # One video exact; in one an IoU of 0.5, which is more than 0.3 alone. A single pair has no CIDEr: every word is in all
 # of its references.
 DENSE = {"F1": (1 + 0.25) / 4, "SODA_c": (1 + 0.5) / 4, "METEOR": (1 + 0.25) / 4, "CIDEr": 10 / 4, "Recall@0.7": 1 / 4}
 # IoU 1, 8/10, 6/14, unparsable, missing
 MOMENTS = {"R@1 IoU=0.3": 3 / 5, "R@1 IoU=0.5": 2 / 5, "R@1 IoU=0.7": 2 / 5, "mIoU": (1 + 0.8 + 6 / 14) / 5}
+# The first two of five are found. Rephrased: 0-8 and 9-20 of 0-10, 12-20 and 10-20 of 12-20. Moved to 10-20 and 11-20:
+# 0-10, 12-20. Verification says that everything is there, and yes to every question about parts.
+CONSISTENCY = {
+    "Ground": 2 / 5, "R@1 IoU=0.3": 3 / 5, "R@1 IoU=0.7": 2 / 5, "mIoU": (1 + 0.8 + 0.43) / 5,
+    "R-Ground": 3 / 4 * 2 / 5, "S-Ground": 1 / 2 * 2 / 5, "H-Verify": 3 / 4 * 2 / 5, "C-Verify": 1 / 2 * 2 / 5,
+}  # fmt: skip
 # Scores of the scripted answers, as fractions.
 BY_HAND: dict[str, dict[str, float]] = {
     "charades_sta": MOMENTS,
@@ -154,6 +171,8 @@ BY_HAND: dict[str, dict[str, float]] = {
         "R@1 IoU=0.5": 2 / 4,
         "Acc@IoU=0.5": 1 / 4,
     },
+    "charades_con": CONSISTENCY,
+    "activitynet_con": CONSISTENCY,
 }
 
 
@@ -190,6 +209,8 @@ def write_data(folder: Path) -> Path:
     write_summe(folder / "summe")
     for name in ("charades", "activitynet", "qvhighlights"):
         write_timelens(folder / "TimeLens-Bench", name)
+    for name in ("charades", "activitynet"):
+        write_consistency(folder / "consistency", name)
     write_tacos(folder / "tacos")
     write_ego4d_nlq(folder / "ego4d_nlq")
     write_nextgqa(folder / "nextgqa")
@@ -314,6 +335,25 @@ def test_annotation_files_are_read_once(
     files = {path: times for path, times in read.items() if path == train or data in path.parents}
     assert files.keys() >= {path for path in (train, anno) if path.is_file()}
     assert set(files.values()) == {1}
+
+
+def test_questions_that_depend_on_answers_continue_a_killed_run(
+    calls: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From answers to some of the second questions; then a run that has all of them needs no model."""
+    argv = [*calls["charades_con"][: -len(OPTIONS) - 1], "--output-dir", str(tmp_path), "--options", *OPTIONS]
+    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
+    assert evaluate.main(argv) == 0
+    first, answers = record_of(tmp_path), tmp_path / "predictions.jsonl"
+    lines = answers.read_text().splitlines(keepends=True)
+    assert [json.loads(line)["id"].endswith("/ground") for line in lines[:6]] == [True] * 4 + [False] * 2
+    answers.write_text("".join(lines[:6]))
+    assert evaluate.main(argv) == 0
+    assert answers.read_text().count("\n") == len(lines)
+    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: pytest.fail("built a model"))
+    assert evaluate.main(argv) == 0
+    assert record_of(tmp_path)["scores"] == first["scores"]
+    assert evaluate.main([*argv[: -len(OPTIONS) - 1], "--limit", "1", "--options", *OPTIONS]) == 1
 
 
 def test_the_benchmarks_own_files(calls: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ FILES = (
     "data/tvsum/data/ydata-tvsum50-anno.tsv",
     *(f"data/TimeLens-Bench/{name}-timelens.json" for name in ("charades", "activitynet", "qvhighlights")),
     "data/tacos/test.json",
+    *(f"data/consistency/{name}_consistency_test.json" for name in ("charades", "activitynet")),
     "data/ego4d_nlq/annotations/nlq_val.json",
     "data/nextgqa/annotations/test.csv",
     "data/rextime/rextime_val.json",
@@ -47,6 +49,7 @@ FOLDERS = (
     "data/tvsum/video", "data/summe/GT",
     "data/mlvu/json", "data/mlvu/video",
     *(f"data/TimeLens-Bench/videos/{name}" for name in ("charades", "activitynet", "qvhighlights")),
+    *(f"data/consistency/videos/{name}" for name in ("charades", "activitynet")),
     *(f"data/{name}/videos" for name in ("tacos", "ego4d_nlq", "nextgqa", "rextime")),
     "data/mvbench/json", "data/mvbench/video", "data/tempcompass/questions", "data/quickstart/videos/test",
 )  # fmt: skip
@@ -97,6 +100,10 @@ BENCHMARK_PATHS = {
     "ego4d_nlq": ("ego4d_nlq", "ego4d_nlq/annotations/nlq_val.json", "ego4d_nlq/videos"),
     "nextgqa": ("nextgqa", "nextgqa/annotations/test.csv", "nextgqa/videos"),
     "rextime": ("rextime", "rextime/rextime_val.json", "rextime/videos"),
+    **{
+        f"{name}_con": (f"{name}_con", f"consistency/{name}_consistency_test.json", f"consistency/videos/{name}")
+        for name in ("charades", "activitynet")
+    },
 }
 
 
@@ -156,7 +163,9 @@ def test_all_ends_in_a_joint_table(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     names = [name for name, _, _ in BENCHMARK_PATHS.values()]
     assert set(names) == set(registry.names("benchmark"))
-    assert [call.partition("--benchmark ")[2].split()[0] for call in calls(place)[:-1]] == names
+    checked = [f"{name} data/{anno} data/{videos}" for name, anno, videos in BENCHMARK_PATHS.values()]
+    assert calls(place)[0] == " ".join(["-m timechat.cli.annotations", *checked])
+    assert [call.partition("--benchmark ")[2].split()[0] for call in calls(place)[1:-1]] == names
     assert calls(place)[-1] == " ".join(["-m timechat.cli.report", *(f"out/{name}" for name in names)])
 
 
@@ -224,11 +233,53 @@ def test_quickstart_without_a_run_says_so(place: Path) -> None:
     ]
 
 
-def test_a_failing_evaluation_stops_the_rest(place: Path) -> None:
-    (place / "recorder").write_text(RECORDER + "exit 3\n")
-    done = run(place, "all", CHECKPOINT)
-    assert done.returncode == 3
+def test_a_failing_evaluation_does_not_stop_the_others(place: Path) -> None:
+    """A joint table of the rest, and an exit status that tells."""
+    (place / "recorder").write_text(RECORDER + "[[ $* != *'--benchmark '@(youcook2|mvbench)* ]] || exit 3\n")
+    done = run(place, "all", CHECKPOINT, OUTPUT="out")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["eval.sh: failed:", "  youcook2: exit status 3", "  mvbench: exit status 3"]
+    assert len(calls(place)) == 2 + len(BENCHMARK_PATHS)
+    good = [f"out/{name}" for name, _, _ in BENCHMARK_PATHS.values() if name not in ("youcook2", "mvbench")]
+    assert calls(place)[-1] == " ".join(["-m timechat.cli.report", *good])
+    (place / "calls.txt").unlink()
+    assert run(place, "youcook2", CHECKPOINT).returncode == 1
     assert len(calls(place)) == 1
+
+
+def test_a_signal_ends_all_of_them(place: Path) -> None:
+    (place / "recorder").write_text(RECORDER + "[[ $* != *evaluate.py* ]] || exit 130\n")
+    assert run(place, "all", CHECKPOINT).returncode == 130
+    assert len(calls(place)) == 2
+
+
+def test_broken_annotations_are_found_before_anything_runs(place: Path) -> None:
+    (place / "recorder").write_text(RECORDER + "[[ $* != *cli.annotations* ]] || exit 1\n")
+    done = run(place, "all", CHECKPOINT)
+    assert done.returncode == 1
+    assert "nothing was evaluated; correct the annotations" in done.stderr
+    assert len(calls(place)) == 1
+
+
+def test_files_of_predictions_are_scored(place: Path) -> None:
+    done = run(place, "score", "charades", "mine/answers.v2.jsonl", "--bootstrap", "1000")
+    assert done.returncode == 0, done.stderr
+    assert calls(place) == [
+        "-m timechat score --benchmark charades_sta --predictions mine/answers.v2.jsonl --anno-path "
+        "data/Charades/charades_annotation/charades_sta_test.txt --output-dir runs/score/answers.v2/charades "
+        "--videos-dir data/Charades/videos --bootstrap 1000"
+    ]
+    assert run(place, "score", "egoschema", "x.json", ANNO="a.json", VIDEOS="none", OUTPUT="out").returncode == 0
+    assert calls(place)[1] == (
+        "-m timechat score --benchmark egoschema --predictions x.json --anno-path a.json --output-dir out"
+    )
+
+
+def test_an_unknown_name_is_named_with_the_nearest(place: Path) -> None:
+    for words in (("charade", CHECKPOINT), ("score", "charade", "x.json")):
+        done = run(place, *words, PYTHON=sys.executable)
+        assert done.returncode == 2
+        assert done.stderr.startswith("eval.sh: no benchmark 'charade', did you mean 'charades'?\n")
 
 
 def test_an_interpreter_without_timechat_is_named(place: Path) -> None:

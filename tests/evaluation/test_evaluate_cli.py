@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,3 +213,22 @@ def test_mistakes_are_one_message(
 ) -> None:
     assert message in error_of(arguments(data, tmp_path / "out", *more), capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_answers_are_kept_where_data_and_weights_have_moved(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Annotations, videos and weights under other names, the annotations in other words for the same."""
+    for place in (data, WEIGHTS.parent):
+        shutil.copytree(place, tmp_path / place.name)
+    anno = tmp_path / data.name / "anno.txt"
+    anno.write_text(anno.read_text().replace("0.0 1.0##", "0 1.00##"))
+    shutil.copytree(finished, tmp_path / "out")
+    monkeypatch.setattr("timechat.evaluation.run.build_model", None)
+    moved = f"model.ckpt={tmp_path / WEIGHTS.parent.name / WEIGHTS.name}"
+    assert evaluate.main(arguments(tmp_path / data.name, tmp_path / "out", options=(moved,))) == 0
+    record, first = scores(tmp_path / "out"), scores(finished)
+    assert record["scores"] == first["scores"]
+    assert record["annotations_sha256"] == first["annotations_sha256"]
+    assert record["anno_path"] == str(anno) != first["anno_path"]
+    assert str(anno) in (tmp_path / "out" / "report.md").read_text()

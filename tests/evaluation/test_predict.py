@@ -37,7 +37,7 @@ def test_answers_files_and_unreadable_videos(tmp_path: Path, videos_dir: Path, w
     assert [len(batch) for batch in model.batches] == [2, 1]
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert {row["id"]: row["answer"] for row in rows} == READABLE
-    assert set(rows[0]) == {"id", "video", "start", "end", "query", "prompt", "prompt_sha256", "answer"}
+    assert set(rows[0]) == {"id", "video", "start", "end", "query", "prompt", "prompt_sha256", "answer", "video_bytes"}
     assert rows[0]["prompt_sha256"] == hashlib.sha256(rows[0]["prompt"].encode()).hexdigest()
     assert {row["video"] for row in result.unreadable} == {"broken.mp4", "gone.mp4"}
     written = [json.loads(line) for line in (tmp_path / "unreadable.jsonl").read_text().splitlines()]

@@ -35,6 +35,15 @@ def test_videos_are_drawn_with_all_their_questions() -> None:
     assert width(questions(share, 4)) / width(questions(share)) == pytest.approx(2, rel=0.1)
 
 
+def test_a_question_counts_the_same_in_every_video() -> None:
+    """100 videos with nine right answers each, 100 with one wrong answer: 90 percent, not 50."""
+    keys = [(video, number) for video in range(200) for number in range(9 if video < 100 else 1)]
+    scores = {f"{video}/{number}": 100.0 * (video < 100) for video, number in keys}
+    uneven = QuestionScores({f"{video}/{number}": str(video) for video, number in keys}, {"accuracy": scores})
+    low, high = bootstrap(uneven, {"accuracy": 90.0}, ["accuracy"], 500)["intervals"]["accuracy"]
+    assert 85 < low < 90 < high < 95
+
+
 def test_a_single_video_has_no_spread_and_seeds_repeat() -> None:
     one = questions([100.0, 0.0, 0.0], per_video=3)
     found = bootstrap(one, {"accuracy": 100 / 3}, ["accuracy", "other"], 100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from helpers.benchmark_data import write_egoschema, write_tempcompass
 from helpers.meteor import FakeMeteor
+from helpers.moment_data import write_rextime
 from helpers.temporal_data import CHARADES, write_activitynet, write_charades, write_qvhighlights, write_youcook2
 
 import timechat
@@ -20,6 +22,7 @@ from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.benchmarks import dense_captioning
 from timechat.evaluation.metrics import dense_captioning as dense_metrics
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "metrics"
 # Five queries; IoU 1, 0.8, 6/14, none, none.
 CHARADES_SCORES = {"R@1 IoU=0.3": 60.0, "R@1 IoU=0.5": 40.0, "R@1 IoU=0.7": 40.0, "mIoU": 20 * (1 + 0.8 + 6 / 14)}
 QUERIES = [line.partition("##")[2] for line in CHARADES.splitlines()]
@@ -117,6 +120,21 @@ def test_highlights_of_a_submission(tmp_path: Path) -> None:
     assert record["percent"]["mAP@VeryGood/expected"] == pytest.approx(100 * (1 + 1 / 5 + 1 / 2) / 4, abs=0.01)
 
 
+def test_published_files_have_the_published_scores(tmp_path: Path) -> None:
+    """Real predictions, as the published evaluation wrote them, against what its own scorers made of them."""
+    for name in ("tvg_gt.json", "tvg_pred.json", "vhd_gt.jsonl", "vhd_pred.json"):
+        (tmp_path / name).write_bytes(gzip.decompress((GOLDEN / f"{name}.gz").read_bytes()))
+    grounding = timechat.score("charades_sta", tmp_path / "tvg_pred.json", tmp_path / "tvg_gt.json")
+    found = [grounding["percent"][f"R@1 IoU={threshold}"] for threshold in (0.3, 0.5, 0.7)]
+    assert found == pytest.approx([8.982035928143713, 3.592814371257485, 0.5988023952095808])
+    highlights = timechat.score("qvhighlights", tmp_path / "vhd_pred.json", tmp_path / "vhd_gt.jsonl", bootstrap=20)
+    published = json.loads((GOLDEN / "vhd_metrics.json").read_text())["brief"]
+    for level in ("Fair", "Good", "VeryGood"):
+        assert highlights["percent"][f"mAP@{level}"] == published[f"HL-min-{level}-mAP"]
+        assert highlights["percent"][f"HIT@1@{level}"] == published[f"HL-min-{level}-Hit1"]
+    assert highlights["bootstrap"]["left_out"] == []
+
+
 def test_options_by_number_and_tempcompass_in_its_own_form(tmp_path: Path) -> None:
     ego = write_egoschema(tmp_path / "ego").anno
     ids = [json.loads((ego / "questions.json").read_text())[n]["q_uid"] for n in range(4)]
@@ -204,6 +222,18 @@ def test_two_files_are_compared_by_a_paired_test(tmp_path: Path, capsys: pytest.
     (tmp_path / "b" / "question_scores.jsonl").write_text('{"id": "1"}\n')
     assert report([str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert "needs id, video and scores in each line" in capsys.readouterr().err
+
+
+def test_questions_with_two_answers_have_intervals_too(tmp_path: Path) -> None:
+    """IoU 0.8 and 2/18 of the moments, one of four options right."""
+    anno = write_rextime(tmp_path / "data").anno
+    said: dict[str, Any] = {"anet_val0/option": 0, "anet_val0/moment": [[0.0, 8.0]], "anet_val1/moment": [2, 12]}
+    record = timechat.score("rextime", said, anno, bootstrap=50, output_dir=tmp_path / "out")
+    assert record["percent"]["accuracy"] == 25.0
+    assert record["percent"]["mIoU"] == pytest.approx(25 * (0.8 + 2 / 18))
+    assert record["bootstrap"]["left_out"] == []
+    rows = [json.loads(line) for line in (tmp_path / "out" / "question_scores.jsonl").read_text().splitlines()]
+    assert sum("mIoU" in row["scores"] for row in rows) == 4
 
 
 def test_what_cannot_be_is_refused_first(tmp_path: Path) -> None:

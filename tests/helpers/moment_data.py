@@ -129,6 +129,27 @@ def write_rextime(folder: Path) -> BenchmarkData:
     return BenchmarkData(anno, folder / "videos")
 
 
+def write_consistency(folder: Path, name: str = "charades") -> BenchmarkData:
+    """The queries of MOMENTS with two rephrasings, one wrong sentence, and one question with either answer each."""
+    words = {
+        "a person opens a door.": ("the door is opened", "someone opens it", "the door is shut", "Is a door opened?"),
+        "a person sits down.": ("she takes a seat", "she is seated", "she gets up", "Is she sitting?"),
+    }
+    content = {}
+    for video, queries in MOMENTS.items():
+        probes = []
+        for query in queries:
+            first, second, wrong, question = words.get(query, ("a", "b", "c", "Is it?"))
+            probes.append({"A": [first, second], "M": [wrong], "C": {"Y": [question], "N": ["Is it raining?"]}})
+        shifted = [[10.0, 20.0], [11.0, 20.0]][: len(queries)]
+        content[video] = {"duration": 20.0, "sentences": list(queries), "timestamps": list(queries.values())}
+        content[video] |= {"consistency_annotations": probes, "shifted_timestamps": shifted}
+    anno = write_json(folder / f"{name}_consistency_test.json", content)
+    videos = write_videos(folder / "videos" / name, SECONDS)
+    write_videos(videos / "shifted_videos", {"AAAAA_0": 20, "AAAAA_1": 20})
+    return BenchmarkData(anno, videos)
+
+
 def json_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     """Write rows, one per line."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -5,6 +5,7 @@ As a program it is evaluate.py with that model: `python tests/helpers/scripted_a
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,10 @@ ANSWERS = {
     "(day 1)": "C sings.",
     "(day 3)": "Option E",
     "Who barks?": "A. A dog.",
+    "'the door is opened'": "The given query happens in 0.0 - 8.0 seconds.",
+    "'someone opens it'": "from 9 to 20 seconds",
+    "'she takes a seat'": "12 - 20 seconds",
+    "'she is seated'": "10 - 20 seconds",
     "Question: what did the boy throw": "(A)",
     "'what did the boy throw'": "The given query happens in 0.0 - 8.0 seconds.",
     "Question: why did the girl run": "B. green",
@@ -70,6 +75,8 @@ def answer_to(prompt: str, seconds: Sequence[float]) -> str:
     """The template's answer; of clips and of videos without a query it depends on the times of the frames."""
     if "every event of the video" in prompt:
         return EVENTS_OF[min(EVENTS_OF, key=lambda length: abs(length - seconds[-1]))]
+    if re.search(r"seconds(?: of the video)?\? Reply with yes or no", prompt):  # it says that everything is there
+        return "No." if "is absent from the video" in prompt else "Yes, it is."
     if "short summary" in prompt:
         from helpers.summarization_data import ANSWERS as SUMMARIES
         from helpers.summarization_data import VIDEOS

@@ -28,7 +28,7 @@ def rank_file(output_dir: Path) -> Path:
 
 
 def prepare_folder(
-    output_dir: Path, questions: Sequence[Question], settings: Mapping[str, Any], *, overwrite: bool
+    output_dir: Path, questions: Sequence[Question], settings: Mapping[str, Any], videos_dir: Path, *, overwrite: bool
 ) -> set[str]:
     """Check and merge the answers that are there; call it in every process.
 
@@ -38,6 +38,7 @@ def prepare_folder(
         output_dir: of the run.
         questions: all that are asked.
         settings: everything that answers depend on, as JSON has it.
+        videos_dir: folder of the videos.
         overwrite: discard the answers instead.
 
     Returns:
@@ -50,7 +51,7 @@ def prepare_folder(
         for path in (*_answer_files(output_dir), output_dir / UNREADABLE, output_dir / SETTINGS):
             path.unlink(missing_ok=True)
     distributed.barrier()
-    check_earlier_answers(output_dir, questions, settings)
+    check_earlier_answers(output_dir, questions, settings, videos_dir)
     distributed.barrier()
     if distributed.is_main_process():
         write_json(output_dir / SETTINGS, settings)
@@ -78,8 +79,13 @@ def merge_answers(output_dir: Path) -> None:
             path.unlink()
 
 
-def check_earlier_answers(output_dir: str | Path, questions: Sequence[Question], settings: Mapping[str, Any]) -> None:
+def check_earlier_answers(
+    output_dir: str | Path, questions: Sequence[Question], settings: Mapping[str, Any], videos_dir: str | Path
+) -> None:
     """Whether answers that an earlier run left can be kept; a folder without a single answer always passes.
+
+    Annotations and videos may have moved since: what counts is that questions are the same, and that files of videos
+    which are there have the same size.
 
     Raises:
         PredictionError: naming the settings or the question that differ, and how to go on.
@@ -87,10 +93,15 @@ def check_earlier_answers(output_dir: str | Path, questions: Sequence[Question],
     files = {path: read_json_lines(path) for path in _answer_files(Path(output_dir))}
     if any(files.values()):
         _check_settings(Path(output_dir), settings)
-        _check_rows(files, questions)
+        _check_rows(files, questions, Path(videos_dir))
 
 
-def _check_rows(files: Mapping[Path, list[Any]], questions: Sequence[Question]) -> None:
+def size_of(video: Path) -> int | None:
+    """Bytes of a video's file; None for a folder of frames and where there is none."""
+    return video.stat().st_size if video.is_file() else None
+
+
+def _check_rows(files: Mapping[Path, list[Any]], questions: Sequence[Question], videos_dir: Path) -> None:
     """Earlier answers must belong to the same questions: equal ids may be a coincidence."""
     asked = {question.id: question for question in questions}
     for path, rows in files.items():
@@ -104,6 +115,12 @@ def _check_rows(files: Mapping[Path, list[Any]], questions: Sequence[Question]) 
                 raise PredictionError(
                     f"{path}: answer {row['id']} belongs to another question: {row['video']!r}, {row['prompt']!r} "
                     f"there, {question.video!r}, {question.prompt!r} now; give another --output-dir, or --overwrite"
+                )
+            now = size_of(videos_dir / row["video"]) if question else None
+            if row.get("video_bytes") not in (None, now) and now is not None:
+                raise PredictionError(
+                    f"{path}: answer {row['id']} is about a file {row['video']} of {row['video_bytes']} bytes, and the "
+                    f"one in {videos_dir} has {now}; give another --output-dir, or --overwrite"
                 )
 
 

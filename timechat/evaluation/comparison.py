@@ -119,10 +119,26 @@ def _outcomes(record: Record) -> tuple[str, str, str]:
 
 def _settings(record: Record) -> dict[str, Any]:
     """Everything that was set, flat; what does not change scores is left out."""
-    names = ("limit", "ids", "train_anno", "annotations_sha256", "system_prompt", "git_commit")
-    own = {key: record[key] for key in names if key in record}
+    names = (
+        "limit",
+        "ids",
+        "anno_path",
+        "annotations_sha256",
+        "videos_dir",
+        "train_anno",
+        "system_prompt",
+        "git_commit",
+    )
+    weights = {f"model.{name}": path for name, path in record.get("checkpoint", {}).items()}
     options = {f"benchmark option {name}": value for name, value in (record.get("benchmark_options") or {}).items()}
-    return {**record.get("settings", {}), "prompt file": record.get("prompt", {}).get("file"), **options, **own}
+    own = {key: record[key] for key in names if key in record}
+    return {
+        **record.get("settings", {}),
+        **weights,
+        "prompt file": record.get("prompt", {}).get("file"),
+        **options,
+        **own,
+    }
 
 
 def _short(value: Any) -> str:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from timechat import distributed
 from timechat.datasets.readers import AUTO, ReaderSettings
 from timechat.errors import StoppedError, VideoError
-from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folder, rank_file, read_answers
+from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folder, rank_file, read_answers, size_of
 from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.frames import decoded
 from timechat.evaluation.sharding import Clip, assign, clip_cost, clips_of
@@ -195,7 +195,8 @@ def predict(
         PredictionError: the folder holds answers that other settings or other questions gave.
     """
     output_dir, videos_dir = Path(output_dir), Path(videos_dir)
-    done = prepare_folder(output_dir, questions, settings.answers_depend_on(), overwrite=settings.overwrite)
+    settled = settings.answers_depend_on()
+    done = prepare_folder(output_dir, questions, settled, videos_dir, overwrite=settings.overwrite)
     started = time.monotonic()
     mine = _share([question for question in questions if question.id not in done], videos_dir)
     unreadable = _answer_all(model, mine, videos_dir, output_dir, settings, stopping)
@@ -249,7 +250,7 @@ def _answer_all(
     ):
         for batch in _batches(asks, size):
             for ask, answer in zip(batch, _generate(model, batch, settings), strict=True):
-                file.write(json_line(_row(ask.question, answer)))
+                file.write(json_line(_row(ask.question, answer, videos_dir)))
             file.flush()
             bar.update(len(batch))
             if stopping():
@@ -257,11 +258,12 @@ def _answer_all(
     return unreadable
 
 
-def _row(question: Question, answer: str) -> dict[str, Any]:
+def _row(question: Question, answer: str, videos_dir: Path) -> dict[str, Any]:
     """One line of the file of answers."""
     return {
         "id": question.id,
         "video": question.video,
+        "video_bytes": size_of(videos_dir / question.video),
         "start": question.start,
         "end": question.end,
         "query": question.query,

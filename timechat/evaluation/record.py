@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from timechat.errors import PredictionError
 from timechat.evaluation.answers import read_answers
-from timechat.evaluation.benchmarks import Benchmark, Question, Result
+from timechat.evaluation.benchmarks import Benchmark, Result
 from timechat.evaluation.outputs import read_json, read_json_lines
 from timechat.evaluation.report import SCORES
 from timechat.evaluation.resampling import QuestionScores, bootstrap, is_mean
@@ -89,8 +89,11 @@ def read_question_scores(output_dir: str | Path) -> QuestionScores | None:
         raise PredictionError(f"{path}: needs id, video and scores in each line ({error}); score it again") from error
 
 
-def check_scores(output_dir: str | Path, questions: Sequence[Question]) -> None:
+def check_scores(output_dir: str | Path, ids: Collection[str]) -> None:
     """A finished evaluation is not overwritten by one of fewer questions, or of several seeds.
+
+    Args:
+        ids: of the questions that a run may ask.
 
     Raises:
         PredictionError: saying what the folder holds.
@@ -99,7 +102,7 @@ def check_scores(output_dir: str | Path, questions: Sequence[Question]) -> None:
     if not path.is_file():
         return
     record = _read_scores(path)
-    expected, asked = record.get("counts", {}).get("expected", 0), {question.id for question in questions}
+    expected, asked = record.get("counts", {}).get("expected", 0), set(ids)
     if "seeds" in record:
         raise PredictionError(f"{path}: is the mean of several seeds; give another --output-dir")
     if expected > len(asked) or not read_answers(output_dir).keys() <= asked:

@@ -216,5 +216,7 @@ def _settings_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
             "seconds per video": "all answers were there already" if speed is None else f"{speed:.2f}",
         }
     rows |= {f"benchmark option {name}": value for name, value in record.get("benchmark_options", {}).items()}
+    rows |= {name: record[name] for name in ("anno_path", "annotations_sha256", "videos_dir") if name in record}
+    rows |= {f"model.{name}": path for name, path in record.get("checkpoint", {}).items()}
     rows |= {"train annotations": record.get("train_anno") or "not given", **record["settings"]}
     return [(name, str(value)) for name, value in rows.items()]

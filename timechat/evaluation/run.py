@@ -18,6 +18,7 @@ from timechat.config import OPTIONS, frames_per_video, merged_configs, plain
 from timechat.datasets.readers import ReaderSettings
 from timechat.errors import ConfigError
 from timechat.evaluation.answers import check_earlier_answers
+from timechat.evaluation.asked import asked_ids, check_videos
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Question, Result, get_benchmark
 from timechat.evaluation.benchmarks.annotations import Row
 from timechat.evaluation.benchmarks.options import complete_options
@@ -33,10 +34,10 @@ from timechat.evaluation.record import (
     write_record,
 )
 from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_record
-from timechat.evaluation.request import Evaluation, asked_ids, check_request, check_videos, must_have_files
+from timechat.evaluation.request import Evaluation, check_request, must_have_files
 from timechat.evaluation.scoring import read_train
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
-from timechat.io import file_state, sha256_of, write_json, write_text
+from timechat.io import NOT_THERE, file_state, sha256_of, write_json, write_text
 from timechat.locks import FolderLock
 from timechat.models import build_model, must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
@@ -48,6 +49,7 @@ logger = logging.getLogger(__name__)
 # Processes wait for each other after all answers, and shares of long videos are never quite equal.
 PATIENCE = timedelta(hours=6)
 WEIGHT_KEYS = ("llama_model", *WEIGHT_FILES)
+NO_ANSWER_KEYS = ("video_timeout_s",)  # of `model`, which change no answer
 MAX_NAMED = 20
 
 
@@ -120,11 +122,29 @@ def _evaluate(
         return cast(VideoModel, build_model(plan.cfg.model).to(device).eval())  # `_plan` has seen that it answers
 
     model = LazyModel(build) if model is None else model
-    predictions = [predict(model, plan.questions, request.videos_dir, *run, stopping) for run in plan.runs]
+    answered = [_predict(plan, model, *run, stopping) for run in plan.runs]
     if not distributed.is_main_process():
         return None
-    records = [_report(plan, *run, answers) for run, answers in zip(plan.runs, predictions, strict=True)]
+    records = [_report(asked, *run, said) for run, (asked, said) in zip(plan.runs, answered, strict=True)]
     return records[0] if request.seeds is None else _report_mean(Path(request.output_dir), records)
+
+
+def _predict(
+    plan: _Plan, model: VideoModel, folder: Path, settings: PredictSettings, stopping: Callable[[], bool]
+) -> tuple[_Plan, Predictions]:
+    """Ask the questions, then those that depend on the answers; returns the plan with all that were asked."""
+    videos = plan.request.videos_dir
+    first = predict(model, plan.questions, videos, folder, settings, stopping)
+    more = plan.benchmark.follow_ups(plan.annotations, plan.prompt, first.answers, videos_dir=videos)
+    if not more:
+        return plan, first
+    if plan.request.asr is not None:
+        more = add_transcripts(more, plan.request.asr).questions
+    plan = dataclasses.replace(plan, questions=[*plan.questions, *more])
+    both = predict(model, plan.questions, videos, folder, dataclasses.replace(settings, overwrite=False), stopping)
+    return plan, dataclasses.replace(
+        both, new_videos=first.new_videos + both.new_videos, seconds=first.seconds + both.seconds
+    )
 
 
 # Checking before the weights are loaded -------------------------------------------------------------------------------
@@ -190,15 +210,15 @@ def _spoken(questions: Sequence[Question], folder: str) -> Spoken:
 def _settings(
     request: Evaluation, cfg: DictConfig, benchmark: Benchmark, prompt: str, device: torch.device
 ) -> PredictSettings:
+    """Paths are no part of what answers depend on where their content is known otherwise: data may move."""
     model = plain(cfg.model)
+    weights = {key: state for key in WEIGHT_KEYS if model.get(key) and (state := file_state(model[key])) != NOT_THERE}
     fingerprint = {
         "benchmark": request.benchmark,
-        "anno_path": request.anno_path,
-        "videos_dir": request.videos_dir,
         "prompt_sha256": sha256_of(prompt),
         "device": device.type,
-        **{f"model.{key}": value for key, value in model.items() if key != "video_timeout_s"},  # changes no answer
-        **{f"files of model.{key}": file_state(model[key]) for key in WEIGHT_KEYS if model.get(key)},
+        **{f"model.{key}": value for key, value in model.items() if key not in (*weights, *NO_ANSWER_KEYS)},
+        **{f"files of model.{key}": state for key, state in weights.items()},
     }
     if request.asr is not None:
         fingerprint["asr_sha256"] = transcripts_hash(request.asr)
@@ -231,8 +251,8 @@ def _check_folders(plan: _Plan) -> None:
     if plan.request.seeds is not None:
         check_joint_scores(plan.request.output_dir, [settings.seed for _, settings in plan.runs])
     for folder, settings in plan.runs:
-        check_earlier_answers(folder, plan.questions, settings.answers_depend_on())
-        check_scores(folder, plan.questions)
+        check_earlier_answers(folder, plan.questions, settings.answers_depend_on(), plan.request.videos_dir)
+        check_scores(folder, list(map(plan.benchmark.row_id, plan.annotations.rows)))
 
 
 @contextlib.contextmanager
@@ -300,7 +320,9 @@ def _circumstances(plan: _Plan) -> dict[str, Any]:
         "ids": None if plan.ids is None else len(plan.ids),
         "benchmark_options": plan.options,
         "train_anno": request.train_anno,
+        "anno_path": request.anno_path,
         "annotations_sha256": plan.annotations.sha256,
+        "videos_dir": request.videos_dir,
         "literature": request.literature,
         "published": published_scores(plan.benchmark.name) if request.literature else [],
         "transcripts": _transcripts(plan),

@@ -12,6 +12,7 @@ from typing import Any
 
 from timechat.errors import ConfigError, PredictionError
 from timechat.evaluation.answers import MERGED
+from timechat.evaluation.asked import asked_ids
 from timechat.evaluation.benchmarks import Annotations, Benchmark, Result, get_benchmark
 from timechat.evaluation.benchmarks.annotations import Row
 from timechat.evaluation.benchmarks.options import complete_options
@@ -22,7 +23,6 @@ from timechat.evaluation.prediction_files import PredictionFile, read_prediction
 from timechat.evaluation.prompting import fill_prompt, load_prompt
 from timechat.evaluation.record import scores_of, write_record
 from timechat.evaluation.report import REPORT, SCORES, markdown_report
-from timechat.evaluation.request import asked_ids
 from timechat.evaluation.transcripts import without_speech
 from timechat.io import sha256_of_file, write_text
 
@@ -92,7 +92,9 @@ def score(
         "train_anno": None if train_anno is None else str(train_anno),
         "literature": literature,
         "published": published_scores(benchmark) if literature else [],
-        "settings": _settings(predictions, file, anno_path, annotations, prompt_file),
+        "anno_path": str(anno_path),
+        "annotations_sha256": annotations.sha256,
+        "settings": _settings(predictions, file, prompt_file),
     }
     if output_dir is not None:
         _write(Path(output_dir), record, chosen, annotations.rows, result, videos_dir)
@@ -171,25 +173,19 @@ def _video_files(benchmark: Benchmark, rows: Sequence[Row], videos_dir: Path) ->
     """Id of a question -> its video's file: the first of its names that is there."""
     files = {}
     for row in rows:
-        paths = [videos_dir / name for name in benchmark.videos_of(row)]
+        paths = [videos_dir / name for name in benchmark.files_of(row)]
         files[benchmark.row_id(row)] = next((path for path in paths if path.exists()), paths[0])
     return files
 
 
-def _settings(
-    predictions: str | Path | Any,
-    file: PredictionFile,
-    anno_path: str | Path,
-    annotations: Annotations,
-    prompt_file: str | Path | None,
-) -> dict[str, Any]:
+def _settings(predictions: str | Path | Any, file: PredictionFile, prompt_file: str | Path | None) -> dict[str, Any]:
     """Where the scores come from."""
-    settings = {"predictions": file.name, "form": file.form, "anno_path": str(anno_path)}
+    settings = {"predictions": file.name, "form": file.form}
     if isinstance(predictions, str | Path) and Path(predictions).is_file():
         settings["predictions_sha256"] = sha256_of_file(predictions)
     if prompt_file is not None:
         settings["prompt_file"] = str(prompt_file)
-    return settings | {"annotations_sha256": annotations.sha256}
+    return settings
 
 
 def _write(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
-from helpers.timed_videos import write_edit_list, write_numbered
+from helpers.timed_videos import X264, write_edit_list, write_numbered
 from helpers.videos import write_video
 
 from timechat.datasets.readers import ReaderSettings, open_video
+from timechat.datasets.readers.look import look_at
 from timechat.datasets.video import load_video
 from timechat.errors import VideoError
 
@@ -47,6 +50,19 @@ def test_pyav_reads_what_decord_cannot_open(tmp_path, monkeypatch):
     path = str(write_video(tmp_path / "clip.mp4", frames=4))
     monkeypatch.setattr(decord.VideoReader, "get_frame_timestamp", fail)
     assert open_video(path, 16, HERE).how == "PyAV (decord cannot read it)"
+
+
+def test_decord_may_repeat_no_frame_in_place_of_one_that_it_cannot_decode(tmp_path):
+    """By default it does so in silence, here for the hidden frames that it counts."""
+    from timechat.datasets.readers.decord import DecordReader
+
+    path = write_numbered(tmp_path / "clip.mp4", codec_options=X264)
+    whole = look_at(str(path))
+    write_edit_list(path, length_s=2.5)
+    count = len(decord.VideoReader(str(path)))
+    look = dataclasses.replace(whole, stamps=whole.stamps[:count], durations=whole.durations[:count])
+    with pytest.raises(VideoError, match="more than 0 duplicate frames"):
+        DecordReader(str(path), 16, look).read(list(range(count)))
 
 
 def test_decoding_works_under_any_bridge(tmp_path):

@@ -20,7 +20,9 @@ from helpers.timed_videos import (
     copy_packets,
     cut_from,
     disagreements,
+    number_of,
     numbered_pictures,
+    player_times,
     shifted,
     write_edit_list,
     write_numbered,
@@ -177,9 +179,28 @@ def test_frames_and_seconds_belong_together(tmp_path, kind):
     assert disagreements(path, 9, reader="pyav") == []
 
 
-@pytest.mark.parametrize(("kind", "count"), [("edit list cuts on both sides", 20), ("cut to mkv, with sound", 36)])
-def test_all_that_a_player_shows_is_read(tmp_path, kind, count):
-    assert len(load_video(KINDS[kind](tmp_path), 1000, 16).seconds) == count
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "edit list cuts on both sides",
+        "cut to mkv, with sound",
+        "cut of open groups to mkv",
+        "cut of H.265 to mkv",
+        "H.264 in avi",
+        "lost first frames",
+    ],
+)
+def test_all_that_a_player_shows_is_read(tmp_path, caplog, kind):
+    """What only a cut has left behind, and nobody can decode, does not count as lost."""
+    path = KINDS[kind](tmp_path)
+    assert len(load_video(path, 1000, 16).seconds) == sum(map(len, player_times(path).values()))
+    assert "cannot be decoded" not in caplog.text
+
+
+def test_of_frames_with_the_same_time_the_last_one_stays_on_display(tmp_path):
+    video = load_video(KINDS["repeated times"](tmp_path), 1000, 56)
+    assert [number_of(picture.permute(1, 2, 0).numpy()) for picture in video.frames] == list(range(1, 48, 2))
+    assert video.seconds == pytest.approx([i / 5 for i in range(24)])
 
 
 def test_a_video_that_begins_later_than_its_sound_says_so(tmp_path):

@@ -85,7 +85,7 @@ def test_an_option_may_have_the_words_of_the_prompt(tmp_path: Path) -> None:
     data = write_nextgqa(tmp_path)
     data.anno.write_text(data.anno.read_text().replace("red", "for 12.0 - 19.5 seconds"))
     annotations = BENCHMARK.load_annotations(data.anno, ids=["2000_0/option"])
-    scores = BENCHMARK.score({"2000_0/option": "for 12.0 - 19.5 seconds"}, annotations, prompt="{query}").scores
+    scores = BENCHMARK.score({"2000_0/option": "(A) for 12.0 - 19.5 seconds"}, annotations, prompt="{query}").scores
     assert scores["Acc@QA"] == 100.0
 
 

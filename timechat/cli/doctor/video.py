@@ -78,7 +78,13 @@ def _facts(section: ReportSection, model: DictConfig, video: Video) -> None:
         section.say(f"fewer than the {wanted} wanted, because the video has no more")
     if count > 1:
         section.say(f"one frame every {video.duration / count:.2f} s: shorter events may fall in between")
-    off = [abs(s * video.fps - round(s * video.fps)) for s in video.seconds]
+    begin = video.seconds[0]
+    if begin > 0:
+        section.say(
+            f"the picture begins {begin:.3f} s after the sound, and times count from there; the published code counts "
+            "from the picture"
+        )
+    off = [abs((s - begin) * video.fps - round((s - begin) * video.fps)) for s in video.seconds]
     if max(off) > _OFF_GRID:
         section.warning(
             "The video has a variable frame rate; its times are the decoder's. The published code prints index / "

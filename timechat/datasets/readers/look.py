@@ -164,7 +164,7 @@ def _gather(name: str, container: InputContainer, stream: VideoStream, pictures:
             packets.reordered |= pts != packet.dts
             if packet.is_discard:
                 packets.hidden += 1
-            else:
+            elif key is not None:  # what comes before the first key frame lacks the frames that it needs
                 packets.shown.append((pts, packet.duration or 0))
     if not complete:
         raise undecodable(name, f"its end is missing: frame {packets.count} is incomplete")

@@ -298,6 +298,22 @@ class Benchmark(ABC):
             questions.append(Question(self.row_id(row), video, query, text, *self.clip_of(row, video)))
         return questions
 
+    def follow_ups(
+        self,
+        annotations: Annotations,
+        prompt: str,
+        answers: Mapping[str, str],
+        *,
+        videos_dir: str | Path | None = None,
+    ) -> list[Question]:
+        """Questions that depend on the answers to the first ones; none by default.
+
+        Args:
+            annotations, prompt, videos_dir: as for `questions`.
+            answers: id -> text, of `questions`.
+        """
+        return []
+
     def score(
         self,
         answers: Mapping[str, Answer],

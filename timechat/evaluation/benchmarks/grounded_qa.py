@@ -98,13 +98,13 @@ class GroundedQuestionAnswering(TemporalGrounding):
     def shares(
         self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]
     ) -> Mapping[str, Mapping[str, float]]:
-        """Of both answers to a question together."""
+        """Of both answers to a question together, under the id of the first."""
         shares: dict[str, dict[str, float]] = {name: {} for name in self.main_scores}
         for pair in pairs_of(rows):
             alone, _ = self.evaluate(pair, parsed, answered)
             for name in self.main_scores:
                 if name in alone:
-                    shares[name][pair[0]["key"]] = alone[name]
+                    shares[name][pair[0]["id"]] = alone[name]
         return shares
 
     def example(self, row: Row, parsed: Any | None) -> Example:
