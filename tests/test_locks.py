@@ -16,8 +16,6 @@ from timechat import locks
 from timechat.errors import ConfigError
 from timechat.locks import FILE, FolderLock
 
-pytestmark = pytest.mark.forks
-
 
 def lock_of(folder: Path) -> FolderLock:
     return FolderLock(folder, f"--output-dir {folder}", "is evaluating into it")

@@ -17,8 +17,6 @@ from timechat import locks
 from timechat.cli import evaluate
 from timechat.locks import FILE
 
-pytestmark = pytest.mark.forks
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

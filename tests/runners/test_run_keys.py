@@ -13,7 +13,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from helpers.plain_model import PlainLayers
-from helpers.tiny import defaults
+from helpers.tiny import BERT, LLAMA, defaults
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -152,7 +152,8 @@ def _observe(seen: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     before = {str(path) for path in Path().rglob("*")}
     AcceleratorState._reset_state(reset_partial_state=True)
     entry = {"builder": "video_instruct"}
-    OmegaConf.save({"run": {**BASE, **settings}, "datasets": {"numbers": entry}, "model": {}}, "config.yaml")
+    model = {"llama_model": str(LLAMA), "qformer_tokenizer": str(BERT)}  # which have to be there
+    OmegaConf.save({"run": {**BASE, **settings}, "datasets": {"numbers": entry}, "model": model}, "config.yaml")
     try:
         runner = build_runner(load_config("config.yaml"))
         runner.train()

@@ -43,9 +43,9 @@ def missing_files(cfg: DictConfig, *, download: bool = True) -> Iterator[Missing
         for key in ("anno_path", "videos_dir"):
             if benchmark[key] and not Path(benchmark[key]).exists():
                 yield missing_path(f"run.valid_benchmark.{key}", benchmark[key], "no such file or folder")
-    for key in ("resume", "resume_ckpt_path"):
-        path = cfg.run[key]
-        if path not in (None, "auto", "never") and not Path(path).exists():
+    for key in ("resume", "resume_ckpt_path", "deepspeed_config"):  # the last one only with DeepSpeed
+        path = cfg.run.get(key)
+        if path not in (None, "", "auto", "never") and not Path(path).exists():
             yield Missing(f"run.{key}={path}", "no such file")
 
 
