@@ -27,6 +27,8 @@ from timechat.evaluation.times import blank_others, clean, find_times, link_of
         ("2 horses", [2.0]),
         # Commas.
         ("12,5 s", [12.5]),
+        ("0:03,5 - 0:08,25", [3.5, 8.25]),
+        ("0:03,0:08", [3.0, 8.0]),
         ("3,2 - 8,1", [3.2, 8.1]),
         ("3,25 to 8,15 seconds", [3.25, 8.15]),
         ("1,3, 1,7", [1.3, 1.7]),
@@ -68,6 +70,8 @@ def test_times(text: str, seconds: list[float]) -> None:
         ("40%-60%, 12.0-19.0 s", [12.0, 19.0]),
         ("from 1/3 to 2/3 of the video", []),
         ("0.5 of the clip", []),
+        ("0.5 to 0.75 of the 30-second video", []),
+        ("fraction 0.2 to 0.4", []),
         ("0.5 seconds of the clip", [0.5]),
         ("12 of the video", [12.0]),
         ("relative to 12.5 s", [12.5]),

@@ -41,7 +41,7 @@ _MORE_ORDINALS = rf"(?:(?: ?[,-] ?| )(?:(?:and|to|until) )?(?:the )?{_ORDINAL}){
 def _time_pattern(number: str) -> re.Pattern[str]:
     return re.compile(
         r"(?<!\w)(?<![^a-zA-Z.)\]]\.)(?<!\A\.)(?<![0-9]:)"  # "end.5 s" has a time, ".5" and "2.5.1" do not
-        r"(?:(?:(?P<hours>[0-9]{1,2}):)?(?P<minutes>[0-9]{1,3}):(?P<rest>[0-9]{2}(?:\.[0-9]{1,20}|,[0-9]{3}(?![0-9]))?)"
+        r"(?:(?:(?P<hours>[0-9]{1,2}):)?(?P<minutes>[0-9]{1,3}):(?P<rest>[0-9]{2}(?:\.[0-9]{1,20}|,[0-9]{1,3}(?!,?[0-9]|:))?)"
         rf"|(?:(?P<h>{_PLAIN}) ?-?{_HOURS}{_THEN})?(?P<min>{_PLAIN}) ?-?{_MINUTES}{_THEN}(?P<sec>{_PLAIN}) ?{_SECONDS}"
         rf"|(?P<onlyh>{_PLAIN}) ?-?{_HOURS}(?:{_THEN}(?P<onlyhmin>{_PLAIN}) ?-?{_MINUTES})?"
         rf"|(?P<onlymin>{number}) ?(?:minutes?|mins?)"
@@ -63,7 +63,7 @@ _WHOLE = r"[0-9]{1,7}(?![0-9]|[.,:][0-9]| ?(?:seconds?|secs?|s)\b)"
 _PERCENT = r" ?(?:%|percent(?:age)?\b|per cent\b)"
 _SHARE = r"(?:0?\.[0-9]{1,6}|[01](?:\.0{1,6})?|[0-9]{1,2}/[0-9]{1,2})"
 _SHARES = rf"{_SHARE}(?: ?(?:-|to|until|and|,) ?{_SHARE})?"
-_OF_THE_VIDEO = r"of (?:the |its )?(?:(?:total|whole|entire|full) )?(?:video|clip|duration|length|footage|recording)\b"
+_OF_THE_VIDEO = r"of (?:the |its )?(?:[a-z0-9.-]{1,20} ){0,2}(?:video|clip|duration|length|footage|recording)\b"
 _FRAME_NO = (
     r"(?<![a-zA-Z])frames?(?:[ _]?(?:numbers?|nos?\.?|ids?|index(?:es)?|indices|range|from|between))?"
     r"[\"']?[ :#_=]{0,3}[\[(\"']?"
@@ -75,7 +75,8 @@ _OTHERS = (
     rf"(?<=between ){_PLAIN}(?:{_PERCENT})? and {_PLAIN}{_PERCENT}",
     rf"(?<![\w.]){_PLAIN}(?:{_PERCENT})?(?: ?(?:-|to|until) ?{_PLAIN})?{_PERCENT}",
     rf"(?<![\w./]){_SHARES} {_OF_THE_VIDEO}",
-    rf"\b(?:normali[sz]ed|relative)(?: [a-z]{{1,12}}){{0,2}}[ :=]{{0,3}}[\[(<]?{_SHARES}(?![\w.]|[.,:][0-9])",
+    r"\b(?:normali[sz]ed|relative|fractions?|shares?)(?: [a-z]{1,12}){0,2}[ :=]{0,3}[\[(<]?"
+    rf"{_SHARES}(?![\w.]|[.,:][0-9])",
 )
 _OTHER = re.compile("|".join(_OTHERS), re.IGNORECASE)
 

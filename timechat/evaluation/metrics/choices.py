@@ -26,10 +26,14 @@ _JSON_KEYS = ("answer", "option", "choice", "letter", "prediction", "response")
 
 _NOUN = r"(?:(?:options?|choices?|answers?|captions?|sentences?|letters?|descriptions?)\b|答案|选项)"
 _I_SAY = (
-    r"(?:chose|choose|pick(?:ed)?|select(?:ed)?|with|it is|it['’]s|but|but rather|rather|(?:so|hence|thus|therefore),?)"
+    r"(?:chose|choose|pick(?:ed)?|select(?:ed)?|with|it is|it['’]s|(?:must|has to) be|probably|definitely|but|"
+    r"but rather|rather|leaving(?: only)?|(?:so|hence|thus|therefore),?)"
 )
 _IS = r"(?:\s?(?:is|are|was|would be|should be|must be|是|:|=)){0,2}"
-_RIGHT = r"\s(?:is|seems) (?:the )?(?:most )?(?:correct|right|best|better|likely|answer)\b"
+_RIGHT = (
+    r"\s(?:(?:is|seems) (?:the )?(?:most |only )?(?:correct|right|best|better|likely|possible|answer|one)|"
+    r"fits|remains)\b"
+)
 # What may follow a bare symbol that is meant as an option: no word, because "A man walks" begins with an article.
 _END = (
     r"(?=$|\n|[^\w\s'’-](?!\d)|['’](?!\w)|\s[^\w\s(\[]|\s\(not\b|"
@@ -65,6 +69,7 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _REJECTED = re.compile(
+    r"[)\]]?:?\s?[✗✘❌]|"
     r"[)\]\"”'’]?,?[\"”'’]?(?: or [\w ]{1,30}?)?"
     r"(?:\s(?:is|are|was|were|does|do|did|can|could|would|seems?)(?:n['’]t| not)|\scannot|"
     r"\s(?:is|are|was|were|seems?) (?:also |both )?(?:incorrect|wrong|inaccurate|false|unlikely|less|the opposite)|"
