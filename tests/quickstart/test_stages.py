@@ -63,7 +63,7 @@ def test_two_stages_are_really_trained(tmp_path: Path) -> None:
 def test_a_training_that_stops_is_an_error_that_names_the_stage(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(TrainingError, match=r"config\.yaml: its training stopped with status 1"):
         train_stages([str(TINY / "config.yaml")], tmp_path)
-    assert "datasets is empty" in capfd.readouterr().err
+    assert "files are missing" in capfd.readouterr().err
 
 
 def test_finished_stages_are_skipped(tmp_path: Path, trained: list[str]) -> None:

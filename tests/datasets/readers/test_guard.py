@@ -114,6 +114,17 @@ def test_a_child_that_died_between_two_videos_is_replaced(clip):
     assert len(load_video(clip, 4, 16).frames) == 4
 
 
+def test_names_are_those_of_the_folder_that_is_current_now(clip, tmp_path, monkeypatch):
+    """The child was started in another one."""
+    child_pid()
+    (tmp_path / "videos").mkdir()
+    shutil.copy(clip, tmp_path / "videos" / "a.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(load_video("videos/a.mp4", 4, 16).frames) == 4
+    with pytest.raises(VideoError, match=r"^videos/b\.mp4: "):
+        load_video("videos/b.mp4", 4, 16)
+
+
 def test_threads_share_the_child(clip):
     wanted, results = load_video(clip, 8, 32).frames, []
     threads = [threading.Thread(target=lambda: results.append(load_video(clip, 8, 32).frames)) for _ in range(6)]

@@ -52,8 +52,10 @@ class GuardedReader:
     """
 
     def __init__(self, name: str, image_size: int | None, choice: str, timeout_s: float, looks_dir: str) -> None:
-        self._timeout_s = timeout_s
-        self._request = {"name": name, "image_size": image_size, "choice": choice, "looks_dir": looks_dir}
+        self._name, self._timeout_s = name, timeout_s
+        # The child has the folder that was current when it started.
+        path, looks = os.path.abspath(name), looks_dir and os.path.abspath(looks_dir)
+        self._request = {"name": path, "image_size": image_size, "choice": choice, "looks_dir": looks}
         about, self.spans = self._ask(self._request)
         self.fps, self.how = float(about["fps"]), str(about["how"])
 
@@ -63,7 +65,7 @@ class GuardedReader:
         return frames, about["shown"]
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any]]:
-        name = str(request["name"])
+        name = self._name
         about, array = _ask(name, request, self._timeout_s)
         if "video" in about:
             raise VideoError(name, about["video"])
