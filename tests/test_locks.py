@@ -65,6 +65,7 @@ def test_a_file_that_was_left_behind_means_nothing(tmp_path: Path, content: str)
         (tmp_path / FILE).write_text(left)
         lock = lock_of(tmp_path)
         lock.acquire()
+        assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
         lock.release()
 
 

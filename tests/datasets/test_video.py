@@ -257,6 +257,17 @@ def test_a_cut_between_two_frames_shows_the_frame_on_display(tmp_path):
     assert video.seconds == [0.0]
 
 
+@pytest.mark.parametrize("end", [None, 2.95, 9.0])
+def test_a_cut_after_the_last_frame_begins_shows_it_until_it_ends(tmp_path, end):
+    path = write_video(tmp_path / "slow.mp4", frames=3, fps=1)
+    video = load_video(path, 8, 16, start=2.9, end=end)
+    assert torch.equal(video.frames, load_video(path, 3, 16).frames[2:])
+    assert video.seconds == [0.0]
+    assert video.duration == pytest.approx(0.05 if end == 2.95 else 0.1)
+    with pytest.raises(VideoError, match=r"cut from 3 s to its end: it lasts 3\.000 s"):
+        load_video(path, 8, 16, start=3.0)
+
+
 @pytest.mark.parametrize(
     ("start", "end"), [(-1.0, 1.0), (1.0, 1.0), (1.5, 1.0), (50.0, 60.0), (50.0, None), (0.0, 0.0), (float("nan"), 1.0)]
 )

@@ -35,6 +35,10 @@ def grouped(seconds: float) -> str:
     return f"{seconds:,}"
 
 
+def full_width(text: str) -> str:
+    return text.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
+
+
 # Style -> two times as text.
 INTERVALS: dict[str, Callable[[float, float], str]] = {
     "template": lambda s, e: f"The given query happens in {s} - {e} seconds.",
@@ -70,6 +74,18 @@ INTERVALS: dict[str, Callable[[float, float], str]] = {
     "frames beside": lambda s, e: f"between frame 2 ({s} s) and frame 4 ({e} s)",
     "frames in json": lambda s, e: json.dumps({"start_frame": 2, "end_frame": 4, "start": s, "end": e}),
     "percent": lambda s, e: f"10% - 15% of the video, {s} - {e} seconds",
+    "shares": lambda s, e: f"0.1 to 0.15 of the video, that is {s} to {e} seconds",
+    "normalized shares": lambda s, e: f"normalized: 0.1-0.15 ({s} - {e} seconds)",
+    "full width": lambda s, e: full_width(f"{s} - {e} seconds"),
+    "entities": lambda s, e: f"&lt;{s}s&gt; to &lt;{e}s&gt;",
+    "milliseconds": lambda s, e: f"{round(s * 1000)} ms to {round(e * 1000)} ms",
+    "milliseconds, said once": lambda s, e: f"{round(s * 1000)} - {round(e * 1000)} milliseconds",
+    "French": lambda s, e: f"de {comma(s)} à {comma(e)} secondes",
+    "German": lambda s, e: f"von {comma(s)} bis {comma(e)} Sekunden",
+    "table": lambda s, e: f"| Start | End |\n|---|---|\n| {s} | {e} |",
+    "table of events": lambda s, e: f"| Event | Start (s) | End (s) |\n|---|---|---|\n| he runs | {s} | {e} |",
+    "tags of one kind": lambda s, e: f"<time>{s}</time> <time>{e}</time>",
+    "tokens": lambda s, e: f"<|{s}|> <|{e}|>",
 }
 
 
@@ -89,6 +105,7 @@ def test_several_intervals_come_back(style: str, spans: list[Interval]) -> None:
 
 NO_TIMES = [
     *("frames {} to {}", "frame {} - frame {}", "from frame {} to frame {}", "the {}th to {}th frames"),
+    *("0.{} to 0.{} of the video", "from 0.{} to 0.{} of its total length", "normalized [0.{}, 0.{}]"),
     *("{} to {} percent", "between {}% and {}%", "from {} to {} per cent of the video", "frames: [{}, {}]"),
     '{{"start_frame": {}, "end_frame": {}}}',
     '{{"start_percent": {}, "end_percent": {}}}',
@@ -122,6 +139,9 @@ EVENTS: dict[str, tuple[str, Callable[[float, float, str], str]]] = {
     "table": ("\n", lambda s, e, c: f"| {s} | {e} | {c} |"),
     "numbered table": ("\n", lambda s, e, c: f"| 1 | {s} | {e} | {c} |"),
     "labels": ("\n", lambda s, e, c: f"Start: {s}\nEnd: {e}\nDescription: {c}"),
+    "bold labels": ("\n\n", lambda s, e, c: f"**Start**: {s}s\n**End**: {e}s\n**Caption**: {c}"),
+    "full width": ("\n", lambda s, e, c: f"{full_width(f'{s} - {e}')} seconds, {c}"),
+    "French": ("  ", lambda s, e, c: f"{comma(s)} - {comma(e)} secondes, {c}"),
     "labels behind": ("\n", lambda s, e, c: f"Caption: {c}\nTime: {s} - {e} seconds"),
     "quotes": ("\n", lambda s, e, c: f'Clip 1 ({s} - {e} s): "{c}"'),
     "frames": ("\n", lambda s, e, c: f"frames 2-4 ({s} - {e} s): {c}"),

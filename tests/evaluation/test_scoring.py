@@ -241,6 +241,7 @@ def test_what_cannot_be_is_refused_first(tmp_path: Path) -> None:
     for wrong, message in (
         ({"bootstrap": -1}, "--bootstrap -1: give the number of resamples"),
         ({"limit": 0}, "--limit 0: give 1 or more"),
+        ({"output_dir": anno}, "--output-dir .*: is a file; give a folder"),
         ({"videos_dir": tmp_path / "none"}, "no such folder"),
         ({"videos_dir": tmp_path}, "pictures need a place; give --output-dir"),
         ({"train_anno": tmp_path / "none"}, "--train-anno .*: no such file"),

@@ -324,10 +324,13 @@ def _clip_range(
     left = 0.0 if start is None else float(start)
     right = duration if end is None else float(end)
     whole = start is None and end is None
-    if not whole and not (0 <= left < right and left <= times[-1] + CLIP_TOLERANCE):
+    # The last frame stays on display until the end; a video of one frame may not say how long.
+    if not whole and not 0 <= left < min(right, max(duration, float(times[-1]) + CLIP_TOLERANCE)):
+        until = "its end" if end is None else f"{end} s"
         raise VideoError(
             name,
-            f"cannot be cut from {start} to {end} s: it lasts {duration:.3f} s. Give 0 <= start < end within that.",
+            f"cannot be cut from {left:g} s to {until}: it lasts {duration:.3f} s. Give 0 <= start < end, and a start "
+            "within that.",
         )
     first = int(np.searchsorted(times, left - CLIP_TOLERANCE, side="left"))
     stop = len(times) if end is None else int(np.searchsorted(times, right - CLIP_TOLERANCE, side="left"))

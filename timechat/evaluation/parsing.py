@@ -24,7 +24,9 @@ from timechat.evaluation.times import (
     find_marks,
     find_times,
     has_words,
+    joins_rows,
     reads_as_time,
+    says_nothing,
     shares_unit,
 )
 from timechat.evaluation.wrappings import after_final_answer, json_objects, unwrap, without_json
@@ -108,7 +110,7 @@ def parse_highlights(text: str) -> list[tuple[float, float]]:
 
 def _ranges(text: str) -> list[tuple[float, float]]:
     """Every interval that a text names by two times."""
-    cleaned = blank_others(clean(text))
+    cleaned = blank_others(joins_rows(clean(text)))
     times = find_times(cleaned)
     ranges = [mark for mark in find_marks(cleaned, times, spoken=True) if not mark.single]
     ranges = [mark for mark in ranges if not counts_things(cleaned, mark)] or ranges
@@ -124,13 +126,10 @@ def _moments(text: str) -> list[tuple[float, float]]:
         for index in reversed(range(len(times) - 1)):
             meant[index] |= meant[index + 1] and shares_unit(cleaned, times[index], times[index + 1])
         times = [time for time, is_meant in zip(times, meant, strict=True) if is_meant]
-    if len(times) == 2 and _PAIR_GAP.fullmatch(cleaned[times[0].end : times[1].start]):
+    if len(times) == 2 and says_nothing(cleaned[times[0].end : times[1].start]):
         low, high = sorted(time.seconds for time in times)
         return [(low, high)]
     return [(time.seconds, time.seconds) for time in times]
-
-
-_PAIR_GAP = re.compile(r"[ ,;\n]{1,3}")
 
 
 # Dense captions -------------------------------------------------------------------------------------------------------
@@ -140,8 +139,8 @@ _LIST_MARK = rf"(?:(?:[0-9]{{1,3}}[.):\n]|\([0-9]{{1,3}}\)|[-*•#|]{{1,4}}|{_NU
 _NTH = r"(?:first|second|third|fourth|fifth|sixth|last|final)"
 _LEAD = (
     rf"(?:(?:(?:and )?(?:then|next|finally|afterwards)|{_NTH}(?:ly)?),? )?(?:the (?:{_NTH}|next) [a-z]{{3,8}} )?"
-    r"(?:(?:from|between|at|during|in|timestamps?:?|time:?|(?:start|begin)(?:s|n?ing)?(?: time)?(?: is)?:?)"
-    r"\*{0,2} ?){0,2}"
+    r"(?:(?:from|between|at|during|in|timestamps?:?|time:?|(?:start|begin)(?:s|n?ing)?(?: time)?(?: is)?\*{0,2}:?)"
+    r"\*{0,2} ?(?:the )?){0,2}"
 )
 _EVENT_BEGIN = re.compile(
     rf"(?:(?<=[.!?;:])[\"')\]]?|\n|  )(?P<prefix>\s{{0,40}}{_LIST_MARK}\*{{0,2}}{_LEAD}\*{{0,2}}[\[(<]? ?)$",
@@ -155,7 +154,7 @@ _AFTER_TIME = re.compile(r"\*{0,2}[\])>]?\*{0,2} ?(?:(?:seconds?|secs?)\b)?", re
 _LIST_AT_START = re.compile(rf"[\s).\]]{{0,3}}{_LIST_MARK}", re.IGNORECASE)
 _TO_TIME = r"(?:(?:start|begin)n?ing )?(?:from|between|at|during|in|timestamps?:?|time:?)"
 _LEAD_AT_END = re.compile(rf"(?: ?[\[(<]+ ?(?:{_TO_TIME} ?)?|(?:^|(?<=[\s,:;*])){_TO_TIME} ?)$", re.IGNORECASE)
-_LABEL = re.compile(r"(?:caption|description|event|activity|action)s?: ?", re.IGNORECASE)
+_LABEL = re.compile(r"(?:caption|description|event|activity|action)s?\*{0,2}:\*{0,2} ?", re.IGNORECASE)
 _EDGE = " \n,:;|-*•#"
 _CLOSING = (")", "]", ">")
 _QUOTED = re.compile(r"[\"“]([^\"“”]+)[\"”]")
@@ -170,14 +169,11 @@ _CUT_END = re.compile(
     re.IGNORECASE,
 )
 _CUT_LENGTH = 60
-# Rows of a table with a column each for start and end, and perhaps one for the number of the event.
-_CELL = r"[0-9][0-9:.]{0,12} ?s?\w{0,6} ?\|"
-_ROW = re.compile(rf"^\|(?: ?[0-9]{{1,3}} ?\|)? ?({_CELL}) ?(?={_CELL})", re.MULTILINE)
 
 
 def _told_events(text: str) -> list[dict[str, Any]]:
     """Events of an answer in words, `text` cleaned."""
-    cleaned = _ROW.sub(lambda row: f"| {row[1][:-1]} - ", text)
+    cleaned = joins_rows(text)
     bare = blank_others(cleaned)
     marks = find_marks(bare, find_times(bare), spoken=False)
     begins = {mark: _event_begin(bare, mark) for mark in marks}
@@ -277,7 +273,7 @@ _SCALE_LENGTH = len(" out of ")
 
 
 _IN_THE = re.compile(r"\b(?:moments?|highlights?|timestamps?) (?:are |is )?(?:in|at) ?(?:the )?$", re.IGNORECASE)
-_PAIRED = re.compile(r"[\"']? ?(?:[:=(|,]|: ?\(?|(?:is|score|saliency)) ?", re.IGNORECASE)
+_PAIRED = re.compile(r"[\"'>\])]? ?(?:[:=(|,]|: ?\(?|(?:is|score|saliency)) ?", re.IGNORECASE)
 _HIGHEST_SCORE = 10.0
 
 

@@ -76,26 +76,14 @@ def score(
     file = read_predictions(predictions, form)
     matched = match(file, chosen, annotations)
     _warn(file, matched)
-    result = chosen.score(
-        matched.answers,
-        annotations,
-        train=train,
-        durations=_durations(chosen, annotations, videos_dir, output_dir),
-        prompt=_prompts(chosen, annotations, matched, prompt_file),
-    )
+    durations = _durations(chosen, annotations, videos_dir, output_dir)
+    prompts = _prompts(chosen, annotations, matched, prompt_file)
+    result = chosen.score(matched.answers, annotations, train=train, durations=durations, prompt=prompts)
     record = scores_of(chosen, result, resamples=bootstrap)
-    record |= {
-        "predictions_file": counts_of(matched, file, len(annotations.rows)),
-        "limit": limit,
-        "ids": None if ids is None else len(annotations.rows),
-        "benchmark_options": options,
-        "train_anno": None if train_anno is None else str(train_anno),
-        "literature": literature,
-        "published": published_scores(benchmark) if literature else [],
-        "anno_path": str(anno_path),
-        "annotations_sha256": annotations.sha256,
-        "settings": _settings(predictions, file, prompt_file),
-    }
+    record["predictions_file"] = counts_of(matched, file, len(annotations.rows))
+    record |= {"limit": limit, "ids": None if ids is None else len(annotations.rows), "benchmark_options": options}
+    record |= {"literature": literature, "published": published_scores(benchmark) if literature else []}
+    record |= _sources(predictions, file, anno_path, annotations, train_anno, prompt_file)
     if output_dir is not None:
         _write(Path(output_dir), record, chosen, annotations.rows, result, videos_dir)
     return record
@@ -127,6 +115,8 @@ def _check(output_dir: str | Path | None, videos_dir: str | Path | None, bootstr
         raise ConfigError(f"--videos-dir {videos_dir}: no such folder")
     if videos_dir is not None and output_dir is None:
         raise ConfigError(f"--videos-dir {videos_dir}: pictures need a place; give --output-dir as well")
+    if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise ConfigError(f"--output-dir {output_dir}: is a file; give a folder")
     if output_dir is None or not (Path(output_dir) / SCORES).is_file():
         return
     earlier = read_json(Path(output_dir) / SCORES)
@@ -178,14 +168,26 @@ def _video_files(benchmark: Benchmark, rows: Sequence[Row], videos_dir: Path) ->
     return files
 
 
-def _settings(predictions: str | Path | Any, file: PredictionFile, prompt_file: str | Path | None) -> dict[str, Any]:
+def _sources(
+    predictions: str | Path | Any,
+    file: PredictionFile,
+    anno_path: str | Path,
+    annotations: Annotations,
+    train_anno: str | Path | None,
+    prompt_file: str | Path | None,
+) -> dict[str, Any]:
     """Where the scores come from."""
     settings = {"predictions": file.name, "form": file.form}
     if isinstance(predictions, str | Path) and Path(predictions).is_file():
         settings["predictions_sha256"] = sha256_of_file(predictions)
     if prompt_file is not None:
         settings["prompt_file"] = str(prompt_file)
-    return settings
+    return {
+        "train_anno": None if train_anno is None else str(train_anno),
+        "anno_path": str(anno_path),
+        "annotations_sha256": annotations.sha256,
+        "settings": settings,
+    }
 
 
 def _write(

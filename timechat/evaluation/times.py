@@ -22,15 +22,17 @@ _PLAIN = r"[0-9]{1,7}(?:\.[0-9]{1,20})?"
 _NO_PAIR = r"(?<![0-9],)(?:(?<![\[(<{])|(?![0-9]+,[0-9.]+ ?[\])>}]))"
 _COMMA = r"[0-9]{1,7},[0-9]{1,2}(?![0-9])(?!,[0-9])"
 _THOUSANDS = r"[1-9][0-9]?,[0-9]{3}(?:\.[0-9]{1,20})?(?![0-9])(?!,[0-9])"
-_COMMA_AND_UNIT = rf"{_NO_PAIR}[0-9]{{1,7}},[0-9](?=[ -]?(?:seconds?|secs?|s)\b)"
 _COMMAS_ARE_POINTS = re.compile(
-    rf"(?<![\w,.]){_COMMA} ?(?:seconds?|secs?|s)?(?: ?(?:-|to|until) ?|,? and |[,;] ){_COMMA}", re.IGNORECASE
+    rf"(?<![\w,.]){_COMMA} ?(?:seconds?|secs?|s)?(?: ?(?:-|to|until|à|bis|hasta) ?|,? and |[,;] ){_COMMA}",
+    re.IGNORECASE,
 )
 
-# Units.
-_SECONDS = r"(?:seconds?|secs?|s)"
+# Units, also those of answers in another language.
+_SECONDS = r"(?:second(?:e?s)?|secs?|s|sekunden|segundos|secondi)"
+_MILLISECONDS = r"(?:milliseconds?|msecs?|ms)"
 _MINUTES = r"(?:minutes?|mins?|m)"
 _HOURS = r"(?:hours?|hrs?|h)"
+_COMMA_AND_UNIT = rf"{_NO_PAIR}[0-9]{{1,7}},[0-9](?=[ -]?{_SECONDS}\b)"
 _THEN = r"(?:,? (?:and )?|)"
 _ORDINAL = r"[0-9]{1,5}(?:st|nd|rd|th)\b"
 _MORE_ORDINALS = rf"(?:(?: ?[,-] ?| )(?:(?:and|to|until) )?(?:the )?{_ORDINAL}){{0,20}}"
@@ -39,10 +41,11 @@ _MORE_ORDINALS = rf"(?:(?: ?[,-] ?| )(?:(?:and|to|until) )?(?:the )?{_ORDINAL}){
 def _time_pattern(number: str) -> re.Pattern[str]:
     return re.compile(
         r"(?<!\w)(?<![^a-zA-Z.)\]]\.)(?<!\A\.)(?<![0-9]:)"  # "end.5 s" has a time, ".5" and "2.5.1" do not
-        r"(?:(?:(?P<hours>[0-9]{1,2}):)?(?P<minutes>[0-9]{1,3}):(?P<rest>[0-9]{2}(?:\.[0-9]{1,20}|,[0-9]{3}(?![0-9]))?)"
+        r"(?:(?:(?P<hours>[0-9]{1,2}):)?(?P<minutes>[0-9]{1,3}):(?P<rest>[0-9]{2}(?:\.[0-9]{1,20}|,[0-9]{1,3}(?!,?[0-9]|:))?)"
         rf"|(?:(?P<h>{_PLAIN}) ?-?{_HOURS}{_THEN})?(?P<min>{_PLAIN}) ?-?{_MINUTES}{_THEN}(?P<sec>{_PLAIN}) ?{_SECONDS}"
         rf"|(?P<onlyh>{_PLAIN}) ?-?{_HOURS}(?:{_THEN}(?P<onlyhmin>{_PLAIN}) ?-?{_MINUTES})?"
         rf"|(?P<onlymin>{number}) ?(?:minutes?|mins?)"
+        rf"|(?P<ms>{number}) ?{_MILLISECONDS}"
         rf"|(?P<number>{number})(?P<unit>[ -]{{0,2}}{_SECONDS}(?!\w))?)"
         r"(?![\w%]| %|\.[0-9]|:[0-9])"
         rf"|(?<!\w)(?P<ordinal>[0-9]{{1,5}})(?:st|nd|rd|th)(?={_MORE_ORDINALS} seconds?\b)(?: seconds?)?",
@@ -52,11 +55,15 @@ def _time_pattern(number: str) -> re.Pattern[str]:
 
 _TIME = _time_pattern(rf"(?:{_NO_PAIR}{_THOUSANDS}|{_COMMA_AND_UNIT}|{_PLAIN})")
 _TIME_WITH_COMMAS = _time_pattern(rf"(?:{_NO_PAIR}(?:{_THOUSANDS}|{_COMMA})|{_PLAIN})")
+_RATIOS = {"minutes": (60, 1), "milliseconds": (1, 1000)}  # to seconds, of units that are said once for two numbers
 _LIST_NUMBER = re.compile(r"(?:^|\n)[0-9]{1,3}[.)] ")
 
 # What is no time.
 _WHOLE = r"[0-9]{1,7}(?![0-9]|[.,:][0-9]| ?(?:seconds?|secs?|s)\b)"
 _PERCENT = r" ?(?:%|percent(?:age)?\b|per cent\b)"
+_SHARE = r"(?:0?\.[0-9]{1,6}|[01](?:\.0{1,6})?|[0-9]{1,2}/[0-9]{1,2})"
+_SHARES = rf"{_SHARE}(?: ?(?:-|to|until|and|,) ?{_SHARE})?"
+_OF_THE_VIDEO = r"of (?:the |its )?(?:[a-z0-9.-]{1,20} ){0,2}(?:video|clip|duration|length|footage|recording)\b"
 _FRAME_NO = (
     r"(?<![a-zA-Z])frames?(?:[ _]?(?:numbers?|nos?\.?|ids?|index(?:es)?|indices|range|from|between))?"
     r"[\"']?[ :#_=]{0,3}[\[(\"']?"
@@ -67,18 +74,24 @@ _OTHERS = (
     rf"(?<![\w.]){_WHOLE}(?: ?(?:-|to|through|until) ?{_WHOLE})?(?:st|nd|rd|th)? ?-?(?:frames?|fps)\b",
     rf"(?<=between ){_PLAIN}(?:{_PERCENT})? and {_PLAIN}{_PERCENT}",
     rf"(?<![\w.]){_PLAIN}(?:{_PERCENT})?(?: ?(?:-|to|until) ?{_PLAIN})?{_PERCENT}",
+    rf"(?<![\w./]){_SHARES} {_OF_THE_VIDEO}",
+    r"\b(?:normali[sz]ed|relative|fractions?|shares?)(?: [a-z]{1,12}){0,2}[ :=]{0,3}[\[(<]?"
+    rf"{_SHARES}(?![\w.]|[.,:][0-9])",
 )
 _OTHER = re.compile("|".join(_OTHERS), re.IGNORECASE)
 
 # What stands between the two times of an interval, brackets, quotes and fillers left out.
-_TOKEN = re.compile(r"[a-z]+|[0-9]|\.{2,3}|-{1,3}>?|[~→…,;/&|≈=\n至到]")
+_TOKEN = re.compile(r"[a-zà]+|[0-9]|\.{2,3}|-{1,3}>?|[~→…,;/&|≈=\n至到]")
 _FILLERS = {"the", "about", "around", "approximately", "roughly", "at", "second", "seconds", "sec", "secs", "s"} | {
-    "timestamp", "timestamps", "time", "times", "mark", "marks", "point", "points", "moment", "moments", "t", "=", "≈",
+    "secondes", "sekunden", "segundos", "secondi", "timestamp", "timestamps",
+    "time", "times", "mark", "marks", "point", "points", "moment", "moments", "t", "=", "≈",
 }  # fmt: skip
 _RANGES = {"-", "--", "---", "->", "-->", "--->", "~", "→", "…", "..", "...", "to", "until", "till", "through", "thru"}
-_RANGES |= {"up to", "and until", "- to", "至", "到"}
+_RANGES |= {"up to", "and until", "- to", "至", "到", "à", "bis", "hasta"}
 _AND = {"and", "&"}
 _COMMAS = {",", ";"}
+_NOTHING = {",", ";", "\n", "|"}
+_SENTENCE_END = re.compile(r"[.!?]")
 _EACH_IN_BRACKETS = re.compile(r"[>\])] ?[<\[(]")
 _OPEN_BRACKET = re.compile(r"[\[(<] ?$")
 _CLOSING_BRACKETS = {"]", ")", ">"}
@@ -92,10 +105,18 @@ _STARTS = re.compile(_START, re.IGNORECASE)  # for "ends at 10 s and begins at 4
 _ENDS = re.compile(_END, re.IGNORECASE)
 _FILLER = r"(?:(?:the|about|around|approximately|roughly|at|second|seconds|timestamp|time|t ?=|=|~) ?){0,4}"
 _UNIT_ENDS = r"(?:\.(?= ?[a-z-])|-?(?: second)? (?:mark|point))?"  # "5 sec. to 9 sec.", "the 5 second mark"
-_IS_AT = rf"(?:[ _]?(?:time|timestamp|second))?[\"']?(?: is)?(?: at| from| by| in| on|:|=)? ?[*\"']{{0,2}} ?{_FILLER}"
+_IS_AT = (
+    rf"(?:[ _]?(?:time|timestamp|second))?[\"'*]{{0,2}}(?: is)?(?: at| from| by| in| on|:|=)? ?[*\"']{{0,2}} ?{_FILLER}"
+)
 _STARTS_AT = re.compile(rf"{_START}{_IS_AT}$", re.IGNORECASE)
 _AND_ENDS_AT = re.compile(
     rf"{_UNIT_ENDS}[*\"',;.]{{0,4}}[ \n]{{0,3}}[*-]{{0,2}} ?(?:and )?(?:it |the )?[\"']?{_END}{_IS_AT}", re.IGNORECASE
+)
+
+# Rows of a table with a column each for start and end, and perhaps one in front for the event or its number.
+_CELL = r"[0-9][0-9:.]{0,12} ?s?\w{0,6} ?\|"
+_ROW = re.compile(
+    rf"^\|(?: ?[0-9]{{1,3}} ?\|)?(?P<words>[^|\n0-9][^|\n]{{0,200}}\|)? ?(?P<start>{_CELL}) ?(?={_CELL})", re.MULTILINE
 )
 
 _SINGLE_LEAD = re.compile(
@@ -110,7 +131,7 @@ class Time(NamedTuple):
     seconds: float
     start: int
     end: int
-    unit: str  # "clock", "hours", "minutes", "seconds" or "" for a bare number
+    unit: str  # "clock", "hours", "minutes", "milliseconds", "seconds" or "" for a bare number
     text: str
 
 
@@ -152,10 +173,11 @@ def find_times(cleaned: str) -> list[Time]:
         seconds, unit = _seconds_of(match)
         if not unit and _LIST_NUMBER.match(cleaned, max(0, match.start() - 1)):
             continue
-        if unit == "minutes" and times and not times[-1].unit:
+        if unit in _RATIOS and times and not times[-1].unit:
             gap = cleaned[times[-1].end : match.start()]
             if len(gap) <= _MAX_GAP and link_of(gap) in _RANGES:
-                times[-1] = times[-1]._replace(seconds=times[-1].seconds * 60, unit="minutes")
+                many, parts = _RATIOS[unit]
+                times[-1] = times[-1]._replace(seconds=times[-1].seconds * many / parts, unit=unit)
         times.append(Time(seconds, match.start(), match.end(), unit, match[0]))
     return times
 
@@ -170,6 +192,8 @@ def _seconds_of(match: re.Match[str]) -> tuple[float, str]:
         return 3600 * float(match["onlyh"]) + 60 * float(match["onlyhmin"] or 0), "hours"
     if match["onlymin"]:
         return 60 * _number(match["onlymin"]), "minutes"
+    if match["ms"]:
+        return _number(match["ms"]) / 1000, "milliseconds"
     unit = "seconds" if match["unit"] or match["ordinal"] else ""
     return _number(match["number"] or match["ordinal"]), unit
 
@@ -235,6 +259,16 @@ def _tells_a_range(before: str, gap: str) -> bool:
     return bool(
         _STARTS.search(gap) and not _SAYS_END.search(gap) and _ENDS.search(before) and not _SAYS_START.search(before)
     )
+
+
+def joins_rows(cleaned: str) -> str:
+    """The text with a range in place of two columns of a table for start and end: "| 3.0 - 8.0 |"."""
+    return _ROW.sub(lambda row: f"| {row['words'] or ''} {row['start'][:-1]} - ", cleaned)
+
+
+def says_nothing(gap: str) -> bool:
+    """Whether two times have nothing but commas, brackets and tags between them."""
+    return len(gap) <= _MAX_GAP and not set(_words(gap)) - _NOTHING and not _SENTENCE_END.search(gap)
 
 
 def reads_as_time(cleaned: str, time: Time) -> bool:

@@ -6,6 +6,7 @@ Parsers read what is inside. The time taken is linear in the length of the answe
 from __future__ import annotations
 
 import ast
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ _REST_OF_THOUGHTS = re.compile(rf"\A.*</{_THOUGHT}>", re.IGNORECASE | re.DOTALL)
 _TAGGED = re.compile(r"<(?:final_?)?answer>(.*?)(?:</(?:final_?)?answer>|\Z)", re.IGNORECASE | re.DOTALL)
 _BOXED = re.compile(r"\\boxed ?\{((?:[^{}]|\{[^{}]{0,200}\}){0,400})\}")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mathbf|textbf) ?\{([^{}]{0,200})\}")
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}  # "１２" -> "12", as in Chinese answers
 _CLOSING_TAG = re.compile(r"</\w{1,20}>")
 _FINAL = re.compile(
     r"(?:\bfinal answer|(?:^|\n)[#*\s]{0,6}(?:answer|conclusion))[*\"' ]{0,4}(?::|\bis\b|\n)[*\"' ]{0,4}", re.IGNORECASE
@@ -30,9 +32,11 @@ _FLAT = re.compile(r"\{[^{}]{1,2000}\}")
 def unwrap(answer: str) -> str:
     """An answer without reasoning and fences, or what its last answer tag or `\\boxed{}` holds.
 
-    Reasoning that never ends (an answer that was cut) leaves nothing.
+    Full-width characters and HTML's entities become the plain ones. Reasoning that never ends (an answer that was
+    cut) leaves nothing.
     """
-    text = _REST_OF_THOUGHTS.sub("", _THOUGHTS.sub("\n", _FENCE.sub("\n", answer)))
+    plain = html.unescape(answer.translate(_FULL_WIDTH))
+    text = _REST_OF_THOUGHTS.sub("", _THOUGHTS.sub("\n", _FENCE.sub("\n", plain)))
     for wrapping in (_TAGGED, _BOXED):
         inside = [match[1].strip() for match in wrapping.finditer(text)]
         if inside and inside[-1]:

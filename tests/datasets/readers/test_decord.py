@@ -50,6 +50,8 @@ def test_pyav_reads_what_decord_cannot_open(tmp_path, monkeypatch):
     path = str(write_video(tmp_path / "clip.mp4", frames=4))
     monkeypatch.setattr(decord.VideoReader, "get_frame_timestamp", fail)
     assert open_video(path, 16, HERE).how == "PyAV (decord cannot read it)"
+    with pytest.raises(VideoError, match=r"decord cannot read it \(no\)\. Set model\.video_reader=auto"):
+        open_video(path, 16, ReaderSettings("decord", timeout_s=None))
 
 
 def test_decord_may_repeat_no_frame_in_place_of_one_that_it_cannot_decode(tmp_path):

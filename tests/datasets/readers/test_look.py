@@ -170,9 +170,37 @@ def nonsense(folder: Path) -> Path:
     return folder / "clip.mp4"
 
 
+def list_of_files(folder: Path) -> Path:
+    """What FFmpeg would follow to other files, which nobody named."""
+    mp4(folder).rename(folder / "other.mp4")
+    (folder / "clip.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    return folder / "clip.mp4"
+
+
+def mkv(folder: Path, later_s: float = 0.0, audio_s: float = 0.0) -> Path:
+    return copy_packets(mp4(folder), folder / "clip.mkv", shifted(later_s), audio_s=audio_s)
+
+
+def half_an_mkv(folder: Path) -> Path:
+    path = mkv(folder)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def mkv_with_a_damaged_place(folder: Path) -> Path:
+    path = mkv(folder)
+    data, half = bytearray(path.read_bytes()), path.stat().st_size // 2
+    data[half : half + 40] = bytes(byte ^ 0x5A for byte in data[half : half + 40])
+    path.write_bytes(data)
+    return path
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (list_of_files, "contains a list of files"),
+        (half_an_mkv, "its end is missing, or it is damaged: it stops at"),
+        (mkv_with_a_damaged_place, " of 4.8 s)"),
         (sound, "contains no video, only audio. Name a video file"),
         (sound_with_cover, "contains no video, only sound with a cover picture"),
         (unknown_codec, "this FFmpeg has no decoder for its codec. Re-encode it as H.264"),
@@ -187,6 +215,12 @@ def test_the_real_reason_is_named(tmp_path: Path, make: Callable[[Path], Path], 
         look_at(str(path))
     assert str(caught.value).startswith(f"{path}: ")
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("how", [{"later_s": 100.0}, {"audio_s": 30.0}, {"later_s": 10.0, "audio_s": 12.0}])
+def test_a_whole_mkv_is_not_taken_for_one_without_its_end(tmp_path, how):
+    """Its duration is that of the longest stream, and counts from zero where the file begins later."""
+    assert len(look_at(str(mkv(tmp_path, **how))).stamps) == 48
 
 
 def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):

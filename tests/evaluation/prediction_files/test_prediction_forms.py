@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,25 @@ def test_every_sample_is_a_prediction() -> None:
     assert [p.said[0] for p in file.predictions] == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_gzip_byte_order_marks_and_line_ends(tmp_path: Path, name: str, end: str) -> None:
+    content = f'\ufeff{{"id": 1, "text": "a"}}{end}{{"id": 2.0, "text": "日本"}}{end}'.encode()
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    plain, packed = (read_predictions(tmp_path / file).predictions for file in (name, f"{name}.gz"))
+    assert plain == packed
+    assert [(p.id, p.said, p.where) for p in plain] == [("1", ("a",), "line 1"), ("2", ("日本",), "line 2")]
+
+
+@pytest.mark.parametrize("ends", [("start", "end"), ("start_time", "end_time")])
+def test_a_field_each_for_start_and_end(ends: tuple[str, str]) -> None:
+    (prediction,) = read_predictions([{"id": 7, ends[0]: 20.8, ends[1]: 30}]).predictions
+    assert prediction.said == (WINDOW,)
+    with pytest.raises(PredictionError, match=rf"{ends[0]} and {ends[1]}\[0\]: \['x', 30\] is not"):
+        read_predictions([{"id": 7, ends[0]: "x", ends[1]: 30}])
+
+
 BROKEN = {
     "an empty file": ("x.json", " \n", r"x\.json: is empty"),
     "an empty list": ("x.json", "[]", r"x\.json: holds no predictions"),
@@ -164,6 +184,10 @@ BROKEN = {
     ),
     "an endless time": ("x.json", '{"7": {"timestamp": [[0, 1e999]]}}', "holds a time that is not a finite number"),
     "a time before 0": ("x.json", '{"7": [[-1, 2]]}', "holds a time that is not a finite number >= 0"),
+    "a time of 400 digits": ("x.json", f'{{"7": [0, {"9" * 400}]}}', r"key '7': the value\[0\]: \[0, 9+ is not"),
+    "a time of 5000 digits": ("x.json", f'{{"7": [0, {"9" * 5000}]}}', "4300 digits.*correct the number"),
+    "an endless time alone": ("x.json", '{"7": [0, Infinity]}', r"\[0, inf\] holds a time that is not a finite number"),
+    "a gzip file that was cut": ("x.json.gz", gzip.compress(b'{"7": "a"}')[:-9], "is a broken gzip file"),
     "three numbers": ("x.json", '{"7": [[1, 2, 3, 4]]}', r"is not \[start, end\] in seconds"),
     "no answer": ("x.json", '[{"id": 1, "truth": "a"}]', "no answer among the fields 'id', 'truth'; name it"),
     "a row that is no object": ("x.json", '[{"id": 1, "text": "a"}, 5]', "item 1: expected an object, found 5"),

@@ -11,7 +11,7 @@ from decord._ffi.base import DECORDError, DECORDLimitReachedError
 from einops import rearrange
 from numpy.typing import NDArray
 
-from timechat.datasets.readers.base import one_line, undecodable
+from timechat.datasets.readers.base import one_line
 from timechat.datasets.readers.look import Look
 from timechat.errors import VideoError
 
@@ -87,4 +87,6 @@ def _compare(found: NDArray[Any], wanted: NDArray[Any]) -> None:
 
 
 def _undecodable(name: str, error: BaseException) -> VideoError:
-    return undecodable(name, _PREFIX.sub("", one_line(error)) or type(error).__name__)
+    """Seen only by who forces decord: with `auto`, PyAV is tried next."""
+    reason = _PREFIX.sub("", one_line(error)) or type(error).__name__
+    return VideoError(name, f"decord cannot read it ({reason}). Set model.video_reader=auto, which then tries PyAV.")

@@ -38,6 +38,15 @@ _LONGEST_GAP = 1.5
 
 _FIRST_FRAME_WITHIN = 64  # packets
 
+# FFmpeg opens lists of files as well, which may name any file or address, and text.
+_NO_VIDEOS = {"tty": "text", "concat": "a list of files", "hls": "a list of files", "dash": "a list of files"}
+
+# Formats whose writers put the duration into the header at the end, when they know it.
+_SURE_OF_DURATION = "matroska,webm"
+
+# A file of which a smaller share of that duration is there has lost its end, or all from a damaged place on.
+_LEAST_LASTED = 0.9
+
 
 @dataclass(frozen=True)
 class Look:
@@ -98,6 +107,7 @@ def look_at(name: str) -> Look:
             refuse_false_promise(name, stream.frames)
             pictures = KeyFrames(stream.codec_context.name, stream.codec_context.extradata)
             packets = _gather(name, container, stream, pictures)
+            _refuse_lost_end(name, container, packets, float(stream.time_base or 0))
             doubts = tuple(_doubts(container, stream, packets, pictures))
             tick = Fraction(stream.time_base or 0)
             start = (container.start_time or 0) / av.time_base
@@ -121,8 +131,8 @@ def look_at(name: str) -> Look:
 def video_stream(name: str, container: InputContainer) -> VideoStream:
     """The video stream that players show. Raises VideoError: there is none, or no decoder for it."""
     stream = container.streams.best("video")
-    if container.format.name == "tty":  # FFmpeg plays files whose names end in .txt
-        raise _no_video(name, "text")
+    if container.format.name in _NO_VIDEOS:
+        raise _no_video(name, _NO_VIDEOS[container.format.name])
     if not isinstance(stream, VideoStream):
         kinds = sorted({other.type for other in container.streams})
         raise _no_video(name, f"no video, only {' and '.join(kinds)}" if kinds else "no video")
@@ -170,6 +180,35 @@ def _gather(name: str, container: InputContainer, stream: VideoStream, pictures:
         raise undecodable(name, f"its end is missing: frame {packets.count} is incomplete")
     packets.matrix = None if frame is None else display_matrix(frame)
     return packets
+
+
+def _refuse_lost_end(name: str, container: InputContainer, packets: _Packets, tick: float) -> None:
+    """Refuse a file that ends long before its header says: FFmpeg stops there without a word.
+
+    Both times are on the file's own clock, of which FFmpeg writes the end as the duration, wherever the file starts.
+
+    Raises:
+        VideoError: it does.
+    """
+    if container.format.name != _SURE_OF_DURATION or not container.duration or not packets.shown:
+        return
+    promised = container.duration / av.time_base
+    lasted = max(map(sum, packets.shown)) * tick
+    if lasted < _LEAST_LASTED * promised:
+        lasted = _last_packet(name)  # sound may go on longer
+    if lasted < _LEAST_LASTED * promised:
+        raise undecodable(name, f"its end is missing, or it is damaged: it stops at {lasted:.1f} of {promised:.1f} s")
+
+
+def _last_packet(name: str) -> float:
+    """When the last packet of all streams ends, seconds."""
+    with av.open(name) as container:
+        ends = (
+            float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            for packet in container.demux()
+            if packet.pts is not None and packet.time_base is not None
+        )
+        return max(ends, default=0.0)
 
 
 def _first_frame(packet: av.Packet[VideoStream]) -> av.VideoFrame | None:

@@ -189,4 +189,7 @@ def interval_problems(value: Any, key: str) -> Iterable[str]:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a finite number; True and False are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -65,21 +66,21 @@ class VideoSummarization(Benchmark):
         self._segments = None if segments is None else _read_segments(segments)
         self._cached: dict[str, NDArray[np.bool_]] = {}
 
+    @abstractmethod
     def read_videos(self, anno_path: str | Path) -> list[Row]:
         """The checked annotations. Raises AnnotationError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def user_summaries(self, row: Row) -> NDArray[np.bool_]:
         """Each user's summary, bool [users, frames]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def f1_over_users(self, scores: NDArray[Any]) -> float:
         """One F1 from those with each user."""
-        raise NotImplementedError
 
+    @abstractmethod
     def annotated_ranks(self, row: Row) -> NDArray[Any]:
         """What predicted importance is ranked against: float [annotations, frames]; their mean counts."""
-        raise NotImplementedError
 
     def read(self, anno_path: str | Path) -> list[Row]:
         """The videos; with a file of segments, each must be there and fit."""

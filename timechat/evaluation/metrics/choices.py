@@ -18,25 +18,31 @@ from timechat.evaluation.wrappings import after_final_answer, json_objects, unwr
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MAX_ANSWER = 4000  # characters; an answer that names no option by then never will
 
-_MARKUP = re.compile(r"\*{1,3}|`{1,3}|</?\w{1,12}>|\$")
+_MARKUP = re.compile(r"\*{1,3}|_{2,3}|`{1,3}|</?(?:[a-z]|\w{2,12})>|\$")  # "<b>" is bold, "<B>" an option
 _ROLE = re.compile(r"^\s?(?:assistant|ai|bot|model|gpt)\s?:\s?", re.IGNORECASE)
-_BRACKETS = str.maketrans("（）【】［］", "()[][]")
+_BRACKETS = str.maketrans("【】«»<>{}", "[]()()()")
 _EDGE = " \t\n.,;:!?\"'“”‘’"
 _JSON_KEYS = ("answer", "option", "choice", "letter", "prediction", "response")
 
-_NOUN = r"(?:options?|choices?|answers?|captions?|sentences?|letters?|descriptions?)\b"
-_I_SAY = r"(?:chose|choose|pick(?:ed)?|select(?:ed)?|with|it is|it['’]s|but|but rather|rather|so|hence|thus)"
-_IS = r"(?:\s?(?:is|are|was|would be|should be|must be|:|=)){0,2}"
-_RIGHT = r"\s(?:is|seems) (?:the )?(?:most )?(?:correct|right|best|likely|answer)\b"
+_NOUN = r"(?:(?:options?|choices?|answers?|captions?|sentences?|letters?|descriptions?)\b|答案|选项)"
+_I_SAY = (
+    r"(?:chose|choose|pick(?:ed)?|select(?:ed)?|with|it is|it['’]s|(?:must|has to) be|probably|definitely|but|"
+    r"but rather|rather|leaving(?: only)?|(?:so|hence|thus|therefore),?)"
+)
+_IS = r"(?:\s?(?:is|are|was|would be|should be|must be|是|:|=)){0,2}"
+_RIGHT = (
+    r"\s(?:(?:is|seems) (?:the )?(?:most |only )?(?:correct|right|best|better|likely|possible|answer|one)|"
+    r"fits|remains)\b"
+)
 # What may follow a bare symbol that is meant as an option: no word, because "A man walks" begins with an article.
 _END = (
     r"(?=$|\n|[^\w\s'’-](?!\d)|['’](?!\w)|\s[^\w\s(\[]|\s\(not\b|"
-    rf"\s(?:or|and|but|because|since|as (?:it|the))\b|{_RIGHT})"
+    rf"\s(?:or|and|but|because|since|as (?:it|the)|instead of|rather than)\b|{_RIGHT})"
 )
 _QUOTE = r"[\"'“‘]?"
 # How a symbol is named. {any}: a symbol in either case, {one}: in capitals, {here}: one of those that there are.
 _CLEAR_FORMS = (
-    r"(?<!\w)[(\[]\s?({any})\s?(?=[)\].,:]|$)",
+    r"(?<!\w)[(\[]\s?{quote}({any})[\"'”’]?\s?(?=[)\].,:]|$)",
     r"(?:^|\n)\s?[\"'“‘-]{{0,2}}\s?({any})(?:[.):](?![\w.])|(?=[\"'”’]?\s?(?:\n|$)))",
     r"(?:^|\n)\s?{noun}\s{quote}({here})(?=\s?(?:$|\n|[.):,]))",
     r"(?:^|\b{noun}(?: to [^.\n]{{1,80}}?)?{be}\s?(?:{noun}\s)?|\b{i_say}\s(?:{noun}\s)?){quote}({one}){end}",
@@ -59,14 +65,15 @@ _REJECTS = re.compile(
 )
 _CLAUSE = re.compile(
     r"[.!?;\n]\s?|\b(?:but|however|so|therefore|hence|thus)\b|, (?:only|just|instead|rather)\b|"
-    r", (?:it|he|she|they|this|the \w{1,20}) (?:is|are)\b",
+    r", (?:(?:it|he|she|they|this|the \w{1,20}) (?:is|are)|(?:it|he|she)['’]s|(?:choose|pick|select))\b",
     re.IGNORECASE,
 )
 _REJECTED = re.compile(
+    r"[)\]]?:?\s?[✗✘❌]|"
     r"[)\]\"”'’]?,?[\"”'’]?(?: or [\w ]{1,30}?)?"
     r"(?:\s(?:is|are|was|were|does|do|did|can|could|would|seems?)(?:n['’]t| not)|\scannot|"
     r"\s(?:is|are|was|were|seems?) (?:also |both )?(?:incorrect|wrong|inaccurate|false|unlikely|less|the opposite)|"
-    r"\s(?:is|are|(?:can|could) be) (?:ruled out|excluded|eliminated|dismissed|rejected))\b",
+    r"\s(?:is|are|(?:can|could) be) (?:(?:ruled )?out|excluded|eliminated|dismissed|rejected))\b",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s|\n")
@@ -80,7 +87,9 @@ _WINDOW = 200  # characters in front of an option that are searched for what rej
 _YES_OR_NO = re.compile(r"\b(?:yes|no)\s?(?:/|,?\s?\b(?:or|and)\b)\s?(?:yes|no)\b", re.IGNORECASE)
 # "no" in front of a noun ("no dog here") denies the noun, and answers nothing.
 _STATED = r"(yes\b|no\b(?!\s(?!(?:it|he|she|they|there|this|that|these|those|the|i|we|you|because|since|as)\b)\w))"
-_YES_NO = re.compile(rf"(?:^|[.!?\n]\s?|\banswer(?: is)?:?\s)[(\[\"'“]{{0,2}}{_STATED}", re.IGNORECASE)
+_YES_NO = re.compile(
+    rf"(?:^(?:[-•]\s)?|[.!?\n]\s?|\banswer(?: is)?:?\s|\b(?:say|opinion),?\s)[(\[\"'“]{{0,2}}{_STATED}", re.IGNORECASE
+)
 _FIRST_YES_NO = re.compile(rf"[(\[\"'“‘]{{0,2}}{_STATED}(?![\s.,]{{1,3}}{_STATED})", re.IGNORECASE)
 
 
@@ -157,7 +166,7 @@ def _clean(answer: str) -> str:
     text = after_final_answer(unwrap(answer[:MAX_ANSWER]))
     values = [found.get(key) for found in json_objects(text)[:1] for key in _JSON_KEYS]
     text = next((str(value) for value in values if isinstance(value, str | int)), text)
-    text = _MARKUP.sub("", text.translate(_BRACKETS))
+    text = _MARKUP.sub("", text).translate(_BRACKETS)
     return _ROLE.sub("", re.sub(r"\s+", lambda m: "\n" if "\n" in m[0] else " ", text).strip())
 
 

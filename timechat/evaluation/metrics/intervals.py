@@ -28,8 +28,8 @@ def read_interval(value: Any, where: str, error: type[TimeChatError]) -> tuple[f
     """
     try:
         start, end = (float(x) for x in value)
-    except (TypeError, ValueError):
-        raise error(f"{where}: {value!r} is not [start, end] in seconds; write two numbers") from None
+    except (TypeError, ValueError, OverflowError):
+        raise error(f"{where}: {ascii(value)[:60]} is not [start, end] in seconds; write two numbers") from None
     if not (math.isfinite(start) and math.isfinite(end)) or min(start, end) < 0:
         raise error(f"{where}: {value!r} holds a time that is not a finite number >= 0; correct or remove it")
     return (start, end) if start <= end else (end, start)

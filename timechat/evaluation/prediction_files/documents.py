@@ -1,8 +1,10 @@
-"""From a file to its content: JSON or JSON lines, whatever it is called, with keys that were written twice."""
+"""From a file to its content: JSON or JSON lines, perhaps gzipped, whatever it is called, with keys written twice."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from timechat.errors import PredictionError
 from timechat.evaluation.answers import MERGED
 from timechat.lfs import refuse_pointer
 
+_GZIP = b"\x1f\x8b"
 IN_MEMORY = "predictions"  # how messages call what comes from no file
 
 
@@ -88,8 +91,11 @@ def _read(path: Path) -> Document:
     if not path.is_file():
         raise PredictionError(f"{path}: no such file of predictions; correct --predictions")
     refuse_pointer(path, PredictionError)
+    content = path.read_bytes()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = (gzip.decompress(content) if content.startswith(_GZIP) else content).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error) as error:
+        raise PredictionError(f"{path}: is a broken gzip file ({error}); write it again") from error
     except UnicodeDecodeError as error:
         raise PredictionError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
     if not text.strip():
@@ -99,8 +105,11 @@ def _read(path: Path) -> Document:
 
 def _parse(path: Path, text: str) -> Document:
     """As lines where the name or the content says so, else as one JSON value."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if path.suffix in (".jsonl", ".ndjson") or (len(lines) > 1 and _is_object(lines[0][1])):
+    if path.with_suffix(path.suffix.removesuffix(".gz")).suffix in (".jsonl", ".ndjson") or (
+        len(lines) > 1 and _is_object(lines[0][1])
+    ):
         try:
             rows = [_load(f"{path}, line {number}", line) for number, line in lines]
         except PredictionError:
@@ -133,5 +142,7 @@ def _load(where: str, text: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
         raise PredictionError(f"{where}: not valid JSON at {place} ({error.msg}); is the file cut off?") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise PredictionError(f"{where}: {error}; correct the number") from error
     except RecursionError as error:
         raise PredictionError(f"{where}: is nested too deeply to be a file of predictions") from error

@@ -23,6 +23,7 @@ TEXT = (
     "prediction", "pred", "predicted_answer", "model_answer", "model_output", "generated_cap", "generated_text",
     "generated", "response", "output", "completion", "text", "answer",
 )  # fmt: skip
+ENDS = (("start", "end"), ("start_time", "end_time"))
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,11 @@ def text_of(value: Any, field: str) -> str:
 
 
 def name_of(row: Mapping[str, Any], fields: Sequence[str]) -> str | None:
-    """The first of these fields that is there, as text; whole numbers count as text. Raises PredictionError."""
+    """The first of these fields that is there, as text; whole numbers (1 and 1.0) count. Raises PredictionError."""
     for field in fields:
         value = row.get(field)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if value is not None and not isinstance(value, list | dict):
@@ -122,7 +125,8 @@ def windows_of(value: Any, field: str) -> Answer:
     """[[start, end], ...], perhaps with a score behind each end, or one [start, end]; "" for none."""
     if not isinstance(value, list | tuple):
         raise PredictionError(f"{field} is {shown(value)}: it must be a list of [start, end] in seconds")
-    pairs = [value] if len(value) in (2, 3) and all(map(is_number, value)) else value
+    alone = len(value) in (2, 3) and not any(isinstance(item, list | tuple) for item in value)
+    pairs = [value] if alone else value
     intervals = []
     for i, pair in enumerate(pairs):
         scored = isinstance(pair, list | tuple) and len(pair) == 3 and is_number(pair[2])
@@ -175,7 +179,10 @@ def _said(row: Mapping[str, Any]) -> Answer | None:
     if field is not None:
         return answer_of(row[field], field)
     times = next((name for name in ("timestamp", "timestamps", "pred_windows", "windows") if name in row), None)
-    return None if times is None else windows_of(row[times], times)
+    if times is not None:
+        return windows_of(row[times], times)
+    ends = next((pair for pair in ENDS if set(pair) <= row.keys()), None)
+    return None if ends is None else windows_of([row[end] for end in ends], " and ".join(ends))
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
