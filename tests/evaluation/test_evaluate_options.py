@@ -68,7 +68,8 @@ def test_transcribed_speech(data: Path, finished: Path, tmp_path: Path, capsys: 
     assert prompts["2"].startswith("Transcribed speech: 0.0 - 1.0 seconds, Good night, cat. Based on the video")
     assert "Transcribed" not in prompts["0"]
     record = scores(out)
-    transcripts = {"folder": str(asr), "videos_with": 1, "without": 2, "videos_without": ["a.mp4", "gone.mp4"]}
+    without = {"without": 2, "videos_without": ["a.mp4", "gone.mp4"]}
+    transcripts = {"folder": str(asr), "videos_with": 1, "segments_left_out": 0, **without}
     assert record["transcripts"] == transcripts
     assert "2 of 3 videos have no transcript and were asked about without one." in record["notes"]
     found, plain = answers(out), answers(finished)

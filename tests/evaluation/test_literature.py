@@ -39,3 +39,11 @@ def test_each_benchmark_has_rows_with_its_own_score_names(benchmark: str) -> Non
 def test_the_paper_on_youcook2() -> None:
     assert published_scores("youcook2")[0]["scores"] == {"SODA_c": 1.2, "CIDEr": 3.4, "F1": 12.6}
     assert published_scores("unknown") == []
+
+
+def test_what_a_caller_changes_stays_with_the_caller() -> None:
+    """The file is read once for all."""
+    published_scores("youcook2").clear()
+    published_scores("mvbench")[0]["scores"].clear()
+    assert published_scores("youcook2")
+    assert published_scores("mvbench")[0]["scores"]

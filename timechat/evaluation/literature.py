@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -30,4 +32,10 @@ class Published(TypedDict):
 
 def published_scores(benchmark: str) -> list[Published]:
     """What others reported on a benchmark; empty where nothing is listed."""
-    return plain(cast(DictConfig, OmegaConf.load(FILE))).get(benchmark, [])
+    return copy.deepcopy(_tables().get(benchmark, []))
+
+
+@functools.cache
+def _tables() -> dict[str, list[Published]]:
+    """Of all benchmarks; read once, since each report of a run asks."""
+    return plain(cast(DictConfig, OmegaConf.load(FILE)))

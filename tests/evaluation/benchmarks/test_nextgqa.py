@@ -46,7 +46,9 @@ def test_scores_by_hand(tmp_path: Path) -> None:
         | {"IoU@0.5": 50, "found": 8, "parsed": 7, "expected": 8}
     )
     assert result.predictions["2001_1/moment"]["right"] == [(0.0, 4.0), (10.0, 20.0)]
-    assert result.shares["Acc@GQA"] == {"2000_0": 100.0, "2001_1": 0.0, "2002_2": 0.0, "2003_3": 0.0}
+    assert result.shares["Acc@GQA"] == {
+        "2000_0/option": 100.0, "2001_1/option": 0.0, "2002_2/option": 0.0, "2003_3/option": 0.0,
+    }  # fmt: skip
     assert [example.quality for example in result.examples[:4]] == [1.0, 0.8, 1.0, 0.0]
     assert result.controls["table"].keys() == {"mIoP", "IoP@0.3", "IoP@0.5", "mIoU", "IoU@0.3", "IoU@0.5"}
     assert result.controls["table"]["mIoU"]["whole video"] == pytest.approx(50.0)

@@ -31,6 +31,7 @@ from timechat.evaluation.benchmarks.annotations import (
 )
 from timechat.evaluation.benchmarks.grounded_qa import GroundedQuestionAnswering, two_rows
 from timechat.evaluation.benchmarks.question_answering import index_of, options_problems
+from timechat.lfs import refuse_pointer
 from timechat.registry import registry
 
 OPTIONS = tuple(f"a{number}" for number in range(5))
@@ -58,6 +59,7 @@ class NExTGQA(GroundedQuestionAnswering):
     def read(self, anno_path: str | Path) -> list[Row]:
         """Both rows of every question of a CSV file."""
         path = Path(anno_path)
+        refuse_pointer(path, AnnotationError)  # before its name and the files beside it are judged
         if path.suffix != ".csv":
             raise AnnotationError(f"{path}: name test.csv or val.csv of NExT-GQA's datasets/nextgqa/")
         moments = _object(path.with_name(f"gsub_{path.stem}.json"))

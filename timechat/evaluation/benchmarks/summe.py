@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from timechat.errors import AnnotationError, ConfigError
 from timechat.evaluation.benchmarks.annotations import Row, check_rows, is_number, video_problems
 from timechat.evaluation.benchmarks.summarization import SummarizationConfig, VideoSummarization
+from timechat.lfs import refuse_pointer
 from timechat.registry import registry
 
 
@@ -50,12 +51,13 @@ class SumMe(VideoSummarization):
 
 def _read_mat(file: Path) -> dict[str, Any]:
     """`user_score` and `FPS` of a file, None where it has none."""
+    if not file.is_file():
+        raise AnnotationError(f"{file}: no such annotation file; correct --anno-path")
+    refuse_pointer(file, AnnotationError)
     if importlib.util.find_spec("scipy") is None:
         raise ConfigError(f"{file}: files of MATLAB need SciPy: pip install timechat[summe]")
     from scipy.io import loadmat
 
-    if not file.is_file():
-        raise AnnotationError(f"{file}: no such annotation file; correct --anno-path")
     try:
         content = loadmat(file, variable_names=["user_score", "FPS"])
     except Exception as error:  # broken files raise whatever their bytes lead to

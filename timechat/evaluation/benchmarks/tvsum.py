@@ -38,8 +38,8 @@ class TVSum(VideoSummarization):
     def read_videos(self, anno_path: str | Path) -> list[Row]:
         """The videos, with all ratings of each."""
         path = Path(anno_path) / ANNO if Path(anno_path).is_dir() else Path(anno_path)
-        lengths = _read_lengths(path.with_name(INFO))
         lines = [line for line in read_annotation_text(path).split("\n") if line.strip()]
+        lengths = _read_lengths(path.with_name(INFO))
         users: dict[str, list[str]] = defaultdict(list)
         for number, line in enumerate(lines, 1):
             parts = line.rstrip("\r").split("\t")
