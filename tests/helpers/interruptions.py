@@ -279,18 +279,19 @@ def half_written(count: int) -> Callable[[Runner], None]:
 
 
 def signals(number: int, workers: int, rank: int | None = None) -> Callable[[], None]:
-    """Another process sends a signal to this one (only that of a rank) and its data workers, as schedulers do.
+    """Another process sends a signal to this one (only that of a rank) and its children, as schedulers do.
 
-    The workers must survive it: the process ends with an error otherwise.
+    These are the data workers, or without workers the process that reads videos. They must survive it: the process ends
+    with an error otherwise.
     """
 
     def action() -> None:
         if rank in (None, int(os.environ.get("RANK", 0))):
             children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-            assert len(children) == workers
+            assert len(children) == (workers or 1)
             subprocess.run(["kill", f"-{int(number)}", *children, str(os.getpid())], check=True)
             time.sleep(0.3)
             states = [Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2][0] for child in children]
-            assert "Z" not in states, "a worker has ended"
+            assert "Z" not in states, "a child has ended"
 
     return action

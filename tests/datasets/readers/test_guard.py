@@ -20,6 +20,7 @@ from helpers.timed_videos import X264, write_edit_list, write_numbered
 from timechat.datasets.readers import ReaderSettings, guard, look_cache
 from timechat.datasets.readers.look import look_at
 from timechat.datasets.video import load_video
+from timechat.datasets.worker_signals import STOP_SIGNALS
 from timechat.errors import ConfigError, VideoError
 from timechat.evaluation.frames import decoded
 from timechat.evaluation.sharding import Clip
@@ -112,6 +113,16 @@ def test_a_child_that_died_between_two_videos_is_replaced(clip):
     os.kill(child_pid(), signal.SIGKILL)
     time.sleep(0.2)
     assert len(load_video(clip, 4, 16).frames) == 4
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_to_stop_does_not_end_the_child(clip, number):
+    """Schedulers send it to all processes of a job, of which one decides."""
+    pid = child_pid()
+    os.kill(pid, number)
+    assert len(load_video(clip, 4, 16).frames) == 4
+    assert child_pid() == pid
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(STOP_SIGNALS)
 
 
 def test_names_are_those_of_the_folder_that_is_current_now(clip, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from timechat.datasets.worker_signals import STOP_SIGNALS
 from timechat.errors import ConfigError, VideoError
 
 _START = """
@@ -83,9 +84,10 @@ class _Child:
         command = [sys.executable, "-c", _START, json.dumps(sys.path)]
         try:
             # In a session of its own: Ctrl-C in the terminal is for the process that asks.
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-            )
+            with _inherited_mask():
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+                )
         except OSError as error:
             raise ConfigError(
                 f"the process that reads videos cannot be started ({error}); with model.video_timeout_s=null this "
@@ -139,6 +141,19 @@ def _ask(name: str, request: dict[str, Any], timeout_s: float) -> tuple[dict[str
             if not isinstance(error, EOFError | BrokenPipeError):
                 raise
             raise VideoError(name, _late(timeout_s) if late else _died(status)) from None
+
+
+@contextmanager
+def _inherited_mask() -> Iterator[None]:
+    """What starts in here never gets a signal to stop: schedulers send these to all processes of a job.
+
+    It ends with the process that asks, which decides when; were it to end first, the file that it reads would be lost.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
