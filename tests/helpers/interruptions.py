@@ -192,7 +192,24 @@ def fork(
             _be_a_process(function, rank, world, port, output)
         children.append(pid)
     meanwhile(children)
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    return _statuses(children)
+
+
+def _statuses(children: list[int]) -> list[int]:
+    """Wait for all. Those that wait for one that was killed, to meet it, are killed after a while, as by torchrun."""
+    statuses: dict[int, int] = {}
+    until = float("inf")
+    while len(statuses) < len(children):
+        for pid in set(children) - set(statuses):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                statuses[pid] = os.waitstatus_to_exitcode(status)
+                if statuses[pid] == -signal.SIGKILL:
+                    until = min(until, time.monotonic() + 30)
+            elif time.monotonic() > until:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    return [statuses[pid] for pid in children]
 
 
 def _be_a_process(function: Callable[[int], None], rank: int, world: int, port: int, output: Path) -> None:
