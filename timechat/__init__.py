@@ -8,8 +8,9 @@ timechat.score("charades_sta", "predictions.jsonl", "charades_sta_test.txt")  # 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from timechat.lazy import lazy_names
 
 if TYPE_CHECKING:
     from timechat.app.answer import Answer, Segment
@@ -18,20 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Segment", "load", "score"]
 
-_HOMES = {
-    "Answer": "timechat.app.answer",
-    "Segment": "timechat.app.answer",
-    "load": "timechat.app.api",
-    "score": "timechat.evaluation.scoring",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: torch and its friends take seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Answer": "timechat.app.answer",
+        "Segment": "timechat.app.answer",
+        "load": "timechat.app.api",
+        "score": "timechat.evaluation.scoring",
+    },
+)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 import sys
 
+from timechat.cli.benchmark_arguments import add_benchmark_arguments, add_scoring_arguments
 from timechat.cli.common import config_parser, path, run_main
 from timechat.config import load_config
 from timechat.device import resolve_device
-from timechat.evaluation.benchmarks.options import options_help, parse_options
+from timechat.evaluation.benchmarks.options import parse_options
 from timechat.evaluation.report import score_table
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
-from timechat.registry import registry
 
 FEWER = "the others do not count, and an output folder with scores of more questions is refused"
 
@@ -27,8 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = config_parser("Evaluate TimeChat on a benchmark: predict, parse, score, report.", "timechat evaluate")
     add = parser.add_argument
-    add("--benchmark", required=True, metavar="NAME", help=", ".join(registry.names("benchmark")))
-    add("--anno-path", required=True, type=path, metavar="FILE", help="annotations in the benchmark's own format")
+    add_benchmark_arguments(parser)
     add("--videos-dir", required=True, type=path, metavar="DIR", help="folder that the video paths are relative to")
     add("--output-dir", required=True, type=path, metavar="DIR", help="gets the answers, scores.json and report.md")
     add("--ckpt", type=path, metavar="FILE", help="checkpoint instead of model.ckpt")
@@ -40,24 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="put transcribed speech before the prompts: VIDEO.json, .srt or .vtt in DIR",
     )
     add_generation_arguments(parser)
-    add("--limit", type=int, metavar="N", help=f"ask only the first N questions; {FEWER}")
-    add("--ids", type=path, metavar="FILE|ID,ID", help=f"ask only these questions, FILE has one id per line; {FEWER}")
-    add(
-        "--train-anno",
-        type=path,
-        metavar="FILE",
-        help="annotations of the train split, for the control 'constant answer'",
-    )
-    add(
-        "--benchmark-options",
-        nargs="*",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help=f"options of the benchmark itself: {options_help()}".replace("%", "%%"),
-    )
-    add("--bootstrap", type=int, default=0, metavar="N", help="N resamples of videos for 95%% confidence intervals")
-    add("--no-literature", dest="literature", action="store_false", help="no published numbers in the report")
+    add_scoring_arguments(parser, FEWER)
     add("--overwrite", action="store_true", help="discard the answers of an earlier run")
     return parser
 

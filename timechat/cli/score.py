@@ -9,38 +9,25 @@ from __future__ import annotations
 import argparse
 import sys
 
+from timechat.cli.benchmark_arguments import add_benchmark_arguments, add_scoring_arguments
 from timechat.cli.common import path, run_main
-from timechat.evaluation.benchmarks.options import options_help, parse_options
+from timechat.evaluation.benchmarks.options import parse_options
 from timechat.evaluation.prediction_files import FORMS
 from timechat.evaluation.report import score_table
 from timechat.evaluation.scoring import score
-from timechat.registry import registry
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="timechat score", description="Score a file of predictions of any model.")
     add = parser.add_argument
-    add("--benchmark", required=True, metavar="NAME", help=", ".join(registry.names("benchmark")))
+    add_benchmark_arguments(parser)
     add("--predictions", required=True, type=path, metavar="FILE", help=".json or .jsonl, or a folder of them")
-    add("--anno-path", required=True, type=path, metavar="FILE", help="annotations in the benchmark's own format")
     add("--output-dir", type=path, metavar="DIR", help="gets scores.json, report.md and the parsed predictions")
     add("--videos-dir", type=path, metavar="DIR", help="folder of videos, for pictures; needs --output-dir")
     add("--format", dest="form", metavar="FORM", help=f"{', '.join(FORMS)} (default: what the file holds)")
     add("--prompt-file", type=path, metavar="FILE", help="what was asked: its example, repeated, is no answer")
-    add("--train-anno", type=path, metavar="FILE", help="annotations of the train split, for 'constant answer'")
-    add(
-        "--benchmark-options",
-        nargs="*",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help=f"options of the benchmark itself: {options_help()}".replace("%", "%%"),
-    )
-    add("--bootstrap", type=int, default=0, metavar="N", help="N resamples of videos for 95%% confidence intervals")
-    add("--limit", type=int, metavar="N", help="only the first N questions; the others do not count")
-    add("--ids", type=path, metavar="FILE|ID,ID", help="only these questions, FILE has one id per line")
-    add("--no-literature", dest="literature", action="store_false", help="no published numbers in the report")
+    add_scoring_arguments(parser)
     return parser
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from timechat.lazy import lazy_names
 
 if TYPE_CHECKING:
     from timechat.datasets.builders import build_datasets, validation_config
@@ -12,21 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["RankBatches", "SampleStream", "StreamDataset", "build_datasets", "validation_config"]
 
-_HOMES = {
-    "RankBatches": "timechat.datasets.sampler",
-    "SampleStream": "timechat.datasets.sampler",
-    "StreamDataset": "timechat.datasets.collate",
-    "build_datasets": "timechat.datasets.builders",
-    "validation_config": "timechat.datasets.builders",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: the process that reads videos does without torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# The process that reads videos does without torch.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "RankBatches": "timechat.datasets.sampler",
+        "SampleStream": "timechat.datasets.sampler",
+        "StreamDataset": "timechat.datasets.collate",
+        "build_datasets": "timechat.datasets.builders",
+        "validation_config": "timechat.datasets.builders",
+    },
+)

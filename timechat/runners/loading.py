@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 
 from timechat import distributed
+from timechat.batch import Batch
 from timechat.datasets import StreamDataset
 from timechat.datasets.watching import Reading, ReadingBoard
 from timechat.errors import TimeChatError, WorkerError
@@ -59,6 +60,22 @@ def read_batches(dataset: StreamDataset, num_workers: int, timeout_s: float | No
         del batches  # ends its workers and waits for them, seconds at most
         for worker in workers:
             worker.kill()  # one that hangs would keep this process from ending
+
+
+def group_by_step(batches: Iterator[Batch], accumulation: int) -> Iterator[list[Batch]]:
+    """An epoch's micro-batches, as many as an optimizer step accumulates at a time; the last step takes what is left.
+
+    A step ends early with a micro-batch for which no sample was found: the run stops there, and looking for the next
+    would only take time.
+    """
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == accumulation or not len(batch):
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _next(

@@ -36,7 +36,7 @@ from timechat.runners.checkpointing import ENGINE_FOLDER, Checkpoints
 from timechat.runners.config import RunnerConfig
 from timechat.runners.engines import build_engine
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
-from timechat.runners.loading import raise_together, read_batches
+from timechat.runners.loading import group_by_step, raise_together, read_batches
 from timechat.runners.logs import Meter, RunLog
 from timechat.runners.missing_videos import MISSING, leave_out_missing
 from timechat.runners.optimizers import build_optimizer
@@ -270,11 +270,7 @@ class Runner:
             self.meter.waiting += time.perf_counter() - waiting
 
     def _step_batches(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
-        """This process's micro-batches of each step of an epoch, beginning with step `first`.
-
-        A step ends early with a micro-batch for which no sample was found: the run stops there, and looking for the
-        next would only take time.
-        """
+        """This process's micro-batches of each step of an epoch, beginning with step `first`."""
         run = self.cfg.run
         stream = self.stream.epoch(epoch, self.plan.draws)
         rank, world, start = distributed.rank(), distributed.world_size(), first * self.plan.accumulation
@@ -294,14 +290,7 @@ class Runner:
             worker_init_fn=ignore_stop_signals,
             pin_memory=self.engine.device.type == "cuda",
         )
-        group: list[Batch] = []
-        for batch in batches:
-            group.append(batch)
-            if len(group) == self.plan.accumulation or not len(batch):
-                yield group
-                group = []
-        if group:
-            yield group
+        return group_by_step(batches, self.plan.accumulation)
 
     def check_samples(self, batches: list[Batch], failure: TimeChatError | None = None) -> None:
         """Before each step all processes agree on whether to stop and on which samples were skipped.

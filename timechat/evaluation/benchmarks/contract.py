@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from timechat.errors import ConfigError, ParseFailure, PredictionError
 from timechat.evaluation.benchmarks.annotations import Annotations, Row, is_number, with_all_suffixes
 from timechat.evaluation.benchmarks.structured import Answer, Structured
-from timechat.evaluation.controls import Controls
+from timechat.evaluation.controls import Controls, ControlTable
 from timechat.evaluation.echoes import ONLY_ECHO, without_echo
 from timechat.evaluation.prompting import PROMPTS, QUERY_MARKS, fill_prompt, has_query_mark
 
@@ -205,6 +205,21 @@ class Benchmark(ABC):
             durations: of videos, in seconds; some or all may be missing.
         """
         return Controls()
+
+    def control_table(
+        self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str], names: Sequence[str] | None = None
+    ) -> ControlTable:
+        """A table for `controls` to fill: answers are scored as the model's are, in percent.
+
+        Args:
+            rows, parsed, answered: as for `evaluate`.
+            names: the scores to keep; None is the main ones.
+        """
+
+        def score(*given: Any) -> dict[str, float]:
+            return self.in_percent(self.evaluate(*given)[0])
+
+        return ControlTable(score, rows, parsed, answered, self.row_id, names or self.main_scores)
 
     def shares(
         self, rows: list[Row], parsed: Mapping[str, Any], answered: set[str]

@@ -133,10 +133,7 @@ class DenseCaptioning(Benchmark):
         durations: Mapping[str, float],
     ) -> Controls:
         """All but "query-blind": there is no query. The whole video as one event has no caption, so it has only F1."""
-        table = ControlTable(
-            lambda *given: self.in_percent(self.evaluate(*given)[0]),
-            rows, parsed, answered, self.row_id, self.main_scores,
-        )  # fmt: skip
+        table = self.control_table(rows, parsed, answered)
         lengths = {self.row_id(row): self.duration_of(row, durations) for row in rows}
         self._constant(table, lengths, train, durations)
         whole = {key: _answer([(0.0, length, "")]) for key, length in lengths.items() if length is not None}

@@ -104,10 +104,7 @@ class TemporalGrounding(Benchmark):
         durations: Mapping[str, float],
     ) -> Controls:
         """All four controls, and R@1 at IoU 0.5 by the number of queries of a video."""
-        table = ControlTable(
-            lambda *given: self.evaluate(*given)[0],
-            rows, parsed, answered, self.row_id, self.control_scores or self.main_scores,
-        )  # fmt: skip
+        table = self.control_table(rows, parsed, answered, self.control_scores)
         lengths = {self.row_id(row): self.duration_of(row, durations) for row in rows}
         self._constant(table, rows, lengths, train, durations)
         whole = {key: [(0.0, length)] for key, length in lengths.items() if length is not None}

@@ -39,7 +39,6 @@ from timechat.evaluation.controls import (
     NO_TRAIN,
     WHOLE,
     Controls,
-    ControlTable,
     grouped,
     mean_saliency,
 )
@@ -183,9 +182,7 @@ class QVHighlights(Benchmark):
         """All four controls; a video has few queries here, so most of "query-blind" is simply right."""
         if not has_labels(rows):
             return Controls()
-        table = ControlTable(
-            lambda *given: self.evaluate(*given)[0], rows, parsed, answered, self.row_id, self.main_scores
-        )
+        table = self.control_table(rows, parsed, answered)
         clips = {self.row_id(row): len(true_saliency(row)) for row in rows}
         if train is None:
             table.leave_out(CONSTANT, NO_TRAIN)

@@ -16,7 +16,7 @@ from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks.annotations import Row, read_annotation_json
 from timechat.evaluation.benchmarks.contract import Benchmark, Example
 from timechat.evaluation.benchmarks.structured import Saliency, Structured
-from timechat.evaluation.controls import BLIND, CONSTANT, WHOLE, Controls, ControlTable
+from timechat.evaluation.controls import BLIND, CONSTANT, WHOLE, Controls
 from timechat.evaluation.metrics.highlights import average_precision
 from timechat.evaluation.metrics.summarization import (
     SHARE,
@@ -126,10 +126,7 @@ class VideoSummarization(Benchmark):
         durations: Mapping[str, float],
     ) -> Controls:
         """Every shot alike, and the answers about other videos."""
-        table = ControlTable(
-            lambda *given: self.in_percent(self.evaluate(*given)[0]),
-            rows, parsed, answered, self.row_id, self.main_scores,
-        )  # fmt: skip
+        table = self.control_table(rows, parsed, answered)
         alike = {row["id"]: Saliency((1.0,) * _shots(row)) for row in rows}
         table.add(WHOLE, alike, "every shot is as good as every other: as many segments as fit")
         table.leave_out(CONSTANT, "needs a train split, and there is none that all agree on")
