@@ -153,6 +153,11 @@ def test_grounding_without_times_fails(answer: str) -> None:
             "5.0 - 10.0 seconds, wait for 2.0 - 3.0 seconds and stir from start at 5 s to end at 9 s.",
             [(5.0, 10.0, "wait for 2.0 - 3.0 seconds and stir from start at 5 s to end at 9 s.")],
         ),
+        # JSON lists without keys
+        ('[[0.0, 10.0, "a man talks"], [10, 20.5, "he runs"]]', [(0.0, 10.0, "a man talks"), (10.0, 20.5, "he runs")]),
+        ('```json\n[["0:05", "0:10", "he runs"]]\n```', [(5.0, 10.0, "he runs")]),
+        ('[[[0, 10], "a man talks"]]', [(0.0, 10.0, "a man talks")]),
+        ('["0.0 - 10.0 seconds, cook.", "10.0 - 12.0 seconds, eat."]', [(0.0, 10.0, "cook."), (10.0, 12.0, "eat.")]),
     ],
 )
 def test_dense_captions(answer: str, expected: list[tuple[float, float, str]] | None) -> None:
@@ -161,7 +166,13 @@ def test_dense_captions(answer: str, expected: list[tuple[float, float, str]] | 
     assert parse_dense_captions(answer) == [{"timestamp": [s, e], "caption": c} for s, e, c in expected]
 
 
-@pytest.mark.parametrize("answer", ["", "He pours the oil.", "add 2.5 cups and the 2nd egg", "5.0 - 10.0 seconds,"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "", "He pours the oil.", "add 2.5 cups and the 2nd egg", "5.0 - 10.0 seconds,",
+        "[]", "[[1, 2], [3, 4]]", '[[1, 2, "3"]]',
+    ],
+)  # fmt: skip
 def test_dense_captions_without_events_fail(answer: str) -> None:
     with pytest.raises(ParseFailure, match="no event"):
         parse_dense_captions(answer)

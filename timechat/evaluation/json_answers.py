@@ -54,8 +54,15 @@ def json_intervals(value: Any, read_text: ReadText) -> list[Interval]:
 
 
 def json_events(value: Any, read_text: ReadText) -> list[dict[str, Any]]:
-    """Every event of an object: an interval and a caption beside it, or lists of both (`timestamps`, `sentences`)."""
+    """Every event of an object: an interval and a caption beside it, or lists of both (`timestamps`, `sentences`).
+
+    In a list, `[start, end, "caption"]` and `[[start, end], "caption"]` are events as well.
+    """
     if isinstance(value, list | tuple):
+        *times, last = value or [None]
+        interval = _interval(times[0] if len(times) == 1 else times)
+        if interval and isinstance(last, str) and _seconds(last) is None:
+            return [_event(interval, last)] if last.strip() else []
         return [event for item in value for event in json_events(item, read_text)]
     if not isinstance(value, dict):
         return []

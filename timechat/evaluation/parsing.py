@@ -29,7 +29,7 @@ from timechat.evaluation.times import (
     says_nothing,
     shares_unit,
 )
-from timechat.evaluation.wrappings import after_final_answer, json_objects, unwrap, without_json
+from timechat.evaluation.wrappings import after_final_answer, json_list, json_objects, unwrap, without_json
 
 
 def parse_grounding(text: str) -> list[tuple[float, float]]:
@@ -69,7 +69,13 @@ def parse_dense_captions(text: str) -> list[dict[str, Any]]:
         ParseFailure: there is no event with times and a caption.
     """
     said = unwrap(without_echo(text))
-    events = json_events(json_objects(said), _ranges) or _told_events(clean(said))
+    listed = json_list(said)
+    if listed and all(isinstance(item, str) for item in listed):
+        events = _told_events(clean("\n".join(listed)))
+    elif listed is not None:
+        events = json_events(listed, _ranges)
+    else:
+        events = json_events(json_objects(said), _ranges) or _told_events(clean(said))
     if not events:
         raise ParseFailure(text, "no event such as '12.5 - 19.0 seconds, caption'")
     return events

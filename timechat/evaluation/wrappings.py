@@ -58,6 +58,15 @@ def json_objects(text: str) -> list[dict[str, Any]]:
     return [found for found, _, _ in _decoded(text)]
 
 
+def json_list(text: str) -> list[Any] | None:
+    """The list that a text is as a whole; None if it is none, or says more than that."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) else None
+
+
 def without_json(text: str) -> str:
     """The text around its JSON objects: what these do not say by their keys is not read from their letters."""
     parts, end = [], 0
