@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from timechat.cli import VERBS, main
+from timechat.cli import VERBS, data, main
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([verb, "--help"])
-    assert stopped.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: timechat {verb} ")
+@pytest.mark.parametrize("verb", [[verb] for verb in VERBS] + [["data", verb] for verb in data.VERBS], ids=" ".join)
+def test_each_verb_has_help(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main([*verb, "--help"])
+    except SystemExit as stopped:  # of argparse
+        status = stopped.code
+    assert status == 0
+    assert capsys.readouterr().out.startswith(f"usage: timechat {' '.join(verb)} ")
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])

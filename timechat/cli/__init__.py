@@ -43,7 +43,8 @@ def run_verb(command: str, verbs: Mapping[str, str], package: str, argv: Sequenc
     verb, *rest = list(argv) or ["--help"]
     if verb in ("-h", "--help"):
         lines = [f"  {name:<10}{text}" for name, text in verbs.items()]
-        sys.stdout.write(f"usage: {command} VERB [ARGUMENT ...]\n\n" + "\n".join(lines) + f"\n\n{command} VERB --help\n")
+        listing = "\n".join(lines)
+        sys.stdout.write(f"usage: {command} VERB [ARGUMENT ...]\n\n{listing}\n\n{command} VERB --help\n")
         return 0
     if verb not in verbs:
         sys.stderr.write(f"{command}: no verb {verb!r}{nearest(verb, list(verbs))}; there are {', '.join(verbs)}\n")
