@@ -15,8 +15,10 @@ from torch.testing import assert_close
 from timechat.batch import VideoBatch, num_video_tokens
 from timechat.errors import ConfigError
 from timechat.models import TimeChat, build_model
+from timechat.models import llama as lm
 from timechat.models.eva_vit import encode_pixels
 from timechat.models.timechat import SYSTEM_PROMPT
+from timechat.text.conversation import IGNORE_INDEX
 from timechat.text.timestamps import frame_sentence
 
 CLOSE = {"rtol": 0.0, "atol": 2e-5}
@@ -114,6 +116,27 @@ def test_a_sample_loss_does_not_depend_on_its_neighbours(golden: Golden, tiny_mo
     assert both.attention_mask.sum(1).unique().numel() == 2
     together = tiny_model(both)["sample_losses"]
     assert_close(together, torch.cat([tiny_model(one)["sample_losses"] for one in alone]), **CLOSE)
+
+
+@torch.no_grad()
+def test_an_answer_is_exact_if_all_of_its_tokens_are_the_likeliest(golden: Golden, tiny_model: TimeChat) -> None:
+    """Labels that follow the model are exact; one other token makes that sample wrong, and no neighbour."""
+    batch, _ = two_samples(golden, tiny_model)
+    videos = tiny_model._encode_packed(batch.frames, batch.frame_counts, batch.seconds)
+    is_video = batch.input_ids == tiny_model.tokenizer.image_token_id
+    embeds = lm.embed_with_video(tiny_model.llama_model, batch.input_ids, is_video, videos)
+    logits = lm.logits(tiny_model.llama_model, lm.hidden_states(tiny_model.llama_model, embeds, batch.attention_mask))
+    likeliest = F.pad(logits.argmax(dim=-1), (1, 0))[:, :-1]
+    own = replace(batch, labels=torch.where(batch.labels == IGNORE_INDEX, batch.labels, likeliest))
+    assert tiny_model(own)["sample_exact"].tolist() == [1.0, 1.0]
+    last = (own.labels[1] != IGNORE_INDEX).nonzero()[-1]
+    own.labels[1, last] = (own.labels[1, last] + 1) % logits.shape[-1]
+    assert tiny_model(own)["sample_exact"].tolist() == [1.0, 0.0]
+    tiny_model.train()
+    try:
+        assert "sample_exact" not in tiny_model(own)
+    finally:
+        tiny_model.eval()
 
 
 @torch.no_grad()

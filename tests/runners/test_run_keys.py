@@ -76,6 +76,7 @@ CHANGED: dict[str, Any] = {
     "valid_splits": ["val"],
     "valid_benchmark": {"name": "charades_sta", "anno_path": "missing.txt", "videos_dir": "."},
     "best_score": "valid_loss",
+    "stop_at_score": 0.5,
     "save_every_steps": 1,
     "save_every_minutes": 0.0,
     "keep_checkpoints": 1,

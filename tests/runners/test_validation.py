@@ -28,7 +28,7 @@ from timechat.errors import ConfigError, TrainingError, VideoError
 from timechat.evaluation.request import Evaluation
 from timechat.runners import Runner
 from timechat.runners.signals import StopTraining
-from timechat.runners.validation import LOSS, Validation
+from timechat.runners.validation import EXACT, LOSS, Validation
 
 NAMES = ["a.mp4", "b.mp4", "c.mp4"]
 RANDOM = {"sample_type": "rand", "vis_processor": {"train": {"name": "alpro_video_train"}}}
@@ -115,9 +115,10 @@ def test_two_processes_share_the_samples(run: Run, monkeypatch: pytest.MonkeyPat
         sums.append(reduced.pop())
         steps.append(len(reduced))
     assert steps[0] == steps[1]
-    loss, count, skipped = (sum(column) for column in zip(*sums, strict=True))
+    loss, exact, count, skipped = (sum(column) for column in zip(*sums, strict=True))
     assert (count, skipped) == (3, 0)
     assert loss / count == pytest.approx(valid_records(run.output)[-1][LOSS], rel=1e-6)
+    assert exact / count == valid_records(run.output)[-1][EXACT]
 
 
 def test_the_training_goes_on_as_if_nothing_was_measured(run: Run, tmp_path: Path, entry: dict[str, Any]) -> None:
@@ -158,6 +159,36 @@ def test_a_resumed_run_knows_the_best_and_measures_what_was_not_kept(run: Run, t
     assert [(start["step"], start["engine"]) for start in info["starts"]] == [(0, "single")]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "epochs"), [("1e9", 1), ("0.0", 3)], ids=["reached at once", "not reached within max_epoch"]
+)
+def test_training_ends_at_a_score(
+    tmp_path: Path, entry: Any, caplog: pytest.LogCaptureFixture, wanted: str, epochs: int
+) -> None:
+    options = [*TRAINING, "run.max_epoch=3", f"run.stop_at_score={wanted}"]
+    first = train(tmp_path, {"tv": entry}, *options)
+    assert [record["epoch"] for record in valid_records(tmp_path)] == [*range(epochs)]
+    assert len(first.losses) == epochs
+    last = read_lines(tmp_path / "log.jsonl")[-1]
+    assert (last["event"], last["step"], last["best"]["score"]) == ("end", epochs, LOSS)
+    complaint = "run.stop_at_score=0.0 is not reached after run.max_epoch=3 epochs: the best valid_loss is"
+    assert (complaint in caplog.text) == (epochs == 3)
+    again = train(tmp_path, {"tv": entry}, *options)  # as when the process was killed while it measured
+    assert again.losses == first.losses
+    assert [record["epoch"] for record in valid_records(tmp_path)] == [*range(epochs)]
+
+
+@pytest.mark.parametrize(
+    ("score", "best", "enough"), [(LOSS, 0.4, True), (LOSS, 0.6, False), (EXACT, 0.6, True), (EXACT, 0.4, False)]
+)
+def test_what_is_enough(score: str, best: float, enough: bool) -> None:
+    validation = _Scores(score, stop_at=0.5)
+    assert not validation.is_enough()
+    validation.is_best({score: best}, 0)
+    assert validation.is_enough() == enough
+    assert not _Scores(score).is_enough()
+
+
 def test_validation_data_that_cannot_be_used(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad file is skipped and counted; a folder of bad files is an error."""
     validation, engine = run.runner.validation, run.runner.engine
@@ -185,8 +216,9 @@ def test_validation_data_that_cannot_be_used(run: Run, tmp_path: Path, monkeypat
 class _Scores(Validation):
     """Scores without a model."""
 
-    def __init__(self, score: str):
+    def __init__(self, score: str, stop_at: float | None = None):
         self.score, self.best, self.epoch = score, None, -1
+        self.cfg = OmegaConf.create({"run": {"stop_at_score": stop_at}})
 
 
 @pytest.mark.parametrize(
@@ -231,8 +263,9 @@ def test_the_benchmarks_own_keys_reach_the_evaluation(
     ("options", "message"),
     [
         (["run.valid_splits=[test]"], r"run.valid_splits=\['test'\]: choose \[val\]"),
-        (["run.best_score=R@1 IoU=0.5", "run.valid_splits=[val]"], "this run measures valid_loss;"),
+        (["run.best_score=R@1 IoU=0.5", "run.valid_splits=[val]"], "this run measures valid_loss, valid_exact;"),
         (["run.best_score=valid_loss"], "this run measures nothing"),
+        (["run.stop_at_score=0.5"], "run.stop_at_score=0.5: this run measures nothing"),
         (["run.valid_benchmark.name=charades_sta"], "run.valid_benchmark.anno_path is empty"),
         (
             ["run.valid_benchmark.name=charades_sta", "run.strategy=fsdp"],

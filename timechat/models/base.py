@@ -65,7 +65,10 @@ class BaseModel(nn.Module):
         """Freeze the parts that the config names; nothing by default."""
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
-        """The training losses of a batch: `loss`, a scalar, and `sample_losses` [B], one for each sample."""
+        """The training losses of a batch: `loss`, a scalar, and `sample_losses` [B], one for each sample.
+
+        In evaluation mode also `sample_exact` [B], if the model can tell which answers it would have given itself.
+        """
         raise NotImplementedError(f"{type(self).__name__} must compute its losses in forward")
 
     def leaves_out(self, name: str) -> bool:

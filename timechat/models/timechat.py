@@ -134,7 +134,9 @@ class TimeChat(VideoEncoder):
         """The training losses of a batch.
 
         Returns:
-            `loss`, the mean over all supervised tokens, and `sample_losses` [B], the same mean for each sample.
+            `loss`, the mean over all supervised tokens; `sample_losses` [B], the same mean for each sample; and in
+            evaluation mode `sample_exact` [B], 1 where every supervised token is the most likely one, given those
+            before it.
         """
         videos = self._encode_packed(batch.frames, batch.frame_counts, batch.seconds)
         is_video = batch.input_ids == self.tokenizer.image_token_id
@@ -145,9 +147,13 @@ class TimeChat(VideoEncoder):
         # Only supervised positions get logits: the vocabulary is large and most positions are not supervised.
         logits = lm.logits(self.llama_model, hidden[supervised]).float()
         token_losses = F.cross_entropy(logits, targets[supervised], reduction="none")
-        row = supervised.nonzero()[:, 0]
+        row, counts = supervised.nonzero()[:, 0], supervised.sum(dim=1)
         sums = token_losses.new_zeros(len(batch)).index_add(0, row, token_losses)
-        return {"loss": token_losses.mean(), "sample_losses": sums / supervised.sum(dim=1)}
+        out = {"loss": token_losses.mean(), "sample_losses": sums / counts}
+        if not self.training:
+            hits = (logits.argmax(dim=-1) == targets[supervised]).to(counts.dtype)
+            out["sample_exact"] = (torch.zeros_like(counts).index_add(0, row, hits) == counts).float()
+        return out
 
     # Answering --------------------------------------------------------------------------------------------------------
 

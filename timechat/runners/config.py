@@ -62,7 +62,7 @@ class RunnerConfig(Section):
 
     valid_splits: list[str] = key(
         [],
-        "[val] = the loss on the data of datasets.*.build_info.valid_anno_dir",
+        "[val] = valid_loss and valid_exact on the data of datasets.*.build_info.valid_anno_dir",
         may_change=True,
         heading="After each epoch",
     )
@@ -74,7 +74,12 @@ class RunnerConfig(Section):
     )
     best_score: str | None = key(
         None,
-        "score that decides which checkpoint is the best: valid_loss, or a main score of the benchmark",
+        "score that decides which checkpoint is the best: valid_loss, valid_exact, or a main score of the benchmark",
+        may_change=True,
+    )
+    stop_at_score: float | None = key(
+        None,
+        "end after the epoch whose best_score reaches this (valid_loss: falls to it); max_epoch is the limit",
         may_change=True,
     )
 

@@ -172,10 +172,13 @@ class Runner:
             if not self.steps % plan.steps_per_epoch:
                 self.validate(first - 1)  # the run may have stopped before it finished validating
             for epoch in range(first, plan.max_epoch):
+                if self.validation.is_enough():
+                    break
                 self.train_epoch(epoch)
                 self.save()
                 self.validate(epoch)
             self._stop_if_unwritten()
+            self._end()
         except StopTraining as stop:
             self._stop(stop)
         except WorkerError as error:
@@ -183,6 +186,16 @@ class Runner:
                 self.skip_list.add(error.files)
                 self.saved = None  # an existing checkpoint of this step does not list them yet
             self._stop(StopTraining(f"{error}: stopped", failed=True))
+
+    def _end(self) -> None:
+        """Log that there is nothing left to do."""
+        self.log.event(event="end", step=self.steps, best=self.validation.best)
+        wanted, best = self.cfg.run.stop_at_score, self.validation.best
+        if wanted is not None and best and not self.validation.is_enough():
+            logger.warning(
+                "run.stop_at_score=%s is not reached after run.max_epoch=%d epochs: the best %s is %.4g",
+                wanted, self.plan.max_epoch, best["score"], best["value"],
+            )  # fmt: skip
 
     def _write_start(self, epoch: int) -> None:
         config = plain(self.cfg)

@@ -1,4 +1,4 @@
-"""What is measured after each epoch: the loss on validation data, a benchmark on a subset, and which epoch was best.
+"""What is measured after each epoch: loss and exact answers on validation data, a benchmark; and which epoch was best.
 
 The loss is the training loss without dropout, augmentation and random frames; every sample counts once, whatever the
 number of processes. Every process runs the same number of batches, because some engines exchange weights in each; dummy
@@ -42,8 +42,9 @@ from timechat.tasks import Task
 
 logger = logging.getLogger(__name__)
 
-LOSS = "valid_loss"
+LOSS, EXACT = "valid_loss", "valid_exact"
 FOLDER = "validation"
+_COUNT, _SKIPPED = "count", "skipped"
 
 
 class Validation:
@@ -93,8 +94,8 @@ class Validation:
             stopping: whether this process was asked to stop.
 
         Returns:
-            The scores, the same on every process: `valid_loss`, `valid_skipped`, those of the benchmark in percent,
-            and `seconds`.
+            The scores, the same on every process: `valid_loss`, `valid_exact` (the share of samples whose answer is
+            right token by token) if the model tells it, `valid_skipped`, those of the benchmark in percent, `seconds`.
 
         Raises:
             StopTraining: a process was asked to stop. TrainingError: validation data that cannot be read.
@@ -124,10 +125,17 @@ class Validation:
         self.best = {"score": self.score, "value": value, "epoch": epoch}
         return True
 
+    def is_enough(self) -> bool:
+        """Whether the best score is as good as `run.stop_at_score` asks; never, if that is null."""
+        wanted = self.cfg.run.stop_at_score
+        if wanted is None or self.best is None:
+            return False
+        return self.best["value"] <= wanted if self.score == LOSS else self.best["value"] >= wanted
+
     @torch.no_grad()
     def _loss(self, engine: Engine, stopping: Callable[[], bool]) -> dict[str, float]:
         length = sum(map(len, self.datasets))
-        sums = torch.zeros(3, dtype=torch.float64)  # losses, samples, skipped ones
+        sums: dict[str, float] = {}  # over the samples of this process
         for first, batch, usable, failure in self._batches(length):
             missing_here = 0 if failure else len(usable) - len(batch)
             counts = [float(missing_here), float(stopping()), float(failure is not None)]
@@ -138,14 +146,15 @@ class Validation:
                 raise_together(failure)
             if missing:
                 raise self._unusable(length)
-            losses = self.task.sample_losses(engine.model, batch.to(engine.device)).double().cpu()
-            for i, (loss, ok) in enumerate(zip(losses, usable, strict=True)):
-                if first + i < length:
-                    sums += torch.tensor([loss * ok, ok, not ok])
-        loss, count, skipped = distributed.all_reduce_sum(sums.tolist(), engine.device)
+            values = self.task.measure(engine.model, batch.to(engine.device))
+            for name, total in _totals(values, usable[: max(0, length - first)]).items():
+                sums[name] = sums.get(name, 0.0) + total
+        means = dict(zip(sums, distributed.all_reduce_sum(list(sums.values()), engine.device), strict=True))
+        count, skipped = means.pop(_COUNT), means.pop(_SKIPPED)
         if not count:
             raise self._unusable(length)
-        return {LOSS: loss / count, "valid_skipped": int(skipped) + self.left_out}
+        scores = {f"valid_{name}": total / count for name, total in means.items()}
+        return scores | {"valid_skipped": int(skipped) + self.left_out}
 
     def _unusable(self, length: int) -> TrainingError:
         return TrainingError(
@@ -202,6 +211,13 @@ class Validation:
         return distributed.on_main_process(lambda: ordered_scores(record or {}))
 
 
+def _totals(values: dict[str, torch.Tensor], usable: Sequence[bool]) -> dict[str, float]:
+    """Sums over the first samples of a batch that are usable, how many these are, and how many are not."""
+    kept = torch.tensor(usable, dtype=torch.bool)
+    totals = {name: float(value[: len(usable)].double().cpu()[kept].sum()) for name, value in values.items()}
+    return totals | {_COUNT: float(kept.sum()), _SKIPPED: float((~kept).sum())}
+
+
 def in_order(datasets: Sequence[VideoDataset]) -> EpochStream:
     """Every sample of every dataset once, in order."""
     sizes = [len(dataset) for dataset in datasets]
@@ -226,9 +242,14 @@ def _benchmark_options(run: DictConfig) -> dict[str, Any]:
 
 def _chosen_score(run: DictConfig) -> str | None:
     """The score that decides which epoch is the best; None: nothing is measured. Raises ConfigError."""
-    known = [LOSS] if run.valid_splits else []
+    known = [LOSS, EXACT] if run.valid_splits else []
     if run.valid_benchmark.name:
         known += get_benchmark(run.valid_benchmark.name, _benchmark_options(run)).main_scores
+    if run.stop_at_score is not None and not known:
+        raise ConfigError(
+            f"run.stop_at_score={run.stop_at_score}: this run measures nothing; see run.valid_splits and "
+            "run.valid_benchmark, or remove the key"
+        )
     if run.best_score is None:
         return known[0] if known else None
     if run.best_score not in known:

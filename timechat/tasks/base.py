@@ -16,6 +16,8 @@ from timechat.datasets.collate import Fetched
 from timechat.errors import ConfigError
 from timechat.models import BaseModel, build_model
 
+_MEASURED = {"sample_losses": "loss", "sample_exact": "exact"}  # what a model returns -> its name in scores
+
 
 class Task(ABC):
     """Base of all tasks; each run creates one.
@@ -60,8 +62,12 @@ class Task(ABC):
 
         Averaged over processes and micro-batches it is the mean over the global batch, whichever rank has which sample.
         """
-        return self.sample_losses(model, batch).mean()
+        return self.measure(model, batch)["loss"].mean()
 
-    def sample_losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The loss of each sample, [B]."""
-        return model(batch)["sample_losses"]
+    def measure(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """What is known of each sample, [B] each: `loss`, which training minimises, and what else validation reports.
+
+        In evaluation mode TimeChat adds `exact`: 1 where each token of the answer is the most likely one after the true
+        tokens before it.
+        """
+        return {_MEASURED[name]: values for name, values in model(batch).items() if name in _MEASURED}
