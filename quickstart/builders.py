@@ -31,6 +31,9 @@ class LessonConfig(DatasetConfig):
 
     frame_counts: list[int] = key([], "keep so many random frames, one of these numbers; [] keeps all")
     one_frame_per_event: bool = key(False, "keep one random frame of each event")
+    times_below: int | None = key(
+        None, "tell the model other times: different whole seconds below this number, in order; null = their own", least=1
+    )
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
@@ -42,6 +45,12 @@ class LessonConfig(DatasetConfig):
         if counts and section.one_frame_per_event:
             yield (
                 f"{where}: frame_counts={counts} and one_frame_per_event=true both choose frames; remove one of them"
+            )
+        longest = max(counts) if counts else most
+        if section.times_below is not None and not section.one_frame_per_event and section.times_below < longest:
+            yield (
+                f"{where}.times_below={section.times_below}: up to {longest} frames need as many different times; give "
+                f"{longest} or more, or smaller numbers in {where}.frame_counts"
             )
 
 
@@ -60,7 +69,8 @@ class LessonBuilder(DatasetBuilder):
 
     def reading(self) -> dict[str, Any]:
         """As for every dataset, and which frames the lesson keeps."""
-        chosen = {"frame_counts": list(self.cfg.frame_counts), "one_frame_per_event": self.cfg.one_frame_per_event}
+        chosen = {"frame_counts": list(self.cfg.frame_counts)}
+        chosen |= {name: self.cfg[name] for name in ("one_frame_per_event", "times_below")}
         return super().reading() | chosen
 
 

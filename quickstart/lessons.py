@@ -53,17 +53,25 @@ class EventDataset(VideoDataset):
     Args:
         frame_counts: how many of the sampled frames a sample keeps, one of these numbers at random; empty keeps all.
         one_frame_per_event: keep one random frame of each event instead.
+        times_below: the model is told other times than the frames have: whole seconds below this number, all different,
+            drawn at random, in order. None, or where more frames are kept: the frames' own.
         others: as for VideoDataset.
     """
 
     items: Sequence[EventVideo]
 
     def __init__(
-        self, *others: Any, frame_counts: Sequence[int] = (), one_frame_per_event: bool = False, **settings: Any
+        self,
+        *others: Any,
+        frame_counts: Sequence[int] = (),
+        one_frame_per_event: bool = False,
+        times_below: int | None = None,
+        **settings: Any,
     ):
         super().__init__(*others, **settings)
         self.frame_counts = tuple(frame_counts)
         self.one_frame_per_event = one_frame_per_event
+        self.times_below = times_below
 
     def read_video(self, index: int, generator: torch.Generator) -> Video:
         """The sampled frames that the lesson keeps."""
@@ -84,6 +92,13 @@ class EventDataset(VideoDataset):
             return one_of_each(len(seconds), count, generator)
         return everything
 
+    def told(self, seconds: Sequence[float], generator: torch.Generator) -> list[float]:
+        """The times that the model is told, for frames at these seconds."""
+        if self.times_below is None or len(seconds) > self.times_below:
+            return list(seconds)
+        drawn = torch.randperm(self.times_below, generator=generator)[: len(seconds)]
+        return sorted(float(second) for second in drawn)
+
 
 class EventConversations(EventDataset, InstructionDataset):
     """Turns about the events that the sampled frames show; a list of the frames if they show none."""
@@ -92,21 +107,28 @@ class EventConversations(EventDataset, InstructionDataset):
         """Read one sample. Raises as InstructionDataset."""
         video = self.read_video(index, generator)
         frames = self.processor(video.frames, generator)
-        return self.encode(index, frames, video.seconds, self.conversation(index, video.seconds, generator))
+        told = self.told(video.seconds, generator)
+        return self.encode(index, frames, told, self.conversation(index, video.seconds, told, generator))
 
-    def conversation(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[dict[str, str]]:
-        """The turns about the frames at these seconds."""
+    def conversation(
+        self, index: int, seconds: Sequence[float], told: Sequence[float], generator: torch.Generator
+    ) -> list[dict[str, str]]:
+        """The turns about the frames at these seconds; the answers name the times that the model is told."""
         events = self.items[index].seen_at(seconds)
-        return self.turns(events, generator) if events else [self.listing(index, seconds)]
+        if not events:
+            return [self.listing(index, seconds, told)]
+        named = dict(zip(seconds, told, strict=True))
+        return self.turns([replace(event, start=named[event.start], end=named[event.end]) for event in events], generator)
 
     @abstractmethod
     def turns(self, events: Sequence[CaptionedEvent], generator: torch.Generator) -> list[dict[str, str]]:
         """The turns about events, each with the times at which the frames show it, in chronological order."""
 
-    def listing(self, index: int, seconds: Sequence[float]) -> dict[str, str]:
+    def listing(self, index: int, seconds: Sequence[float], told: Sequence[float]) -> dict[str, str]:
         """A turn that says what each frame shows."""
-        shown = [(time, " ".join(self.items[index].captions_at(time)) or NOTHING) for time in seconds]
-        return {"q": LISTING_QUESTION, "a": " ".join(f"{time:.1f}: {captions}" for time, captions in shown)}
+        shown = [" ".join(self.items[index].captions_at(second)) or NOTHING for second in seconds]
+        lines = [f"{time:.1f}: {captions}" for time, captions in zip(told, shown, strict=True)]
+        return {"q": LISTING_QUESTION, "a": " ".join(lines)}
 
 
 class SampledTimesDataset(EventConversations):
@@ -165,7 +187,8 @@ class FrameWordsDataset(EventDataset):
         for row, second in enumerate(video.seconds):
             for caption in self.items[index].captions_at(second):
                 words[row, [self._columns[word] for word in words_of(caption) if word in self._columns]] = 1
-        return FrameWordsSample(self.processor(video.frames, generator), video.seconds, words, self.key(index))
+        frames = self.processor(video.frames, generator)
+        return FrameWordsSample(frames, self.told(video.seconds, generator), words, self.key(index))
 
 
 def one_of_each(total: int, count: int, generator: torch.Generator) -> list[int]:

@@ -67,9 +67,9 @@ def saliency(event: ShapeEvent, rng: np.random.Generator) -> dict[int, list[int]
 
 
 def training_annotations(scenes: list[Scene], seed: int) -> dict[str, list[dict[str, Any]]]:
-    """File stem -> TimeIT items; "video" is relative to the folder of the training videos.
+    """File stem -> TimeIT items, one for each video; "video" is relative to the folder of the training videos.
 
-    One item per event (grounding, highlights) or per video (dense captions).
+    Grounding and highlights have a turn for each event, in random order: one reading of a video teaches several answers.
     """
     items: dict[str, list[dict[str, Any]]] = {"grounding": [], "dense_captions": [], "highlights": []}
     for index, scene in enumerate(scenes):
@@ -81,10 +81,14 @@ def training_annotations(scenes: list[Scene], seed: int) -> dict[str, list[dict[
             for event, clips in zip(scene.events, scores, strict=True)
         ]
         dense = _turn(rng, "dense_captions", dense_captions_answer((e.start, e.end, e.caption) for e in scene.events))
-        items["grounding"] += [_item(scene, [turn], "grounding") for turn in grounding]
-        items["highlights"] += [_item(scene, [turn], "highlights") for turn in highlights]
+        items["grounding"].append(_item(scene, _shuffled(rng, grounding), "grounding"))
+        items["highlights"].append(_item(scene, _shuffled(rng, highlights), "highlights"))
         items["dense_captions"].append(_item(scene, [dense], "dense_captions"))
     return {f"instruct_{name}": rows for name, rows in items.items()}
+
+
+def _shuffled(rng: np.random.Generator, turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [turns[i] for i in rng.permutation(len(turns))]
 
 
 def grounding_rows(scenes: list[Scene]) -> list[dict[str, Any]]:
@@ -148,7 +152,7 @@ def highlight_rows(scenes: list[Scene], split: str, seed: int) -> list[dict[str,
 
 
 def write_annotations(output: Path, scenes: dict[str, list[Scene]], seed: int) -> list[str]:
-    """Write every annotation file and both splits' `scenes.json`; returns their names relative to `output`."""
+    """Write every annotation file and each split's `scenes.json`; returns their names relative to `output`."""
     documents: dict[str, Any] = {
         f"train/{stem}.json": items for stem, items in training_annotations(scenes["train"], seed).items()
     }

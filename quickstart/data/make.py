@@ -4,10 +4,10 @@
 
 Under the output folder:
 
-    videos/train/*.mp4, videos/test/*.mp4   coloured shapes that appear, move and leave at known times (H.264)
+    videos/{train,val,test}/*.mp4           coloured shapes that appear, move and leave at known times (H.264)
     train/instruct_{grounding,dense_captions,highlights}.json   TimeIT format; videos_dir is videos/train
-    {train,test}/charades_sta.txt, grounding.json, dense_captions.json, highlights.jsonl   the benchmarks' formats
-    {train,test}/scenes.json                what each video shows
+    {train,val,test}/charades_sta.txt, grounding.json, dense_captions.json, highlights.jsonl   the benchmarks' formats
+    {train,val,test}/scenes.json            what each video shows
     bert/, llama/                           the tokenizers, made from these texts, and LLaMA's random weights
     manifest.json                           seed, counts, sizes, versions; written last
 
@@ -40,9 +40,9 @@ from timechat.errors import ConfigError, TimeChatError
 from timechat.io import write_json
 
 DEFAULT_OUTPUT = "data/quickstart"
-FORMAT_VERSION = 5  # raise it whenever the same arguments give other bytes
+FORMAT_VERSION = 6  # raise it whenever the same arguments give other bytes
 _MANIFEST, _STARTED = "manifest.json", "started.json"
-_SPLITS = ("train", "test")
+_SPLITS = ("train", "val", "test")
 _PACKAGES = ("av", "numpy", "sentencepiece", "transformers", "safetensors")
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ def make_quickstart_data(
     output: str | Path,
     seed: int = 0,
     train_videos: int = 2400,
+    val_videos: int = 96,
     test_videos: int = 160,
     max_events: int = MAX_EVENTS,
     workers: int | None = None,
@@ -62,7 +63,7 @@ def make_quickstart_data(
     Args:
         output: the folder; created if missing.
         seed: of everything random; 0 or more.
-        train_videos, test_videos: how many; 1 or more.
+        train_videos, val_videos, test_videos: how many; 1 or more.
         max_events: largest number of events of a video, 1 to 4.
         workers: processes that render; None takes one per available CPU. The files do not depend on them.
         force: discard what an earlier run left and render again.
@@ -75,9 +76,9 @@ def make_quickstart_data(
         OSError: a file cannot be written.
     """
     output = Path(output)
-    _check_arguments(seed, train_videos, test_videos, max_events, workers)
-    request = {"format_version": FORMAT_VERSION, "seed": seed}
-    request |= {"train_videos": train_videos, "test_videos": test_videos, "max_events": max_events}
+    counts = {"train_videos": train_videos, "val_videos": val_videos, "test_videos": test_videos}
+    _check_arguments(seed, counts, max_events, workers)
+    request = {"format_version": FORMAT_VERSION, "seed": seed, **counts, "max_events": max_events}
     if force:
         _remove_earlier(output)
     manifest = _resume(output, request)
@@ -85,7 +86,7 @@ def make_quickstart_data(
         logger.info("%s is complete already (%s)", output, _describe(manifest))
         return manifest
     write_json(output / _STARTED, request, indent=1)
-    scenes = plan_scenes(seed, train_videos, test_videos, max_events)
+    scenes = plan_scenes(seed, **counts, max_events=max_events)
     _render_missing(output, scenes, workers or _available_cpus())
     names = write_annotations(output, scenes, seed)
     sizes = _write_vocabularies(output, scenes["train"], seed)
@@ -96,9 +97,8 @@ def make_quickstart_data(
     return manifest
 
 
-def _check_arguments(seed: int, train_videos: int, test_videos: int, max_events: int, workers: int | None) -> None:
-    lowest = {"seed": (seed, 0), "train_videos": (train_videos, 1), "test_videos": (test_videos, 1)}
-    lowest["max_events"] = (max_events, 1)
+def _check_arguments(seed: int, counts: dict[str, int], max_events: int, workers: int | None) -> None:
+    lowest = {"seed": (seed, 0), "max_events": (max_events, 1)} | {name: (count, 1) for name, count in counts.items()}
     if workers is not None:
         lowest["workers"] = (workers, 1)
     for name, (value, low) in lowest.items():
@@ -228,7 +228,8 @@ def _manifest(
 
 def _describe(manifest: dict[str, Any]) -> str:
     return (
-        f"{manifest['train_videos']} training and {manifest['test_videos']} test videos, "
+        f"{manifest['train_videos']} training, {manifest['val_videos']} validation and {manifest['test_videos']} test "
+        f"videos, "
         f"{sum(manifest['video_seconds'].values()) / 60:.0f} minutes, {manifest['total_bytes'] / 1e6:.1f} MB"
     )
 
@@ -240,6 +241,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     parser.add_argument("--train-videos", type=int, default=2400, help="training videos (default: %(default)s)")
+    parser.add_argument("--val-videos", type=int, default=96, help="validation videos (default: %(default)s)")
     parser.add_argument("--test-videos", type=int, default=160, help="test videos (default: %(default)s)")
     parser.add_argument("--max-events", type=int, default=MAX_EVENTS, help="most events of a video (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes that render (default: one per available CPU)")

@@ -31,7 +31,7 @@ DURATIONS = (20, 24, 32, 32, 40, 48, 48, 64, 64, 80, 80, 96, 96)  # seconds; rep
 MAX_EVENTS = 3
 MAX_EVENT_SHARE = 0.4  # of the duration; with longer events "the whole video" would be a good answer
 
-_SPLIT_NUMBERS = {"train": 0, "test": 1}
+_SPLIT_NUMBERS = {"train": 0, "test": 1, "val": 2}
 _SCENE_STREAM, _TEXT_STREAM = 0, 1
 _REFERENCE_SIDE = 56  # pixels per side to which the quick start's model squashes a frame
 _REFERENCE_RADII = (13.0, 20.0)  # smallest and largest radius at that size; smaller shapes are hardly ever learned
@@ -98,23 +98,29 @@ def generator(seed: int, split: str, index: int, stream: int = _TEXT_STREAM, att
     return np.random.default_rng([seed, _SPLIT_NUMBERS[split], index, stream, attempt])
 
 
-def plan_scenes(seed: int, train_videos: int, test_videos: int, max_events: int = MAX_EVENTS) -> dict[str, list[Scene]]:
-    """All scenes of both splits; no test video has the event list of a training video.
+def plan_scenes(
+    seed: int, train_videos: int, test_videos: int, max_events: int = MAX_EVENTS, val_videos: int = 0
+) -> dict[str, list[Scene]]:
+    """All scenes of the splits train, val and test; no video of the others has the event list of a training video.
 
     Args:
         seed: 0 or more.
         max_events: most events of a video, not more than there are shapes; equally many videos have one, two, ...
-        train_videos, test_videos: how many; a scene does not depend on them, except for test scenes that are drawn
-            again because they equal a training scene.
+        train_videos, test_videos, val_videos: how many; a scene does not depend on them, except for those of val and
+            test that are drawn again because they equal a training scene.
     """
     train = [_draw_scene(seed, "train", i, 0, max_events) for i in range(train_videos)]
     taken = {scene.signature for scene in train}
-    return {"train": train, "test": [_draw_unlike(seed, i, taken, max_events) for i in range(test_videos)]}
+    return {
+        "train": train,
+        "val": [_draw_unlike(seed, "val", i, taken, max_events) for i in range(val_videos)],
+        "test": [_draw_unlike(seed, "test", i, taken, max_events) for i in range(test_videos)],
+    }
 
 
-def _draw_unlike(seed: int, index: int, taken: set[tuple], max_events: int) -> Scene:
+def _draw_unlike(seed: int, split: str, index: int, taken: set[tuple], max_events: int) -> Scene:
     attempt = 0
-    while (scene := _draw_scene(seed, "test", index, attempt, max_events)).signature in taken:
+    while (scene := _draw_scene(seed, split, index, attempt, max_events)).signature in taken:
         attempt += 1
     return scene
 

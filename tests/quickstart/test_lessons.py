@@ -136,7 +136,7 @@ def test_one_of_each_interval(total: int, count: int) -> None:
 
 
 def test_a_listing_says_what_each_frame_shows(info: dict[str, str]) -> None:
-    assert build(info, "sampled_times").listing(0, SECONDS) == {
+    assert build(info, "sampled_times").listing(0, SECONDS, SECONDS) == {
         "q": LISTING_QUESTION,
         "a": f"0.0: nothing. 0.3: {RED} 0.6: {RED} 1.0: nothing. 1.6: {BLUE}",
     }
@@ -149,7 +149,7 @@ def test_grounding_asks_for_each_event_in_random_order(info: dict[str, str]) -> 
         {"q": GROUNDING_QUESTION.format(query=RED), "a": "The given query happens in 0.3 - 0.6 seconds."},
         {"q": GROUNDING_QUESTION.format(query=BLUE), "a": "The given query happens in 1.6 - 1.6 seconds."},
     ]
-    seen = [data.conversation(0, SECONDS, random(seed)) for seed in range(20)]
+    seen = [data.conversation(0, SECONDS, SECONDS, random(seed)) for seed in range(20)]
     assert expected in seen
     assert expected[::-1] in seen
     assert all(turns in (expected, expected[::-1]) for turns in seen)
@@ -157,20 +157,20 @@ def test_grounding_asks_for_each_event_in_random_order(info: dict[str, str]) -> 
 
 def test_times_follow_captions_in_random_order(info: dict[str, str]) -> None:
     data = build(info, "sampled_times")
-    seen = {data.conversation(0, SECONDS, random(seed))[0]["a"] for seed in range(20)}
+    seen = {data.conversation(0, SECONDS, SECONDS, random(seed))[0]["a"] for seed in range(20)}
     parts = (f"{RED} 0.3 - 0.6.", f"{BLUE} 1.6 - 1.6.")
     assert seen == {" ".join(parts), " ".join(parts[::-1])}
-    assert data.conversation(0, SECONDS, random())[0]["q"] == TIMES_QUESTION
+    assert data.conversation(0, SECONDS, SECONDS, random())[0]["q"] == TIMES_QUESTION
 
 
 def test_captions_are_those_of_the_frames(info: dict[str, str]) -> None:
-    (turn,) = build(info, "sampled_captions").conversation(0, SECONDS, random())
+    (turn,) = build(info, "sampled_captions").conversation(0, SECONDS, SECONDS, random())
     assert turn == {"q": CAPTIONING_QUESTION, "a": f"0.3 - 0.6 seconds, {RED}  1.6 - 1.6 seconds, {BLUE}"}
 
 
 @pytest.mark.parametrize("builder", ["sampled_grounding", "sampled_times", "sampled_captions"])
 def test_frames_without_events_are_listed(info: dict[str, str], builder: str) -> None:
-    (turn,) = build(info, builder).conversation(0, [0.0, 1.0], random())
+    (turn,) = build(info, builder).conversation(0, [0.0, 1.0], [0.0, 1.0], random())
     assert turn == {"q": LISTING_QUESTION, "a": "0.0: nothing. 1.0: nothing."}
 
 
@@ -179,7 +179,7 @@ def test_a_sample_is_about_the_frames_that_it_keeps(info: dict[str, str]) -> Non
     sample = data.sample(0, random(5))
     assert len(sample.frames) == len(sample.seconds) == 3
     encoded = encode_conversation(
-        data.conversation(0, sample.seconds, random()),
+        data.conversation(0, sample.seconds, sample.seconds, random()),
         sample.seconds,
         load_tokenizer(LLAMA),
         num_video_tokens=6,  # one window
@@ -209,6 +209,29 @@ def test_one_frame_of_each_event(info: dict[str, str]) -> None:
     assert {seconds[1] for seconds in kept} == {1.5, 1.6, 1.8}
     assert {len(seconds) for seconds in kept} == {2}
     assert [item.path for item in data.items] == ["a.mp4"], "the other one has nothing to choose from"
+
+
+def test_other_times_in_the_order_of_the_frames(info: dict[str, str]) -> None:
+    """Video tokens and answers tell the same times."""
+    chosen = {"one_frame_per_event": True, "times_below": 10}
+    data = build(info, "sampled_grounding", "model.list_seconds=false", **chosen)
+    samples = [data.sample(0, random(seed)) for seed in range(40)]
+    assert all(sample.seconds == sorted(sample.seconds) for sample in samples)
+    assert {second for sample in samples for second in sample.seconds} == {float(second) for second in range(10)}
+    data = build(info, "sampled_captions", times_below=12)
+    for told in ([0.0, 3.0, 4.0, 5.0, 6.0], [0.0, 1.0, 2.0, 3.0, 4.0]):
+        answer = f"{told[1]} - {told[2]} seconds, {RED}  {told[4]} - {told[4]} seconds, {BLUE}"
+        assert data.conversation(0, SECONDS, told, random()) == [{"q": CAPTIONING_QUESTION, "a": answer}]
+        assert data.listing(0, SECONDS, told)["a"].startswith(f"0.0: nothing. {told[1]}: {RED} ")
+    words = build(info, "frame_words", **chosen).sample(0, random())
+    assert all(second in range(10) for second in words.seconds)
+
+
+def test_more_frames_than_other_times(info: dict[str, str]) -> None:
+    """The lesson keeps all frames where none shows an event."""
+    data = build(info, "sampled_times", one_frame_per_event=True, times_below=4)
+    assert data.told(SECONDS, random()) == SECONDS
+    assert data.told(SECONDS[1:], random()) == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_one_frame_of_each_event_needs_several_events(info: dict[str, str], tmp_path: Path) -> None:
@@ -258,7 +281,14 @@ def test_two_ways_to_choose_frames(info: dict[str, str]) -> None:
         build(info, "sampled_times", frame_counts=[2], one_frame_per_event=True)
 
 
-@pytest.mark.parametrize("setting", [{"frame_counts": [2]}, {"one_frame_per_event": True}])
+@pytest.mark.parametrize(("counts", "longest"), [([], 12), ([2, 5], 5)])
+def test_too_few_other_times(info: dict[str, str], counts: list[int], longest: int) -> None:
+    with pytest.raises(ConfigError, match=rf"datasets\.mine\.times_below=4: up to {longest} frames need as many"):
+        build(info, "sampled_times", frame_counts=counts, times_below=4)
+    build(info, "sampled_times", frame_counts=counts, times_below=longest)
+
+
+@pytest.mark.parametrize("setting", [{"frame_counts": [2]}, {"one_frame_per_event": True}, {"times_below": 12}])
 def test_other_builders_choose_no_frames(tmp_path: Path, setting: dict[str, Any]) -> None:
     (key,) = setting
     with pytest.raises(ConfigError, match=rf"unknown key datasets\.mine\.{key}"):
