@@ -32,7 +32,9 @@ class LessonConfig(DatasetConfig):
     frame_counts: list[int] = key([], "keep so many random frames, one of these numbers; [] keeps all")
     one_frame_per_event: bool = key(False, "keep one random frame of each event")
     times_below: int | None = key(
-        None, "tell the model other times: different whole seconds below this number, in order; null = their own", least=1
+        None,
+        "tell the model other times: different whole seconds below this number, in order; null = their own",
+        least=1,
     )
 
     @classmethod

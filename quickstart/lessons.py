@@ -118,7 +118,9 @@ class EventConversations(EventDataset, InstructionDataset):
         if not events:
             return [self.listing(index, seconds, told)]
         named = dict(zip(seconds, told, strict=True))
-        return self.turns([replace(event, start=named[event.start], end=named[event.end]) for event in events], generator)
+        return self.turns(
+            [replace(event, start=named[event.start], end=named[event.end]) for event in events], generator
+        )
 
     @abstractmethod
     def turns(self, events: Sequence[CaptionedEvent], generator: torch.Generator) -> list[dict[str, str]]:

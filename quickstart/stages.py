@@ -24,6 +24,8 @@ from timechat.cli.common import add_options, path, run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
 from timechat.io import file_state, sha256_of, write_text
+from timechat.runners.checkpointing import BEST_FILE
+from timechat.runners.logs import has_ended
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +86,8 @@ def stage_name(config: str) -> str:
 
 
 def checkpoint_name(cfg: DictConfig) -> str:
-    """The file that a stage leaves in its folder: the checkpoint of its last epoch."""
-    return f"checkpoint_{cfg.run.max_epoch - 1}.pth"
+    """The file that a stage leaves in its folder: of its last epoch, or the best one of a stage that ends at a score."""
+    return BEST_FILE if cfg.run.stop_at_score is not None else f"checkpoint_{cfg.run.max_epoch - 1}.pth"
 
 
 def _moved(cfg: DictConfig, output: Path) -> list[str]:
@@ -135,7 +137,7 @@ def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lo
     status = run_child(command, pass_fds=[lock])
     if status:
         raise TrainingError(f"{config}: its training stopped with status {status}, see above; start the command again")
-    if not checkpoint.is_file():  # it was asked to stop, and saved what it had learned
+    if not has_ended(checkpoint.parent):  # it was asked to stop, and saved what it had learned
         raise TrainingError(f"{config}: its training is not finished; start the command again to continue it")
 
 

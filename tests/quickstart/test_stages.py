@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,13 +108,16 @@ def test_a_stage_without_its_checkpoint_is_not_finished(tmp_path: Path, trained:
 
 
 def _is_ended(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, finished: bool) -> list[list[str]]:
-    """train.py ends with status 0, with or without its last checkpoint; returns the commands."""
+    """train.py ends with status 0, with its last checkpoint or before; returns the commands."""
     commands: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> int:
         commands.append(command)
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
         if finished:
             checkpoint.write_text("weights")
+        event = {"event": "end" if finished else "stop"}
+        (checkpoint.parent / "log.jsonl").write_text(json.dumps(event) + "\n")
         return 0
 
     monkeypatch.setattr(stages, "run_child", run)
@@ -126,6 +130,18 @@ def test_the_command_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (command,) = commands
     assert "--nproc_per_node=2" in command
     assert command[-1] == f"run.output_dir={tmp_path}/out/a"
+
+
+def test_the_best_checkpoint_of_a_stage_that_ends_at_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = tmp_path / "out/a/checkpoint_best.pth"
+    _is_ended(monkeypatch, best, finished=True)
+    info = "build_info: {anno_dir: x.json, videos_dir: videos, valid_anno_dir: y.json}"
+    config = tmp_path / "a.yaml"
+    config.write_text(
+        f"datasets: {{x: {{builder: video_instruct, {info}}}}}\n"
+        "run: {output_dir: runs/q/a, max_epoch: 9, valid_splits: [val], stop_at_score: 0.5}\n"
+    )
+    assert train_stages([str(config)], tmp_path / "out") == best
 
 
 def test_files_that_are_not_of_a_stage_stay(tmp_path: Path, trained: list[str]) -> None:

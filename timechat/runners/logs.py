@@ -94,6 +94,16 @@ class Meter:
         }
 
 
+def has_ended(output_dir: Path) -> bool:
+    """Whether the run in a folder has nothing left to train; False if it was stopped, killed, or never started."""
+    file = output_dir / LOG_FILE
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    try:
+        return bool(lines) and json.loads(lines[-1])["event"] == "end"
+    except (ValueError, KeyError, TypeError):  # a line that was cut off
+        return False
+
+
 def peak_memory(device: torch.device) -> float:
     """The most bytes that this process has held: tensors on its GPU, or everything in main memory without one."""
     if device.type == "cuda":
