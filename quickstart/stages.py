@@ -86,7 +86,7 @@ def stage_name(config: str) -> str:
 
 
 def checkpoint_name(cfg: DictConfig) -> str:
-    """The file that a stage leaves in its folder: of its last epoch, or the best one of a stage that ends at a score."""
+    """The file that a stage leaves in its folder: its last epoch's, or the best one if it ends at a score."""
     return BEST_FILE if cfg.run.stop_at_score is not None else f"checkpoint_{cfg.run.max_epoch - 1}.pth"
 
 

@@ -69,7 +69,7 @@ def saliency(event: ShapeEvent, rng: np.random.Generator) -> dict[int, list[int]
 def training_annotations(scenes: list[Scene], seed: int) -> dict[str, list[dict[str, Any]]]:
     """File stem -> TimeIT items, one for each video; "video" is relative to the folder of the training videos.
 
-    Grounding and highlights have a turn for each event, in random order: one reading of a video teaches several answers.
+    Grounding and highlights have a turn for each event, in random order, so that a video is read once for all of them.
     """
     items: dict[str, list[dict[str, Any]]] = {"grounding": [], "dense_captions": [], "highlights": []}
     for index, scene in enumerate(scenes):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
 from pathlib import Path
 
 import av
@@ -152,8 +151,8 @@ def test_highlight_answers_fit_their_template_and_their_event(made: Path):
     template = r"There are (\d+) highlight moments in the ([\d, ]+) second\. Their saliency scores are ([\d., ]+)\."
     items = read(made / "train/instruct_highlights.json")
     assert [len(item["QA"]) for item in items] == [len(scene["events"]) for scene in by_video.values()]
-    for item, turn in ((item, turn) for item in items for turn in item["QA"]):
-        (event,) = [e for e in by_video[item["video"]]["events"] if e["caption"] in turn["q"]]
+    for video, turn in ((item["video"], turn) for item in items for turn in item["QA"]):
+        (event,) = [e for e in by_video[video]["events"] if e["caption"] in turn["q"]]
         number, seconds, scores = re.fullmatch(template, turn["a"]).groups()
         seconds, scores = [int(s) for s in seconds.split(", ")], [float(s) for s in scores.split(", ")]
         assert len(seconds) == len(scores) == int(number)
