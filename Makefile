@@ -49,6 +49,7 @@ quickstart: quickstart-data
 	$(BIN)/python -m quickstart.stages $(QUICKSTART_STAGES) --nproc $(NPROC) --output $(QUICKSTART_RUN) --options run.seed=$(SEED)
 	PYTHON=$(BIN)/python NPROC=$(NPROC) QUICKSTART_RUN=$(QUICKSTART_RUN) bash eval.sh quickstart
 	$(BIN)/python -m timechat.cli.plot $(QUICKSTART_RUN)
+	@$(BIN)/python -m quickstart.spread --check $(QUICKSTART_RUN)/6_times/eval
 	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/6_times/eval/"
 	@echo "ask it:   $(BIN)/timechat ask --model quickstart/configs/evaluate.yaml data/quickstart/videos/test/test_0002.mp4 \\"
 	@echo "              \"At which seconds does the event 'purple triangle' start and end?\""
@@ -59,6 +60,10 @@ quickstart-data: $(VENV)/.installed
 # An hour or two: five variants, three seeds each. It can be stopped and started again.
 ablation: quickstart-data
 	$(BIN)/python -m quickstart.ablation quickstart/configs/ablation.yaml --jobs $(JOBS) --output runs/ablation
+
+# An hour or two: fourteen quick starts with other seeds and instructions. It can be stopped and started again.
+spread: quickstart-data
+	$(BIN)/python -m quickstart.spread quickstart/configs/spread.yaml --jobs $(JOBS) --output runs/spread
 
 # Development ----------------------------------------------------------------------------------------------------------
 
