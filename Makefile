@@ -25,7 +25,7 @@ QUICKSTART_STAGES := $(sort $(wildcard quickstart/configs/[1-9]_*.yaml))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install quickstart quickstart-data ablation test test-engines test-lmms-eval lint format clean
+.PHONY: help install quickstart quickstart-data ablation spread test test-engines test-lmms-eval lint format clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -49,10 +49,10 @@ quickstart: quickstart-data
 	$(BIN)/python -m quickstart.stages $(QUICKSTART_STAGES) --nproc $(NPROC) --output $(QUICKSTART_RUN) --options run.seed=$(SEED)
 	PYTHON=$(BIN)/python NPROC=$(NPROC) QUICKSTART_RUN=$(QUICKSTART_RUN) bash eval.sh quickstart
 	$(BIN)/python -m timechat.cli.plot $(QUICKSTART_RUN)
-	@$(BIN)/python -m quickstart.spread --check $(QUICKSTART_RUN)/6_times/eval
 	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/6_times/eval/"
 	@echo "ask it:   $(BIN)/timechat ask --model quickstart/configs/evaluate.yaml data/quickstart/videos/test/test_0002.mp4 \\"
 	@echo "              \"At which seconds does the event 'purple triangle' start and end?\""
+	@$(BIN)/python -m quickstart.spread --check $(QUICKSTART_RUN)/6_times/eval
 
 quickstart-data: $(VENV)/.installed
 	$(BIN)/python -m quickstart.data.make --output data/quickstart
