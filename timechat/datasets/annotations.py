@@ -61,7 +61,7 @@ def read_instructions(path: str | Path, videos_dir: str | Path, media: str = "vi
         if not found:
             source = entry.get("source")
             items.append(
-                Item(entry[media], tuple(_turns(entry)), sys.intern(source) if isinstance(source, str) else "")
+                Item(entry[media], tuple(turns_of(entry)), sys.intern(source) if isinstance(source, str) else "")
             )
     raise_listed(path, problems)
     if not items:
@@ -82,7 +82,7 @@ def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
         found = list(_problems_of(entry, videos_dir, "video"))
         problems += [f"row {number}: {problem}" for problem in found]
         if not found:
-            items.append(Item(relative, tuple(_turns(entry))))
+            items.append(Item(relative, tuple(turns_of(entry))))
     raise_listed(path, problems)
     if not items:
         raise AnnotationError(f"{path}: has no rows; training needs at least one")
@@ -176,6 +176,11 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         yield f"{media} is {_kind(path) if media in entry else 'missing'}: it must be a path relative to {videos_dir}"
     elif not inside(path, videos_dir):
         yield f"{media} {path!r} points outside of videos_dir {videos_dir}"
+    yield from conversation_problems(entry)
+
+
+def conversation_problems(entry: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the questions and answers of an item, each problem with its place and its fix."""
     if "QA" not in entry and "conversations" not in entry:
         yield "QA is missing: it must be a list of {q, a}"
         return
@@ -275,7 +280,7 @@ def inside(path: str, videos_dir: str | Path) -> bool:
     return "\0" not in path and os.path.commonpath([base, os.path.abspath(os.path.join(base, path))]) == base
 
 
-def _turns(entry: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+def turns_of(entry: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """The turns of a checked item as {q, a}; LLaVA's alternate between human and gpt and carry a `<video>` mark."""
     if "QA" in entry:
         for turn in entry["QA"]:

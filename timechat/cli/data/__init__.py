@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from timechat.cli import run_verb
 
 # Verb -> what it does; the module of that name has `main(argv) -> exit status`.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "convert": "turn annotations of other sources, or your own, into instructions",
+}
 
 
 def main(argv: Sequence[str]) -> int:
