@@ -271,12 +271,10 @@ def llava(folder: Path) -> Download:
 def webvid(folder: Path) -> Download:
     """Captions, one with a comma."""
     path = folder / "results_2M_train.csv"
-    path.write_text(
-        "videoid,contentUrl,duration,page_dir,name\n"
-        '1066674784,https://example.org/1.mp4,PT00H00M10S,006001_006050,"Lonely beautiful woman, sitting on the tent."\n'
-    )
-    video = "WebVid/videos/006001_006050/1066674784.mp4"
-    return Download(path, [(video, "Lonely beautiful woman, sitting on the tent.")])
+    caption = "Lonely beautiful woman, sitting on the tent."
+    row = f'1066674784,https://example.org/1.mp4,PT00H00M10S,006001_006050,"{caption}"'
+    path.write_text(f"videoid,contentUrl,duration,page_dir,name\n{row}\n")
+    return Download(path, [("WebVid/videos/006001_006050/1066674784.mp4", caption)])
 
 
 DOWNLOADS: dict[str, Callable[[Path], Download]] = {

@@ -8,12 +8,13 @@ when it is read, and all its problems are listed at once.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,56 +37,73 @@ class Item:
 
     Attributes:
         source: the collection that the file belongs to, if the annotation says it, as TimeIT's merged file does.
+        number: its position in the file, from zero; None for an item that comes from nowhere.
     """
 
     path: str
     qa: tuple[dict[str, str], ...]
     source: str = ""
+    number: int | None = dataclasses.field(default=None, compare=False)
 
 
-def read_instructions(path: str | Path, videos_dir: str | Path, media: str = "video") -> list[Item]:
+def read_instructions(
+    path: str | Path, videos_dir: str | Path, media: str = "video", left_out: Collection[int] = ()
+) -> list[Item]:
     """Read and check a TimeIT, Valley or LLaVA annotation file.
 
     Args:
         path: a JSON list, or JSON lines.
         videos_dir: paths in the file must stay inside it.
         media: the key of the path, `video` or `image`.
+        left_out: numbers of items that are not wanted, and not checked.
 
     Raises:
         AnnotationError: naming the file, the item, the field and the fix.
     """
     items, problems = [], []
     for number, entry in enumerate(_read_entries(Path(path), media)):
+        if number in left_out:
+            continue
         found = list(_problems_of(entry, videos_dir, media))
         problems += [f"item {number}: {problem}" for problem in found]
         if not found:
             source = entry.get("source")
-            items.append(
-                Item(entry[media], tuple(turns_of(entry)), sys.intern(source) if isinstance(source, str) else "")
-            )
+            named = sys.intern(source) if isinstance(source, str) else ""
+            items.append(Item(entry[media], tuple(turns_of(entry)), named, number))
     raise_listed(path, problems)
-    if not items:
-        raise AnnotationError(f"{path}: the list is empty; training needs at least one item")
+    _must_have_some(path, items, left_out, "the list is empty")
     return items
 
 
-def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
+def _must_have_some(path: str | Path, items: Sequence[Item], left_out: Collection[int], empty: str) -> None:
+    if not items:
+        why = f"all {len(left_out):,} items are left out by build_info.manifest" if left_out else empty
+        raise AnnotationError(f"{path}: {why}; training needs at least one item")
+
+
+def read_captions(path: str | Path, videos_dir: str | Path, left_out: Collection[int] = ()) -> list[Item]:
     """Read WebVid's CSV (columns videoid, page_dir, name): each caption answers one fixed question.
+
+    Args:
+        path: the file.
+        videos_dir: paths in the file must stay inside it.
+        left_out: numbers of rows that are not wanted, and not checked.
 
     Raises:
         AnnotationError: naming the file, the row, the column and the fix.
     """
     items, problems = [], []
     for number, row in enumerate(_read_rows(Path(path))):
+        if number in left_out:
+            continue
         relative = os.path.join(row["page_dir"] or "", f"{row['videoid']}.mp4") if row["videoid"] else ""
         entry = {"video": relative, "QA": [{"q": CAPTION_QUESTION, "a": row["name"]}]}
         found = list(_problems_of(entry, videos_dir, "video"))
         problems += [f"row {number}: {problem}" for problem in found]
         if not found:
-            items.append(Item(relative, tuple(turns_of(entry))))
+            items.append(Item(relative, tuple(turns_of(entry)), number=number))
     raise_listed(path, problems)
-    if not items:
-        raise AnnotationError(f"{path}: has no rows; training needs at least one")
+    _must_have_some(path, items, left_out, "has no rows")
     return items
 
 
