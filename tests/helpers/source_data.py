@@ -70,10 +70,10 @@ def qvhighlights(folder: Path) -> Download:
         "duration": 150,
         "vid": "j7rJstUseKg_210.0_360.0",
         "relevant_clip_ids": [41, 42],
-        "saliency_scores": [[1, 1, 2], [2, 2, 1]],
+        "saliency_scores": [[1, 1, 2], [4, 4, 3]],
         "relevant_windows": [[82, 86]],
     }
-    answer = "There are 2 highlight moments in the 82.0, 84.0 second. Their saliency scores are 1.3, 1.7."
+    answer = "There are 2 highlight moments in the 82.0, 84.0 second. Their saliency scores are 1.3, 3.7."
     path = write_lines(folder / "highlight_train_release.jsonl", [row])
     return Download(path, [("QVhighlights/videos/train/v_j7rJstUseKg_210.0_360.0.mp4", answer)], rows=1)
 
@@ -121,14 +121,14 @@ def didemo(folder: Path) -> Download:
 def queryd(folder: Path) -> Download:
     """Pickles: a moment without length, a video that is too long, and one of another split."""
     words = {"video-wkP0rYhSrLQ": [["a", "man", "waves."], ["a", "dog"]], "video-long": [["x"]], "video-test": [["y"]]}
-    times = {"video-wkP0rYhSrLQ": [[3.21, 3.24], [5.0, 9.06]], "video-long": [[1.0, 300.5]], "video-test": [[0.0, 1.0]]}
+    times = {"video-wkP0rYhSrLQ": [[3.2, 3.2], [5.0, 9.06]], "video-long": [[1.0, 300.5]], "video-test": [[0.0, 1.0]]}
     for name, content in (("raw", words), ("times", times)):
         (folder / f"{name}_captions_combined_filtered-v2.pkl").write_bytes(pickle.dumps(content))
     (folder / "train_list.txt").write_text("video-wkP0rYhSrLQ\nvideo-long\n")
-    video = "QuerYD/QuerYD_downloader/videos/video-wkP0rYhSrLQ"
+    video = "QuerYD/video-wkP0rYhSrLQ.mp4"
     answers = [(video, f"The given query happens in {time} seconds.") for time in ("3.2", "5.0 - 9.1")]
     left_out = {"described beyond 300 seconds": 1, "not in the split's list": 1}
-    return Download(folder, answers, rows=2, left_out=left_out)
+    return Download(folder, answers, 2, {"videos": "QuerYD/{id}.mp4"}, left_out)
 
 
 def hirest(folder: Path) -> Download:

@@ -17,7 +17,7 @@ from timechat.data.reading import json_object, stem_of, text_lines
 from timechat.data.records import Bad, LeftOut, Record
 from timechat.data.sources import SOURCES, Asked, Source
 from timechat.data.tasks import TASKS, turns_of
-from timechat.datasets.annotations import conversation_problems, inside
+from timechat.datasets.annotations import check_entry, inside
 from timechat.errors import AnnotationError, ConfigError
 from timechat.io import replacing, sha256_of_file, write_json
 from timechat.lfs import refuse_pointer
@@ -158,8 +158,9 @@ def _items(
             continue
         item: dict[str, Any] = {task.media: video} if video else {}
         item["QA"] = turns_of(how.task, found, video, asked.seed)
-        if problem := next(conversation_problems(item), None):
-            summary.count(Bad(found.where, problem))
+        _, problems = check_entry({task.media: "text alone", **item}, summary.converted, "videos", task.media)
+        if problems:
+            summary.count(Bad(found.where, problems[0]))
             continue
         row = task.row(found, video, f"{stem_of(found.video)}#{numbers[found.video]}")
         if row is not None and "id" not in row and task.coco:  # such rows are told apart by their video

@@ -27,7 +27,7 @@ from timechat.data.reading import (
 )
 from timechat.data.records import Conversation, Record
 from timechat.data.sources.contract import Asked, Source
-from timechat.datasets.annotations import conversation_problems, turns_of
+from timechat.datasets.annotations import check_entry
 from timechat.evaluation.benchmarks.etbench.rows import INTERVALS, MOMENT, TASKS, VID_MARK
 
 VATEX, JUKIN = "VATEX", "jukinmedia"
@@ -42,10 +42,10 @@ def _reader(make: Callable[[Asked, str, Mapping[str, Any]], Record]) -> Callable
 
 def _turns(row: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
     """The turns of a checked conversation. Raises BadPart."""
-    list_of(row, "conversations")
-    if problem := next(conversation_problems(row), None):
-        raise BadPart(problem)
-    return tuple(turns_of(row))
+    item, problems = check_entry({"video": "any.mp4", "conversations": list_of(row, "conversations")}, 0, ".")
+    if item is None:
+        raise BadPart(problems[0])
+    return item.qa
 
 
 def _valley(asked: Asked, where: str, row: Mapping[str, Any]) -> Record:

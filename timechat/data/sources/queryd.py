@@ -3,7 +3,8 @@
 `raw_captions_combined_filtered-v2.pkl` is `{video: [[word, ...], ...]}`, `times_captions_combined_filtered-v2.pkl`
 `{video: [[start, end], ...]}`, in seconds; without -v2, or with .json in place of .pkl, they are found too.
 `train_list.txt` (or `exists_train_list.txt`) names the videos of the split. Pickles are read by `plain_pickle.py`,
-which builds nothing but plain data. As TimeIT does, videos described beyond 300 seconds are left out.
+which builds nothing but plain data. As TimeIT does, videos described beyond 300 seconds are left out. TimeIT's files of
+videos have no suffix; evaluation needs one (`--videos "QuerYD/videos/{id}.mp4"`).
 """
 
 from __future__ import annotations
