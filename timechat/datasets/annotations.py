@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timechat.errors import AnnotationError
+from timechat.errors import AnnotationError, SampleError
 from timechat.lfs import refuse_pointer
 from timechat.text.tokenizers import IMAGE_TOKEN
 
@@ -54,19 +54,23 @@ def read_instructions(path: str | Path, videos_dir: str | Path, media: str = "vi
     Raises:
         AnnotationError: naming the file, the item, the field and the fix.
     """
-    items, problems = [], []
-    for number, entry in enumerate(_read_entries(Path(path), media)):
-        found = list(_problems_of(entry, videos_dir, media))
-        problems += [f"item {number}: {problem}" for problem in found]
-        if not found:
-            source = entry.get("source")
-            items.append(
-                Item(entry[media], tuple(_turns(entry)), sys.intern(source) if isinstance(source, str) else "")
-            )
+    return [
+        Item(entry[media], tuple(_turns(entry)), sys.intern(source) if isinstance(source, str) else "")
+        for entry in read_entries(path, videos_dir, media)
+        for source in [entry.get("source")]
+    ]
+
+
+def read_entries(path: str | Path, videos_dir: str | Path, media: str = "video") -> list[dict[str, Any]]:
+    """The checked items of such a file, as they are. Arguments and errors are those of `read_instructions`."""
+    problems = []
+    entries = _read_entries(Path(path), media)
+    for number, entry in enumerate(entries):
+        problems += [f"item {number}: {problem}" for problem in _problems_of(entry, videos_dir, media)]
     raise_listed(path, problems)
-    if not items:
+    if not entries:
         raise AnnotationError(f"{path}: the list is empty; training needs at least one item")
-    return items
+    return entries
 
 
 def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
@@ -176,6 +180,10 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         yield f"{media} is {_kind(path) if media in entry else 'missing'}: it must be a path relative to {videos_dir}"
     elif not inside(path, videos_dir):
         yield f"{media} {path!r} points outside of videos_dir {videos_dir}"
+    yield from _problems_of_turns(entry)
+
+
+def _problems_of_turns(entry: Mapping[str, Any]) -> Iterator[str]:
     if "QA" not in entry and "conversations" not in entry:
         yield "QA is missing: it must be a list of {q, a}"
         return
@@ -273,6 +281,23 @@ def inside(path: str, videos_dir: str | Path) -> bool:
     """Whether a relative path stays below a folder, judged by its text: links inside the folder are the user's."""
     base = os.path.abspath(videos_dir)
     return "\0" not in path and os.path.commonpath([base, os.path.abspath(os.path.join(base, path))]) == base
+
+
+def turns_of(entry: Any, where: str) -> tuple[dict[str, str], ...]:
+    """The checked turns {q, a} of an item whose video is known already.
+
+    Args:
+        entry: as JSON gives it.
+        where: it comes from, for messages.
+
+    Raises:
+        SampleError: naming all fields that are wrong, and the fix.
+    """
+    if not isinstance(entry, Mapping):
+        raise SampleError(f"{where}: its annotation is {_kind(entry)}: it must be an object with QA")
+    if problems := list(_problems_of_turns(entry)):
+        raise SampleError(f"{where}: {'; '.join(problems)}")
+    return tuple(_turns(entry))
 
 
 def _turns(entry: Mapping[str, Any]) -> Iterator[dict[str, str]]:

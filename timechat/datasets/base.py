@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from timechat.datasets.presence import Presence, look_for
+from timechat.datasets.sampler import ShardOrder
 from timechat.datasets.video import Video
 
 
@@ -58,6 +60,15 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
     def source(self, index: int) -> str:
         """Which collection a sample's file belongs to: what its annotation says, else the dataset's name."""
         return getattr(self.items[index], "source", "") or self.name
+
+    def presence(self) -> Presence:
+        """Look for every file."""
+        samples = [(self.path(index), self.source(index)) for index in range(len(self))]
+        return look_for(self.name, samples, self.videos_dir)
+
+    def order(self) -> ShardOrder | None:
+        """The order in which training reads the samples; None: any, so each pass shuffles all of them."""
+        return None
 
     def leave_out(self, paths: Collection[str]) -> None:
         """Drop every sample of some files; the others keep their order, and their keys."""
