@@ -16,6 +16,7 @@ from helpers.tiny import write_json
 
 from timechat.data import pack as packing
 from timechat.data.pack import Packing, pack
+from timechat.datasets.manifest import Manifest, write_manifest
 from timechat.datasets.shards.index import index_text, scan
 from timechat.errors import AnnotationError, ConfigError
 
@@ -190,3 +191,15 @@ def test_a_video_that_cannot_be_read_fails_its_shard_alone(
 
 def _grown(sizes: dict[str, int], unusable: dict[str, str]) -> tuple[dict[str, int], dict[str, str]]:
     return sizes | {"c.mp4": 2}, unusable
+
+
+def test_what_an_audit_leaves_out_is_not_packed(tmp_path: Path, videos: Path) -> None:
+    """Not even checked."""
+    items = [item("c.mp4"), item("gone.mp4"), {"video": 3}, item("é.mp4")]
+    anno = write_json(tmp_path / "anno.json", items)
+    write_manifest(Manifest(str(tmp_path / "m.json"), 4, {"missing": [1], "broken": [2]}), anno, {})
+    done = pack(Packing(anno, videos, tmp_path / "out", "t", 10**9, manifest=tmp_path / "m.json"))
+    assert (done.samples, done.videos, done.left_out) == (2, 2, {})
+    write_manifest(Manifest(str(tmp_path / "m.json"), 4, {"missing": [0, 1, 2, 3]}), anno, {})
+    with pytest.raises(AnnotationError, match="has no items to pack"):
+        pack(Packing(anno, videos, tmp_path / "none", "t", 10**9, manifest=tmp_path / "m.json"))

@@ -21,7 +21,9 @@ from typing import IO
 import numpy as np
 from tqdm import tqdm
 
-from timechat.datasets.annotations import read_entries, read_json
+from timechat.datasets.annotations import check_entry, raise_listed
+from timechat.datasets.entries import iter_entries, read_json
+from timechat.datasets.manifest import read_manifest
 from timechat.datasets.shards.index import BLOCK, VIDEO_SUFFIXES, Member, index_name, index_text
 from timechat.errors import AnnotationError, ConfigError
 from timechat.io import json_line, replacing, sha256_of, sha256_of_file, write_json, write_text
@@ -46,6 +48,7 @@ class Packing:
         name: what their names begin with.
         shard_bytes: size above which a shard takes no more videos; a larger video has one of its own.
         seed: of the random order of the videos; None keeps that of the annotations.
+        manifest: of an audit of the annotations; what it leaves out is not packed.
         drop: whether videos that are missing, empty or git-lfs pointers are left out, and listed.
         workers: threads that copy.
     """
@@ -56,6 +59,7 @@ class Packing:
     name: str
     shard_bytes: int
     seed: int | None = 0
+    manifest: Path | None = None
     drop: bool = False
     workers: int = 4
 
@@ -139,9 +143,18 @@ def pack(job: Packing) -> Packed:
 
 def _by_video(job: Packing) -> dict[str, list[bytes]]:
     """Every annotation, as JSON, by the path of its video."""
+    left_out = read_manifest(job.manifest, job.annotations).numbers if job.manifest else ()
     found: dict[str, list[bytes]] = {}
-    for entry in read_entries(job.annotations, job.videos_dir):
-        found.setdefault(os.path.normpath(entry["video"]), []).append(json_line(entry).encode())
+    problems: list[str] = []
+    for number, entry in enumerate(iter_entries(job.annotations, "video")):
+        if number not in left_out:
+            item, wrong = check_entry(entry, number, job.videos_dir)
+            problems += [f"item {number}: {problem}" for problem in wrong]
+            if item:
+                found.setdefault(os.path.normpath(item.path), []).append(json_line(entry).encode())
+    raise_listed(job.annotations, problems)
+    if not found:
+        raise AnnotationError(f"{job.annotations}: has no items to pack")
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from timechat.datasets.manifest import Manifest
 from timechat.datasets.presence import Presence, look_for
 from timechat.datasets.sampler import ShardOrder
 from timechat.datasets.video import Video
@@ -20,16 +21,18 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
 
     Args:
         name: of the dataset, for messages.
-        items: entries of the annotation file; each has the `path` of its media file.
+        items: entries of the annotation file; each has the `path` of its media file, and may have its `number` there.
         videos_dir: the folder that their paths are relative to.
         load: reads a file: (path, generator) -> Video.
         processor: uint8 [T, 3, H, W] -> uint8 [T, 3, H', W'].
 
     Attributes:
         makes: the class of the samples, which decides which tasks can use them.
+        manifest: what an audit left out of the items, if the config names a manifest.
     """
 
     makes: ClassVar[type]
+    manifest: Manifest | None = None
 
     def __init__(
         self,
@@ -42,9 +45,15 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
     ):
         self.name = name
         self.items = items
-        self._numbers: Sequence[int] = range(len(items))
+        self._numbers = self._numbers_of(items)
         self.videos_dir = Path(videos_dir)
         self.load, self.processor = load, processor
+
+    @staticmethod
+    def _numbers_of(items: Sequence[Any]) -> Sequence[int]:
+        """The position of each item in the annotation file."""
+        numbers = (getattr(item, "number", None) for item in items)
+        return [i if number is None else number for i, number in enumerate(numbers)]
 
     def __len__(self) -> int:
         return len(self.items)

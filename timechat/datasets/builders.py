@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from timechat.datasets.base import VideoDataset
 from timechat.datasets.config import CaptionConfig, DatasetConfig, ImageDatasetConfig
 from timechat.datasets.frame_cache import FrameCache
 from timechat.datasets.instruction import InstructionDataset, TokenBudget
+from timechat.datasets.manifest import Manifest, read_manifest
 from timechat.datasets.presence import Presence, look_for
 from timechat.datasets.processors import FrameProcessor
 from timechat.datasets.readers import ReaderSettings
@@ -25,6 +27,8 @@ from timechat.errors import ConfigError
 from timechat.registry import registry
 from timechat.sources import Missing, missing_path
 from timechat.text.tokenizers import load_tokenizer
+
+logger = logging.getLogger(__name__)
 
 # Folder, in that of cached frames, of what the readers have found out about each file.
 LOOKS = "looks"
@@ -41,12 +45,14 @@ class DatasetBuilder:
 
     Attributes:
         in_folder: whether the annotations are one file, and the videos lie in a folder.
+        manifest: what `build_info.manifest` leaves out; None before `sources`, and if no manifest is named.
     """
 
     in_folder: ClassVar[bool] = True
 
     def __init__(self, name: str, cfg: DictConfig, model: DictConfig):
         self.name, self.cfg, self.model = name, cfg, model
+        self.manifest: Manifest | None = None
 
     def build(self) -> VideoDataset:
         """Read the annotations and make the dataset. Raises ConfigError, AnnotationError."""
@@ -77,15 +83,29 @@ class DatasetBuilder:
         info = self.cfg.build_info
         if not info.anno_dir:
             raise ConfigError(f"datasets.{self.name}.build_info.anno_dir is empty: name the annotation file")
-        return self.name, self.read_items(info.anno_dir, info.videos_dir), info.videos_dir
+        if path := info.get("manifest"):
+            self.manifest = read_manifest(path, info.anno_dir)
+            logger.warning("datasets.%s: %s", self.name, self.manifest)
+        items, left_out = self.read_items(info.anno_dir, info.videos_dir), self.left_out
+        if left_out and any(getattr(item, "number", None) is None for item in items):  # none is left out yet
+            items = [item for number, item in enumerate(items) if number not in left_out]
+        return self.name, items, info.videos_dir
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """Numbers of the items that the manifest leaves out."""
+        return self.manifest.numbers if self.manifest else frozenset()
 
     def reading(self) -> dict[str, Any]:
         """How a dataset reads a video and what it does to its frames: `load` and `processor`."""
         return {"load": self.loader(), "processor": self.processor()}
 
     def read_items(self, anno: str, videos_dir: str) -> Sequence[Any]:
-        """The items of the annotation file, each with a `path`."""
-        return read_instructions(anno, videos_dir)
+        """The items of the annotation file, each with a `path`.
+
+        Items that have a `number`, their position in the file, come without those of `left_out`.
+        """
+        return read_instructions(anno, videos_dir, left_out=self.left_out)
 
     def token_budget(self) -> TokenBudget:
         """How a sample becomes tokens, according to the model's class. Raises ConfigError: it has no decoder."""
@@ -146,7 +166,7 @@ class ImageInstructBuilder(DatasetBuilder):
 
     def read_items(self, anno: str, videos_dir: str) -> list[Item]:
         """The items of the annotation file, with the path under `image`."""
-        return read_instructions(anno, videos_dir, media="image")
+        return read_instructions(anno, videos_dir, "image", self.left_out)
 
     def loader(self) -> partial[Video]:
         """The function that reads a file: (path, generator) -> Video of one frame."""
@@ -160,7 +180,7 @@ class CaptionBuilder(DatasetBuilder):
 
     def read_items(self, anno: str, videos_dir: str) -> list[Item]:
         """The rows of the CSV file."""
-        return read_captions(anno, videos_dir)
+        return read_captions(anno, videos_dir, self.left_out)
 
 
 # The processor that does not change frames, by data_type.
@@ -179,6 +199,7 @@ def validation_config(cfg: DictConfig) -> DictConfig:
             changed = datasets[name] = entry.copy()
             changed.build_info.anno_dir = info.valid_anno_dir
             changed.build_info.videos_dir = info.valid_videos_dir or info.videos_dir
+            changed.build_info.manifest = ""  # of the training data
             changed.vis_processor.train = {"name": _UNCHANGED[entry.data_type]}
             changed.sample_type = "uniform"
     return merged_configs(without(cfg, "datasets"), {"datasets": datasets})
@@ -188,7 +209,9 @@ def build_datasets(cfg: DictConfig) -> list[VideoDataset]:
     """Build every dataset of a config, in its order. Raises ConfigError, AnnotationError."""
     if not cfg.datasets:
         raise ConfigError("datasets is empty; training needs at least one")
-    return [
-        registry.get_builder_class(entry.builder)(name, entry, cfg.model).build()
-        for name, entry in cfg.datasets.items()
-    ]
+    datasets = []
+    for name, entry in cfg.datasets.items():
+        builder: DatasetBuilder = registry.get_builder_class(entry.builder)(name, entry, cfg.model)
+        datasets.append(builder.build())
+        datasets[-1].manifest = builder.manifest
+    return datasets

@@ -18,6 +18,12 @@ class BuildInfo(Section):
 
     anno_dir: str = key("", "the annotation file", file=True)
     videos_dir: str = key("", "the folder that its paths are relative to", file=True, may_change=True)
+    manifest: str = key(
+        "",
+        'what `timechat data audit` found unfit in anno_dir, to be left out; "" = nothing',
+        file=True,
+        may_change=True,  # its path; the runner compares what is left out
+    )
     valid_anno_dir: str = key(
         "", 'annotations for run.valid_splits, in the same format; "" = none', file=True, may_change=True
     )
@@ -144,6 +150,7 @@ class ShardInfo(BuildInfo):
     videos_dir: str = key("", "nothing: the videos are in the shards", choices=("",))
     valid_anno_dir: str = key("", 'shards for run.valid_splits; "" = none', file=True, may_change=True)
     valid_videos_dir: str = key("", "nothing: the videos are in the shards", choices=("",))
+    manifest: str = key("", "nothing: timechat data pack --manifest leaves out what an audit found", choices=("",))
 
 
 @dataclass

@@ -29,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
             name=args.name or re.sub(r"[^\w-]", "_", anno.stem),
             shard_bytes=args.shard_size,
             seed=None if args.keep_order else args.seed,
+            manifest=Path(args.manifest) if args.manifest else None,
             drop=args.missing == "drop",
             workers=args.workers,
         )
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard-size", type=_bytes, default="1GB", help="bytes of a shard (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random order of videos (default: %(default)s)")
     parser.add_argument("--keep-order", action="store_true", help="keep the order of the annotations instead")
+    parser.add_argument("--manifest", type=path, help="of timechat data audit: what it leaves out is not packed")
     about = "videos that are not there: stop, or pack the others and list them (default: %(default)s)"
     parser.add_argument("--missing", choices=("error", "drop"), default="error", help=about)
     parser.add_argument("--workers", type=_count, default=4, help="shards written side by side (default: %(default)s)")

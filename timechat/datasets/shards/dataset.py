@@ -6,7 +6,7 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,11 @@ class ShardDataset(InstructionDataset):
     def order(self) -> ShardOrder | None:
         """The order in which training reads the shards; None for any."""
         return None if self.shuffle_buffer is None else self.items.order(self.shuffle_buffer)
+
+    @staticmethod
+    def _numbers_of(items: Sequence[Any]) -> Sequence[int]:
+        """Nothing for each of a million: the items know."""
+        return ()
 
     def key(self, index: int) -> str:
         """Where a sample comes from, for logs: dataset, position in the shards, shard and video."""
