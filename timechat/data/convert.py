@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,13 +16,13 @@ from timechat.data.reading import json_object, stem_of, text_lines
 from timechat.data.records import Bad, LeftOut, Record
 from timechat.data.sources import SOURCES, Asked, Source
 from timechat.data.tasks import TASKS, turns_of
+from timechat.data.writing import LINES, check_outputs, item_writer
 from timechat.datasets.annotations import check_entry, inside
 from timechat.errors import AnnotationError, ConfigError
-from timechat.io import replacing, sha256_of_file, write_json
+from timechat.io import sha256_of_file, write_json
 from timechat.lfs import refuse_pointer
 from timechat.registry import nearest
 
-LINES = ".jsonl"
 MAX_LISTED = 10  # broken parts that a summary shows
 MAX_REPORTED = 10_000  # that a report holds; all are counted
 
@@ -123,17 +122,15 @@ def convert(asked: Conversion) -> Summary:
     summary = Summary()
     items = _items(asked, source, Asked(task, split, asked.text_only), summary)
     with ExitStack() as stack:
-        writers = [
-            _Writer(stack.enter_context(replacing(file)), file, coco=file == asked.eval_output and TASKS[task].coco)
-            for file in asked.files
-        ]
-        for writer in writers:
-            stack.push(writer.close)
+        add_item, add_row = (
+            stack.enter_context(item_writer(file, coco)) if file else None
+            for file, coco in ((asked.output, False), (asked.eval_output, TASKS[task].coco))
+        )
         for item, row in items:
-            if asked.output is not None:
-                writers[0].write(item)
-            if asked.eval_output is not None and row is not None:
-                writers[-1].write(row)
+            if add_item:
+                add_item(item)
+            if add_row and row is not None:
+                add_row(row)
         _refuse_if_useless(asked, summary)
     write_json(asked.report, _report(asked, task, split) | summary.as_json())
     return summary
@@ -224,19 +221,10 @@ def _checked(asked: Conversion) -> Source:
     if not asked.path.exists() or (source.folder and not asked.path.is_dir()):
         raise AnnotationError(f"{asked.path}: no such {'folder' if source.folder else 'file'}; give {source.words}")
     refuse_pointer(asked.path, AnnotationError)
-    _check_files(asked)
+    check_outputs([asked.path], [*asked.files, asked.report])
     if asked.eval_output is not None:
         _check_evaluation(asked, source, asked.task or source.tasks[0])
     return source
-
-
-def _check_files(asked: Conversion) -> None:
-    files = [asked.path, *asked.files, asked.report]
-    for number, file in enumerate(files[1:], 1):
-        if file.resolve() in [other.resolve() for other in files[:number]]:
-            raise ConfigError(f"{file}: is named twice, and would be overwritten; give every file a name of its own")
-        if file.suffix not in (".json", LINES):
-            raise ConfigError(f"{file}: end its name in .json (a list) or {LINES} (one item a line)")
 
 
 def _check_evaluation(asked: Conversion, source: Source, task: str) -> None:
@@ -282,35 +270,7 @@ def _report(asked: Conversion, task: str, split: str) -> dict[str, Any]:
     }
 
 
-# Writing --------------------------------------------------------------------------------------------------------------
-
-
-class _Writer:
-    """Writes rows one after the other, as a list, in coco form, or one a line.
-
-    Args:
-        path: where to write.
-        name: the file's name in the end, whose suffix decides.
-        coco: whether a .json file has the rows under "annotations".
-    """
-
-    def __init__(self, path: Path, name: Path, coco: bool):
-        lines = name.suffix == LINES
-        head, self._tail = ("", "") if lines else ('{"annotations": [', "]}") if coco else ("[", "]")
-        self._between = "" if lines else ",\n"
-        self._file: IO[str] = path.open("w", encoding="utf-8")
-        self._file.write(head)
-        self._next = ""
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row."""
-        self._file.write(self._next + json.dumps(row, ensure_ascii=False))
-        self._next = self._between or "\n"
-
-    def close(self, *error: Any) -> None:
-        """Complete and close the file."""
-        with self._file:
-            self._file.write(self._tail + "\n")
+# Telling --------------------------------------------------------------------------------------------------------------
 
 
 def told(asked: Conversion, summary: Summary) -> str:

@@ -10,6 +10,7 @@ from timechat.cli import run_verb
 VERBS: dict[str, str] = {
     "pack": "write videos and annotations into tar shards (builder: shards)",
     "convert": "turn annotations of other sources, or your own, into instructions",
+    "merge": "several files of instructions into one, such as TimeIT-104K",
 }
 
 
