@@ -15,7 +15,7 @@ from tqdm import tqdm
 from timechat.data.reading import json_object, stem_of, text_lines
 from timechat.data.records import Bad, LeftOut, Record
 from timechat.data.sources import SOURCES, Asked, Source
-from timechat.data.tasks import TASKS, turns_of
+from timechat.data.tasks import TASKS, Task, turns_of
 from timechat.data.writing import LINES, check_outputs, item_writer
 from timechat.datasets.annotations import check_entry, inside
 from timechat.errors import AnnotationError, ConfigError
@@ -78,7 +78,7 @@ class Summary:
     Attributes:
         converted: records that became items.
         text_only: of them, those without a video or picture.
-        rows: rows for evaluation, and `without_row`, records of which there is none.
+        rows: rows for evaluation.
         left_out: how many parts each rule left out.
         broken: how many parts are broken, and `bad`, the first ones.
     """
@@ -86,7 +86,6 @@ class Summary:
     converted: int = 0
     text_only: int = 0
     rows: int = 0
-    without_row: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     broken: int = 0
     bad: list[Bad] = field(default_factory=list)
@@ -102,7 +101,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """For the report."""
-        counts = {name: getattr(self, name) for name in ("converted", "text_only", "rows", "without_row", "broken")}
+        counts = {name: getattr(self, name) for name in ("converted", "text_only", "rows", "broken")}
         listed = [{"where": bad.where, "problem": bad.problem} for bad in self.bad]
         return {**counts, "left_out": dict(self.left_out), "broken_parts": listed}
 
@@ -130,6 +129,7 @@ def convert(asked: Conversion) -> Summary:
             if add_item:
                 add_item(item)
             if add_row and row is not None:
+                summary.rows += 1
                 add_row(row)
         _refuse_if_useless(asked, summary)
     write_json(asked.report, _report(asked, task, split) | summary.as_json())
@@ -143,8 +143,7 @@ def _items(
     task = TASKS[how.task]
     template = asked.videos or source.videos[how.task]
     ids = None if asked.ids is None else _read_ids(asked.ids)
-    numbers: Counter[str] = Counter()
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
     for found in tqdm(source.read(asked.path, how), desc=source.name, unit=" records", disable=None):
         if not isinstance(found, Record):
             summary.count(found)
@@ -159,16 +158,18 @@ def _items(
         if problems:
             summary.count(Bad(found.where, problems[0]))
             continue
-        row = task.row(found, video, f"{stem_of(found.video)}#{numbers[found.video]}")
-        if row is not None and "id" not in row and task.coco:  # such rows are told apart by their video
-            row = None if video in seen else row
-            seen.add(video)
-        numbers[found.video] += 1
         summary.converted += 1
         summary.text_only += not video
-        summary.rows += row is not None
-        summary.without_row += row is None
-        yield item, row
+        yield item, _row(task, found, video, seen) if asked.eval_output is not None else None
+
+
+def _row(task: Task, record: Record, video: str, seen: Counter[str]) -> dict[str, Any] | None:
+    """The record's row for evaluation, whose id is VIDEO#k, k counting a video's rows from 0; None if it has none."""
+    row = task.row(record, video, f"{stem_of(record.video)}#{seen[video]}")
+    if row is not None and task.coco and "id" not in row and seen[video]:
+        return None  # such rows are told apart by their video
+    seen[video] += row is not None
+    return row
 
 
 def _video_path(record: Record, template: str, split: str, ids: Mapping[str, str] | None) -> str | Bad | LeftOut:
@@ -280,7 +281,8 @@ def told(asked: Conversion, summary: Summary) -> str:
         alone = f", {summary.text_only:,} of them text alone" if summary.text_only else ""
         lines.append(f"{asked.output}: {summary.converted:,} items{alone}")
     if asked.eval_output is not None:
-        without = f"; {summary.without_row:,} have no place in its benchmark" if summary.without_row else ""
+        lacking = summary.converted - summary.rows
+        without = f"; {lacking:,} have no place in its benchmark" if lacking else ""
         lines.append(f"{asked.eval_output}: {summary.rows:,} rows{without}")
     lines += [f"left out: {count:,} ({rule})" for rule, count in summary.left_out.most_common()]
     if summary.broken:

@@ -24,7 +24,7 @@ from timechat.datasets.annotations import check_entry
 from timechat.datasets.entries import iter_entries
 from timechat.errors import AnnotationError, ConfigError
 from timechat.evaluation.tables import MISSING, text_table
-from timechat.io import sha256_of_file, write_json
+from timechat.io import sha256_of, sha256_of_file, write_json
 from timechat.registry import nearest
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -174,9 +174,9 @@ def _take(part: Part, seed: int) -> tuple[Merged, list[tuple[bytes, Item]]]:
     keyed = []
     seen: Counter[str] = Counter()
     for item in _good_items(part, state):
-        text = json.dumps(item, sort_keys=True)
-        keyed.append((f"{part.source}\0{text}\0{seen[text]}", item))  # equal items are told apart by their number
-        seen[text] += 1
+        said = sha256_of(json.dumps(item, sort_keys=True))
+        keyed.append((f"{part.source}\0{said}\0{seen[said]}", item))  # equal items are told apart by their number
+        seen[said] += 1
     state.there = len(keyed)
     wanted = part.wanted(state.there)
     if not keyed or (part.count is not None and wanted > len(keyed)):
