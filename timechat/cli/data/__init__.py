@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from timechat.cli import run_verb
 
 # Verb -> what it does; the module of that name has `main(argv) -> exit status`.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "audit": "check annotations and videos, write a manifest for training and a page about coverage",
+}
 
 
 def main(argv: Sequence[str]) -> int:
