@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from timechat.datasets.entries import in_words, iter_entries, iter_rows
-from timechat.errors import AnnotationError
+from timechat.errors import AnnotationError, SampleError
 from timechat.text.tokenizers import IMAGE_TOKEN
 
 MAX_LISTED = 10
@@ -136,6 +136,10 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         yield f"{media} is {found}: it must be a path relative to {videos_dir}"
     elif not inside(path, videos_dir):
         yield f"{media} {path!r} points outside of videos_dir {videos_dir}"
+    yield from _problems_of_turns(entry)
+
+
+def _problems_of_turns(entry: Mapping[str, Any]) -> Iterator[str]:
     if "QA" not in entry and "conversations" not in entry:
         yield "QA is missing: it must be a list of {q, a}"
         return
@@ -220,6 +224,23 @@ def inside(path: str, videos_dir: str | Path) -> bool:
     """Whether a relative path stays below a folder, judged by its text: links inside the folder are the user's."""
     base = os.path.abspath(videos_dir)
     return "\0" not in path and os.path.commonpath([base, os.path.abspath(os.path.join(base, path))]) == base
+
+
+def turns_of(entry: Any, where: str) -> tuple[dict[str, str], ...]:
+    """The checked turns {q, a} of an item whose video is known already.
+
+    Args:
+        entry: as JSON gives it.
+        where: it comes from, for messages.
+
+    Raises:
+        SampleError: naming all fields that are wrong, and the fix.
+    """
+    if not isinstance(entry, Mapping):
+        raise SampleError(f"{where}: its annotation is {in_words(entry)}: it must be an object with QA")
+    if problems := list(_problems_of_turns(entry)):
+        raise SampleError(f"{where}: {'; '.join(problems)}")
+    return tuple(_turns(entry))
 
 
 def _turns(entry: Mapping[str, Any]) -> Iterator[dict[str, str]]:

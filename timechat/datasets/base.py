@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from timechat.datasets.manifest import Manifest
+from timechat.datasets.presence import Presence, look_for
+from timechat.datasets.sampler import ShardOrder
 from timechat.datasets.video import Video
 
 
@@ -43,10 +45,15 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
     ):
         self.name = name
         self.items = items
-        numbers = (getattr(item, "number", None) for item in items)
-        self._numbers: Sequence[int] = [i if number is None else number for i, number in enumerate(numbers)]
+        self._numbers = self._numbers_of(items)
         self.videos_dir = Path(videos_dir)
         self.load, self.processor = load, processor
+
+    @staticmethod
+    def _numbers_of(items: Sequence[Any]) -> Sequence[int]:
+        """The position of each item in the annotation file."""
+        numbers = (getattr(item, "number", None) for item in items)
+        return [i if number is None else number for i, number in enumerate(numbers)]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -62,6 +69,15 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
     def source(self, index: int) -> str:
         """Which collection a sample's file belongs to: what its annotation says, else the dataset's name."""
         return getattr(self.items[index], "source", "") or self.name
+
+    def presence(self) -> Presence:
+        """Look for every file."""
+        samples = [(self.path(index), self.source(index)) for index in range(len(self))]
+        return look_for(self.name, samples, self.videos_dir)
+
+    def order(self) -> ShardOrder | None:
+        """The order in which training reads the samples; None: any, so each pass shuffles all of them."""
+        return None
 
     def leave_out(self, paths: Collection[str]) -> None:
         """Drop every sample of some files; the others keep their order, and their keys."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from omegaconf import DictConfig
@@ -18,17 +19,20 @@ from timechat.datasets.config import CaptionConfig, DatasetConfig, ImageDatasetC
 from timechat.datasets.frame_cache import FrameCache
 from timechat.datasets.instruction import InstructionDataset, TokenBudget
 from timechat.datasets.manifest import Manifest, read_manifest
+from timechat.datasets.presence import Presence, look_for
 from timechat.datasets.processors import FrameProcessor
 from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.video import Video, load_image, load_video
 from timechat.errors import ConfigError
 from timechat.registry import registry
+from timechat.sources import Missing, missing_path
 from timechat.text.tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
 # Folder, in that of cached frames, of what the readers have found out about each file.
 LOOKS = "looks"
+VIDEOS = "videos: docs/DATA.md says where each collection comes from"
 
 
 class DatasetBuilder:
@@ -40,8 +44,11 @@ class DatasetBuilder:
         model: the config's `model` section, which decides number and size of frames and number of tokens.
 
     Attributes:
+        in_folder: whether the annotations are one file, and the videos lie in a folder.
         manifest: what `build_info.manifest` leaves out; None before `sources`, and if no manifest is named.
     """
+
+    in_folder: ClassVar[bool] = True
 
     def __init__(self, name: str, cfg: DictConfig, model: DictConfig):
         self.name, self.cfg, self.model = name, cfg, model
@@ -50,6 +57,26 @@ class DatasetBuilder:
     def build(self) -> VideoDataset:
         """Read the annotations and make the dataset. Raises ConfigError, AnnotationError."""
         return InstructionDataset(*self.sources(), **self.reading(), budget=self.token_budget())
+
+    def presence(self) -> Presence:
+        """Which of its videos exist, whether or not there are tokenizers. Raises ConfigError, AnnotationError."""
+        name, items, videos_dir = self.sources()
+        return look_for(name, [(item.path, getattr(item, "source", "") or name) for item in items], videos_dir)
+
+    @classmethod
+    def missing_files(cls, where: str, kind: str, info: Mapping[str, Any]) -> Iterator[Missing]:
+        """What is missing of the annotations and the folder of videos; the videos themselves are not looked for.
+
+        Args:
+            where: the section, for messages.
+            kind: "" for training data, "valid_" for validation data: how the keys begin.
+            info: the section's keys, of which the annotations' is not empty.
+        """
+        anno, videos = f"{kind}anno_dir", f"{kind}videos_dir"
+        if not Path(info[anno]).is_file():
+            yield missing_path(f"{where}.{anno}", info[anno], "no such annotation file")
+        if info[videos] and not Path(info[videos]).is_dir():
+            yield Missing(f"{where}.{videos}={info[videos]}", "no such folder", VIDEOS)
 
     def sources(self) -> tuple[str, Sequence[Any], str]:
         """Name, items and folder of videos: the first arguments of a dataset. Raises ConfigError, AnnotationError."""

@@ -141,6 +141,37 @@ class ImageDatasetConfig(DatasetConfig):
 
 
 @dataclass
+class ShardInfo(BuildInfo):
+    """Where the shards are."""
+
+    anno_dir: str = key(
+        "", "folder of .tar files, or train-{000000..000127}.tar, or URLs of these forms (fsspec)", file=True
+    )
+    videos_dir: str = key("", "nothing: the videos are in the shards", choices=("",))
+    valid_anno_dir: str = key("", 'shards for run.valid_splits; "" = none', file=True, may_change=True)
+    valid_videos_dir: str = key("", "nothing: the videos are in the shards", choices=("",))
+    manifest: str = key("", "nothing: timechat data pack --manifest leaves out what an audit found", choices=("",))
+
+
+@dataclass
+class ShardsConfig(DatasetConfig):
+    """A dataset of videos and their annotations in tar files (webdataset)."""
+
+    builder: str = key("shards", "a registered builder; may be omitted if the dataset has the builder's name")
+    build_info: ShardInfo = section(ShardInfo)
+    shuffle_buffer: int | None = key(
+        10_000,
+        "shards come in random order, and samples are drawn from a window of so many that moves over them; "
+        "null = a random order of all samples",
+        least=0,
+    )
+    index_dir: str = key(
+        "", 'folder that keeps the indexes of shards that have none; "" = beside them', file=True, may_change=True
+    )
+    cache_dir: str = key("", "nothing: frames of shards are not cached", choices=("",))
+
+
+@dataclass
 class CaptionConfig(DatasetConfig):
     """A dataset of videos with one caption each."""
 

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from timechat import distributed
 from timechat.batch import Batch
 from timechat.config import plain
-from timechat.datasets import RankBatches, SampleStream, StreamDataset
+from timechat.datasets import RankBatches, StreamDataset, stream_of
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.worker_signals import ignore_stop_signals
 from timechat.device import resolve_precision
@@ -96,7 +96,7 @@ class Runner:
         self.stock = leave_out_missing(datasets, cfg.run.missing_videos, point)
         self.plan = make_plan(cfg.run, distributed.world_size(), sum(map(len, datasets)), kept)
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
-        self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
+        self.stream = stream_of(datasets, ratios, cfg.run.seed)
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
         self.steps = point.steps_done(self.plan, self.sizes) if point else 0  # finished, over all epochs
         self.checkpoints.must_not_be_beyond(self.steps)
