@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from timechat.cli import run_verb
 
 # Verb -> what it does; the module of that name has `main(argv) -> exit status`.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "audit": "check annotations and videos, write a manifest for training and a page about coverage",
+    "pack": "write videos and annotations into tar shards (builder: shards)",
+    "convert": "turn annotations of other sources, or your own, into instructions",
+    "merge": "several files of instructions into one, such as TimeIT-104K",
+}
 
 
 def main(argv: Sequence[str]) -> int:
