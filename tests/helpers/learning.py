@@ -42,7 +42,7 @@ SIZES = (
 # Stage, steps, samples of a step, and what else is smaller than in the quick start.
 STAGES = (
     ("1_frames", 60, 16, ("datasets.words.frame_counts=[4]",)),
-    ("2_reading", 300, 16, ("datasets.words.frame_counts=[1,2,4,8]",)),
+    ("2_reading", 300, 16, ("datasets.words.frame_counts=[1,2,4,8]", "run.min_lr=1.0e-3")),
     ("5_events", 150, 32, ("datasets.times.sample_ratio=0", "datasets.captions.sample_ratio=0")),
 )
 FRAME_COUNTS = "[4,8]"
@@ -92,7 +92,7 @@ def recall(cfg) -> float:
     generator, hits = torch.Generator().manual_seed(0), []
     for index in range(len(dataset)):
         video = dataset.read_video(index, generator)
-        (turn,) = dataset.conversation(index, video.seconds, generator)
+        (turn,) = dataset.conversation(index, video.seconds, video.seconds, generator)
         frames = dataset.processor(video.frames, generator)
         answer = model.generate([frames], [video.seconds], [turn["q"]], system=" ", max_new_tokens=24)[0]
         try:
