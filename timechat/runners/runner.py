@@ -180,7 +180,8 @@ class Runner:
                 self.save()
                 self.validate(epoch)
             self._stop_if_unwritten()
-            self._end()
+            self.log.event(event="end", step=self.steps, best=self.validation.best)
+            self.validation.warn_unless_enough()
         except StopTraining as stop:
             self._stop(stop)
         except WorkerError as error:
@@ -188,16 +189,6 @@ class Runner:
                 self.skip_list.add(error.files)
                 self.saved = None  # an existing checkpoint of this step does not list them yet
             self._stop(StopTraining(f"{error}: stopped", failed=True))
-
-    def _end(self) -> None:
-        """Log that there is nothing left to do."""
-        self.log.event(event="end", step=self.steps, best=self.validation.best)
-        wanted, best = self.cfg.run.stop_at_score, self.validation.best
-        if wanted is not None and best and not self.validation.is_enough():
-            logger.warning(
-                "run.stop_at_score=%s is not reached after run.max_epoch=%d epochs: the best %s is %.4g",
-                wanted, self.plan.max_epoch, best["score"], best["value"],
-            )  # fmt: skip
 
     def _write_start(self, epoch: int) -> None:
         config = plain(self.cfg)
@@ -231,16 +222,12 @@ class Runner:
         It comes after saving: a run that is killed meanwhile loses only the scores, which the resumed run measures
         again.
         """
-        if not self.validation or self.validation.epoch >= epoch:
-            return
-        # A run that started from another run's checkpoint has no file of that epoch.
-        if not distributed.on_main_process(lambda: self.checkpoints.epoch_file(epoch).exists()):
-            return
-        scores = self.validation.run(self.engine, epoch, lambda: stop_signals.received)
-        best = self.validation.is_best(scores, epoch)
-        self.log.scores({"epoch": epoch, "step": self.steps, **scores, "best": best})
-        if best:
-            distributed.on_main_process(lambda: self.checkpoints.name_best(epoch))
+        if self.validation.is_due(epoch, self.checkpoints):
+            scores = self.validation.run(self.engine, epoch, lambda: stop_signals.received)
+            best = self.validation.is_best(scores, epoch)
+            self.log.scores({"epoch": epoch, "step": self.steps, **scores, "best": best})
+            if best:
+                distributed.on_main_process(lambda: self.checkpoints.name_best(epoch))
 
     def _stop(self, stop: StopTraining) -> None:
         """Save, and say how to resume. Raises TrainingError if the run has failed, or nothing can be saved."""

@@ -33,6 +33,7 @@ from timechat.evaluation.predict import VideoModel
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
 from timechat.evaluation.scores import ordered_scores
+from timechat.runners.checkpointing import Checkpoints
 from timechat.runners.engines import Engine
 from timechat.runners.guards import SkipList
 from timechat.runners.loading import raise_together, read_batches
@@ -125,12 +126,29 @@ class Validation:
         self.best = {"score": self.score, "value": value, "epoch": epoch}
         return True
 
+    def is_due(self, epoch: int, checkpoints: Checkpoints) -> bool:
+        """Whether there is something to measure after an epoch, and it was not measured already; collective.
+
+        A run that started from another run's checkpoint has no file of that epoch, which could become the best one.
+        """
+        if not self or self.epoch >= epoch:
+            return False
+        return distributed.on_main_process(lambda: checkpoints.epoch_file(epoch).exists())
+
     def is_enough(self) -> bool:
         """Whether the best score is as good as `run.stop_at_score` asks; never, if that is null."""
         wanted = self.cfg.run.stop_at_score
         if wanted is None or self.best is None:
             return False
         return self.best["value"] <= wanted if self.score == LOSS else self.best["value"] >= wanted
+
+    def warn_unless_enough(self) -> None:
+        """After the last epoch: say that `run.stop_at_score` was not reached."""
+        if self.cfg.run.stop_at_score is not None and self.best and not self.is_enough():
+            logger.warning(
+                "run.stop_at_score=%s is not reached after run.max_epoch=%d epochs: the best %s is %.4g",
+                self.cfg.run.stop_at_score, self.cfg.run.max_epoch, self.best["score"], self.best["value"],
+            )  # fmt: skip
 
     @torch.no_grad()
     def _loss(self, engine: Engine, stopping: Callable[[], bool]) -> dict[str, float]:
