@@ -58,7 +58,7 @@ def add_speech(annotations: Path, transcripts: Path, output: Path) -> Added:
         ConfigError: the output is the input, or there is no folder of transcripts.
     """
     if not transcripts.is_dir():
-        raise ConfigError(f"--transcripts {transcripts}: no such folder")
+        raise ConfigError(f"--asr {transcripts}: no such folder")
     if output.exists() and annotations.exists() and os.path.samefile(output, annotations):
         raise ConfigError(f"--output {output}: is the input; give another file")
     added = Added()

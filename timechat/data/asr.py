@@ -1,7 +1,7 @@
 """Videos -> what is said in them: one file for each, a line for each sentence, `start<TAB>end<TAB>text`, seconds.
 
 Times are on the clock of the video's frames. `timechat data add-asr` puts the sentences before instructions, and
-`timechat evaluate --transcripts` before questions.
+`timechat evaluate --asr` before questions.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def test_from_videos_to_instructions(
     assert capsys.readouterr().out.startswith("2 transcripts with 0 sentences")  # these videos have no sound
     (tmp_path / "said" / "a.tsv").write_text("0.00\t1.50\tcut the bread\n")
     out = tmp_path / "out.json"
-    assert main(["data", "add-asr", info["anno_dir"], "--transcripts", said, "--output", str(out)]) == 0
+    assert main(["data", "add-asr", info["anno_dir"], "--asr", said, "--output", str(out)]) == 0
     assert "1 items with speech, 1 in whose video nothing is said" in capsys.readouterr().out
     first, second = (item["QA"][0]["q"] for item in json.loads(out.read_text()))
     assert first.startswith("Transcribed speech: 0.0 - 1.5 seconds, cut the bread. Based on the video content")

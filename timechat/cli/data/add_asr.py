@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
 
     def run() -> None:
-        added = add_speech(Path(args.annotations), Path(args.transcripts), Path(args.output))
+        added = add_speech(Path(args.annotations), Path(args.asr), Path(args.output))
         sys.stdout.write("".join(f"{line}\n" for line in describe(added, Path(args.output))))
 
     return run_main(run)
@@ -30,6 +30,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("annotations", type=path, help="annotation file: a JSON list, or JSON lines")
     about = "folder of VIDEO.tsv (timechat data asr), .srt, .vtt or Whisper's .json"
-    parser.add_argument("--transcripts", type=path, required=True, help=about)
+    parser.add_argument("--asr", type=path, required=True, help=about)
     parser.add_argument("--output", type=path, required=True, help="file to write: .json, or .jsonl")
     return parser
