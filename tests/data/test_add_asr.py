@@ -79,7 +79,7 @@ def test_the_input_is_not_overwritten(tmp_path: Path, transcripts: Path) -> None
     anno = write_json(tmp_path / "in.json", [item("yt/a.mp4")])
     (tmp_path / "link.json").symlink_to(anno)
     for output in (anno, tmp_path / "link.json"):
-        with pytest.raises(ConfigError, match="is the input; give another file"):
+        with pytest.raises(ConfigError, match="is named twice, and would be overwritten"):
             add_speech(anno, transcripts, output)
 
 

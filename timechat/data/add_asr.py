@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from timechat.data.writing import check_outputs, item_writer
 from timechat.datasets.annotations import check_entry, raise_listed
 from timechat.datasets.entries import iter_entries
 from timechat.errors import ConfigError
@@ -22,9 +21,7 @@ from timechat.evaluation.transcripts import (
     speech_prompt,
     without_speech,
 )
-from timechat.io import replacing
 
-LINES = ".jsonl"
 _MARK = "<video>\n"  # of LLaVA's first turn
 
 
@@ -59,16 +56,11 @@ def add_speech(annotations: Path, transcripts: Path, output: Path) -> Added:
     """
     if not transcripts.is_dir():
         raise ConfigError(f"--asr {transcripts}: no such folder")
-    if output.exists() and annotations.exists() and os.path.samefile(output, annotations):
-        raise ConfigError(f"--output {output}: is the input; give another file")
+    check_outputs([annotations], [output])
     added = Added()
-    lines = output.suffix == LINES
-    with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
-        before = "" if lines else "["
+    with item_writer(output) as write:
         for entry in _spoken(annotations, transcripts, added):
-            file.write(before + json.dumps(entry, ensure_ascii=False))
-            before = "\n" if lines else ",\n"
-        file.write("\n" if lines else "]\n")
+            write(entry)
     return added
 
 
