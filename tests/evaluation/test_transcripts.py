@@ -272,3 +272,21 @@ def test_hash_changes_with_name_and_content_of_any_transcript(tmp_path: Path) ->
     (tmp_path / "a.srt").rename(tmp_path / "c.srt")
     hashes.append(transcripts_hash(tmp_path))
     assert len(set(hashes)) == 4
+
+
+# Lines with tabs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["1.50\t4.00\t Hello &amp; welcome.\n\n2.0\t3.0\t \n", "start\tend\ttext\n1500\t4000\tHello & welcome.\n"]
+)
+def test_seconds_and_whispers_milliseconds(tmp_path: Path, text: str) -> None:
+    (tmp_path / "v.tsv").write_text(text)
+    assert read_transcript(tmp_path / "v.tsv") == [SAID[0]]
+
+
+@pytest.mark.parametrize("line", ["1.0\t2.0", "a\t2\tb", "2.0\t1.0\tb", "-1\t1\tb", "nan\t1\tb", "0\tinf\tb"])
+def test_a_wrong_line_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "v.tsv").write_text(f"0.0\t1.0\ta\n{line}\n")
+    with pytest.raises(AnnotationError, match=r"v\.tsv, line 2: expected start, end and text with tabs between them"):
+        read_transcript(tmp_path / "v.tsv")

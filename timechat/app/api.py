@@ -155,7 +155,7 @@ class VideoLanguageModel(HubModel):
             system: the system sentence; by default the config's, else this project's own.
             max_new_tokens: how long the answer may get.
             do_sample: draw tokens, with `temperature` and `top_p`, from torch's global generator; else greedy.
-            asr: a transcript (.srt, .vtt, or Whisper's .json) that goes before the question.
+            asr: a transcript (.srt, .vtt, .tsv, or Whisper's .json) that goes before the question.
 
         Returns:
             The answer, with the parts of the video that it names.

@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--asr",
         type=path,
         metavar="FILE",
-        help="put transcribed speech before the question: .srt, .vtt or Whisper's .json",
+        help="put transcribed speech before the question: .srt, .vtt, .tsv or Whisper's .json",
     )
     add("--system", metavar="TEXT", help="system sentence (default: the config's)")
     add("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: run.device)")

@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--asr",
         type=path,
         metavar="DIR",
-        help="put transcribed speech before the prompts: VIDEO.json, .srt or .vtt in DIR",
+        help="put transcribed speech before the prompts: VIDEO.json, .srt, .vtt or .tsv in DIR",
     )
     add_generation_arguments(parser)
     add_scoring_arguments(parser, FEWER)

@@ -200,7 +200,7 @@ def _spoken(questions: Sequence[Question], folder: str) -> Spoken:
     if len(spoken.without) == spoken.videos:
         raise ConfigError(
             f"--asr {folder}: holds no transcript of the {spoken.videos} videos, for example none of "
-            f"{spoken.without[0]}; it needs the video's name with .json, .srt or .vtt"
+            f"{spoken.without[0]}; it needs the video's name with .json, .srt, .vtt or .tsv"
         )
     if spoken.without:
         logger.warning("%s: %d of %d videos have no transcript", folder, len(spoken.without), spoken.videos)

@@ -1,4 +1,4 @@
-"""Transcribed speech for prompts: SubRip (.srt), WebVTT (.vtt) and Whisper's .json -> sentences with times -> a prompt.
+"""Transcribed speech for prompts: SubRip (.srt), WebVTT (.vtt), Whisper's .json and .tsv -> sentences -> a prompt.
 
 The prompt has the form that TimeIT's instructions with speech have, so that a model trained on these knows it:
 
@@ -31,10 +31,11 @@ logger = logging.getLogger(__name__)
 MAX_SENTENCES = 15
 TOUCHING_S = 0.1  # seconds between two cues above which there is a pause
 _BEFORE, _BEHIND = "Transcribed speech: ", " Based on the video content and possible transcribed speech, "
-SUFFIXES = (".json", ".srt", ".vtt")  # Whisper writes all three at once; they say the same
+SUFFIXES = (".json", ".srt", ".vtt", ".tsv")  # Whisper writes all four at once; they say the same
 
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIME_LINE = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
+_MILLISECONDS = "start\tend\ttext"  # the first line of Whisper's .tsv; `timechat data asr` writes seconds, without it
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")  # <font color=...>, <00:00:01.500>, {\an8}
 _VTT_BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
 
@@ -76,8 +77,8 @@ def add_transcripts(questions: Sequence[Question], folder: str | Path) -> Spoken
 
     Args:
         questions: as a benchmark makes them.
-        folder: holds DIR/VIDEO.json, .srt or .vtt, where VIDEO is the video's path without its suffix, or only its last
-            part. A video without a transcript is asked about without one, and counted.
+        folder: holds DIR/VIDEO.json, .srt, .vtt or .tsv, where VIDEO is the video's path without its suffix, or only
+            its last part. A video without a transcript is asked about without one, and counted.
 
     Raises:
         AnnotationError: a transcript that is malformed, naming file and line.
@@ -86,7 +87,7 @@ def add_transcripts(questions: Sequence[Question], folder: str | Path) -> Spoken
     spoken = []
     for question in questions:
         if question.video not in found:
-            path = find_transcript(Path(folder), question)
+            path = find_transcript(Path(folder), question.video, is_folder=question.frame_rate is not None)
             found[question.video] = None if path is None else _read(path)
         said = found[question.video]
         sentences = choose_sentences(said.sentences if said else [], question.start, question.end)
@@ -96,10 +97,16 @@ def add_transcripts(questions: Sequence[Question], folder: str | Path) -> Spoken
     return Spoken(spoken, len(found), without, left_out)
 
 
-def find_transcript(folder: Path, question: Question) -> Path | None:
-    """The transcript of a question's video, if there is one."""
-    video = Path(question.video)
-    name = video if question.frame_rate is not None else video.with_suffix("")  # a folder's name has no suffix
+def find_transcript(folder: Path, path: str, is_folder: bool = False) -> Path | None:
+    """The transcript of a video, if there is one.
+
+    Args:
+        folder: of the transcripts.
+        path: of the video, as annotations name it.
+        is_folder: whether the video is a folder of pictures, whose name has no suffix.
+    """
+    video = Path(path)
+    name = video if is_folder else video.with_suffix("")
     stems = (folder / name, folder / name.name)
     paths = (stem.with_name(stem.name + suffix) for stem in stems for suffix in SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
@@ -170,7 +177,10 @@ def _read(path: Path) -> Transcript:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path}: is not UTF-8 text ({error}); convert it") from error
-    found, left_out = _json_sentences(path, text) if path.suffix == ".json" else (_cue_sentences(path, text), 0)
+    if path.suffix == ".json":
+        found, left_out = _json_sentences(path, text)
+    else:
+        found, left_out = (_tsv_sentences if path.suffix == ".tsv" else _cue_sentences)(path, text), 0
     cleaned = (Sentence(s.start, s.end, _plain(s.text)) for s in found)
     return Transcript(sorted((s for s in cleaned if s.text), key=lambda s: (s.start, s.end)), left_out)
 
@@ -178,6 +188,30 @@ def _read(path: Path) -> Transcript:
 def _plain(text: str) -> str:
     """Without tags such as <font ...>, entities and line breaks."""
     return " ".join(html.unescape(_TAG.sub("", text)).split())
+
+
+def _tsv_sentences(path: Path, text: str) -> list[Sentence]:
+    """The lines of a file with start, end and text between tabs."""
+    lines = text.split("\n")
+    whispers = lines[0].strip() == _MILLISECONDS
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not (whispers and number == 1):
+            try:
+                start, end, said = line.split("\t", 2)
+                found.append(Sentence(float(start), float(end), said))
+            except ValueError as error:
+                raise _wrong_line(path, number, line) from error
+            if not 0 <= found[-1].start <= found[-1].end < float("inf"):
+                raise _wrong_line(path, number, line)
+    return [Sentence(s.start / 1000, s.end / 1000, s.text) for s in found] if whispers else found
+
+
+def _wrong_line(path: Path, number: int, line: str) -> AnnotationError:
+    return AnnotationError(
+        f"{path}, line {number}: expected start, end and text with tabs between them, 0 <= start <= end, found "
+        f"{line.strip()[:80]!r}; correct the line or remove the file"
+    )
 
 
 def _json_sentences(path: Path, text: str) -> tuple[list[Sentence], int]:

@@ -19,6 +19,7 @@ from timechat.datasets import build_datasets
 from timechat.datasets.shards import dataset as shard_dataset
 from timechat.datasets.shards.dataset import ShardDataset, read_members
 from timechat.errors import AnnotationError, ConfigError, SampleError, VideoError
+from timechat.registry import registry
 
 
 def build(anno: str | Path, options: tuple[str, ...] = (), folder: Path | None = None, **entry: Any) -> Any:
@@ -181,3 +182,9 @@ def test_no_shards_are_named(tmp_path: Path) -> None:
         build("")
     with pytest.raises(AnnotationError, match=r"datasets\.tv\.build_info\.anno_dir=(?s:.*)no such shard"):
         build(tmp_path / "none.tar")
+
+
+def test_an_audit_is_told_where_the_annotations_are(tmp_path: Path) -> None:
+    cfg = dataset_config({"tv": {"builder": "shards", "build_info": {"anno_dir": "t.tar"}}}, folder=tmp_path)
+    with pytest.raises(ConfigError, match=r"datasets\.tv: .* audit the annotation file that they were packed from"):
+        registry.get_builder_class("shards")("tv", cfg.datasets.tv, cfg.model).sources()

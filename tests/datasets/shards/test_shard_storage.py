@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -80,3 +81,21 @@ def test_without_fsspec_or_the_package_of_a_protocol(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(ConfigError, match=r"pip install 'timechat\[remote\]'"):
         size_of("memory://a/t.tar")
+
+
+@pytest.mark.parametrize("name", ["info", "cat_file", "glob", "open"])
+def test_what_a_file_system_raises_is_an_os_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as aiohttp's errors, which are none."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("connection lost")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), name, fail)
+    calls = {
+        "info": lambda: size_of("memory://t.tar"),
+        "cat_file": lambda: read_ranges("memory://t.tar", [(0, 1)]),
+        "glob": lambda: shards_of("memory://t", "anno_dir"),
+        "open": lambda: opened("memory://t.tar").__enter__(),
+    }
+    with pytest.raises(OSError, match="RuntimeError: connection lost"):
+        calls[name]()

@@ -8,6 +8,8 @@ from timechat.cli import run_verb
 
 # Verb -> what it does; the module of that name has `main(argv) -> exit status`.
 VERBS: dict[str, str] = {
+    "asr": "transcribe the speech of videos",
+    "add-asr": "put what is said in the videos before the instructions",
     "audit": "check annotations and videos, write a manifest for training and a page about coverage",
     "pack": "write videos and annotations into tar shards (builder: shards)",
     "convert": "turn annotations of other sources, or your own, into instructions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.builders import DatasetBuilder
@@ -28,6 +28,13 @@ class ShardsBuilder(DatasetBuilder):
         """Find out what is in the shards. Raises ConfigError, AnnotationError."""
         items, buffer = self.shard_items(), self.cfg.shuffle_buffer
         return ShardDataset(self.name, items, shuffle_buffer=buffer, **self.reading(), budget=self.token_budget())
+
+    def sources(self) -> NoReturn:
+        """Raises ConfigError: there is no annotation file that could be read without the shards."""
+        raise ConfigError(
+            f"datasets.{self.name}: builder {self.cfg.builder}: its annotations are in the shards; audit the "
+            "annotation file that they were packed from (timechat data pack --manifest leaves out what is found)"
+        )
 
     def shard_items(self) -> ShardItems:
         """Where each sample is. Raises ConfigError, AnnotationError."""

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,24 +85,48 @@ class ShardIndex:
     @classmethod
     def of(cls, members: Iterable[Member]) -> ShardIndex:
         """Group members by key."""
-        videos: dict[str, Member] = {}
-        annotations: dict[str, list[Member]] = {}
-        for member in members:
-            if member.extension.rpartition(".")[2].lower() in VIDEO_SUFFIXES:
-                videos.setdefault(member.key, member)
-            elif _ANNOTATION.fullmatch(member.extension):
-                annotations.setdefault(member.key, []).append(member)
-        nothing = {key: Member(key, 0, -1) for key in annotations}
-        chosen = [videos.get(key, nothing[key]) for key in annotations]
-        owners = [number for number, some in enumerate(annotations.values()) for _ in some]
-        texts = [(member.offset, member.size) for some in annotations.values() for member in some]
+        return cls._of(_grouped(members).values())
+
+    @classmethod
+    def _of(cls, groups: Iterable[Sequence[tuple[str, Member]]]) -> ShardIndex:
+        """Choose from the members of each key, given with their extensions, the video and the annotations."""
+        names: list[str] = []
+        videos, owners, texts, unused = list[tuple[int, int]](), list[int](), list[tuple[int, int]](), 0
+        for group in groups:
+            found = [member for extension, member in group if _is_video(extension)]
+            about = [member for extension, member in group if _is_annotation(extension)]
+            unused += not about and bool(found)
+            if about:
+                name, offset, size = found[0] if found else (about[0].key, 0, -1)
+                owners += [len(names)] * len(about)
+                texts += [(member.offset, member.size) for member in about]
+                names.append(name)
+                videos.append((offset, size))
         return cls(
-            "".join(f"{member.name}\n" for member in chosen).encode("utf-8", "surrogateescape"),
-            np.array([(member.offset, member.size) for member in chosen], dtype=np.int64).reshape(-1, 2),
+            "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"),
+            np.array(videos, dtype=np.int64).reshape(-1, 2),
             np.array(owners, dtype=np.int32),
             np.array(texts, dtype=np.int64).reshape(-1, 2),
-            len(videos.keys() - annotations.keys()),
+            unused,
         )
+
+
+def _grouped(members: Iterable[Member]) -> dict[str, list[tuple[str, Member]]]:
+    """The members of each key, with their extensions."""
+    groups: dict[str, list[tuple[str, Member]]] = {}
+    for member in members:
+        groups.setdefault(member.key, []).append((member.extension, member))
+    return groups
+
+
+@lru_cache(maxsize=1024)
+def _is_video(extension: str) -> bool:
+    return extension.rpartition(".")[2].lower() in VIDEO_SUFFIXES
+
+
+@lru_cache(maxsize=1024)
+def _is_annotation(extension: str) -> bool:
+    return _ANNOTATION.fullmatch(extension) is not None
 
 
 def index_name(shard: str) -> str:
@@ -136,12 +161,15 @@ def scan(shard: str) -> list[Member]:
 
 def index_text(members: Iterable[Member]) -> str:
     """The index of a shard with these members, as text."""
-    lines: dict[str, list[str]] = {}
-    for member in members:
-        name = "".join(_HIDDEN.get(letter, letter) for letter in member.name)
-        extension = "".join(_HIDDEN.get(letter, letter) for letter in member.extension) or "-"
-        lines.setdefault(member.key, []).append(f"{extension} {member.offset} {member.size} {name}")
-    return "\n".join([f"{VERSION} {len(lines)}", *(" ".join(parts) for parts in lines.values())]) + "\n"
+    lines = []
+    for group in _grouped(members).values():
+        parts = (f"{_hide(extension) or '-'} {m.offset} {m.size} {_hide(m.name)}" for extension, m in group)
+        lines.append(" ".join(parts))
+    return "\n".join([f"{VERSION} {len(lines)}", *lines]) + "\n"
+
+
+def _hide(text: str) -> str:
+    return "".join(_HIDDEN.get(letter, letter) for letter in text)
 
 
 def read_index(text: str, source: str) -> ShardIndex:
@@ -160,21 +188,22 @@ def read_index(text: str, source: str) -> ShardIndex:
             f"{source}: is no whole index of version {VERSION}, which begins with {VERSION} and the number of lines, "
             f"not with {head[:40]!r}; remove it, and the shard is looked through again"
         )
-    return ShardIndex.of(_members(lines[:-1], source))
+    return ShardIndex._of(_members(line, number, source) for number, line in enumerate(lines[:-1], 2))
 
 
-def _members(lines: Iterable[str], source: str) -> Iterator[Member]:
-    for number, line in enumerate(lines, 2):
-        parts = line.split(" ")
-        try:
-            for first in range(0, len(parts), 4):
-                _, offset, size, name = parts[first : first + 4]
-                yield Member(_shown(name) if "%" in name else name, int(offset), int(size))
-        except ValueError as error:
-            raise AnnotationError(
-                f"{source}, line {number}: expected extension, position, bytes and name of each member, found "
-                f"{line[:80]!r}; remove the file, and the shard is looked through again"
-            ) from error
+def _members(line: str, number: int, source: str) -> list[tuple[str, Member]]:
+    """The members of a line, with their extensions. Raises AnnotationError."""
+    parts = line.split(" ")
+    try:
+        return [
+            (extension, Member(_shown(name) if "%" in name else name, int(offset), int(size)))
+            for extension, offset, size, name in zip(*[iter(parts)] * 4, strict=True)
+        ]
+    except ValueError as error:
+        raise AnnotationError(
+            f"{source}, line {number}: expected extension, position, bytes and name of each member, found "
+            f"{line[:80]!r}; remove the file, and the shard is looked through again"
+        ) from error
 
 
 def _shown(name: str) -> str:

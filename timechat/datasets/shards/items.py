@@ -1,4 +1,4 @@
-"""The samples of many shards, a million of them in some 70 MB: arrays and names, no object for each."""
+"""The samples of many shards, a million of them in some 150 MB: arrays and names, no object for each."""
 
 from __future__ import annotations
 

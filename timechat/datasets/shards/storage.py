@@ -8,11 +8,12 @@ from __future__ import annotations
 import glob
 import os
 import re
+import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
-from timechat.errors import ConfigError
+from timechat.errors import ConfigError, TimeChatError
 
 SUFFIX = ".tar"
 # Headers are read by the block; what lies between them is not wanted.
@@ -75,7 +76,8 @@ def _listed(text: str) -> list[str]:
         if "*" not in text and text.endswith(SUFFIX):
             return [text]
         system, path = _system_of(text)
-        found = system.glob(path if "*" in path else f"{path.rstrip('/')}/*{SUFFIX}")
+        with _as_os_error():
+            found = system.glob(path if "*" in path else f"{path.rstrip('/')}/*{SUFFIX}")
         return sorted(str(system.unstrip_protocol(name)) for name in found)
     if os.path.isdir(text):
         return sorted(glob.glob(os.path.join(glob.escape(text), f"*{SUFFIX}")))
@@ -89,7 +91,8 @@ def size_of(name: str) -> int | None:
     try:
         if is_url(name):
             system, path = _system_of(name)
-            return int(system.info(path)["size"])
+            with _as_os_error():
+                return int(system.info(path)["size"])
         return os.path.getsize(name)
     except FileNotFoundError:
         return None
@@ -100,7 +103,8 @@ def read_file(name: str) -> bytes | None:
     try:
         if is_url(name):
             system, path = _system_of(name)
-            return bytes(system.cat_file(path))
+            with _as_os_error():
+                return bytes(system.cat_file(path))
         with open(name, "rb") as file:
             return file.read()
     except FileNotFoundError:
@@ -122,7 +126,8 @@ def read_ranges(name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """
     if is_url(name):
         system, path = _system_of(name)
-        return [bytes(system.cat_file(path, start=begin, end=end)) for begin, end in ranges]
+        with _as_os_error():
+            return [bytes(system.cat_file(path, start=begin, end=end)) for begin, end in ranges]
     with open(name, "rb", buffering=0) as file:
         return [_read_at(file, begin, end) for begin, end in ranges]
 
@@ -144,8 +149,19 @@ def opened(name: str) -> Iterator[IO[bytes]]:
             yield file
         return
     system, path = _system_of(name)
-    with system.open(path, "rb", block_size=_SCAN_BLOCK, cache_type="readahead") as remote:
+    with _as_os_error(), system.open(path, "rb", block_size=_SCAN_BLOCK, cache_type="readahead") as remote:
         yield remote
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """What a file system raises, each its own errors, as an OSError: one file that cannot be read ends no run."""
+    try:
+        yield
+    except (OSError, TimeChatError, tarfile.TarError):
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _system_of(url: str) -> tuple[Any, str]:
