@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from timechat.config import frames_per_video
+from timechat.datasets.annotations import TEXT_ONLY
 from timechat.schema import Section, key, section
 
 
@@ -138,6 +139,9 @@ class ImageDatasetConfig(DatasetConfig):
     data_type: str = key("images", "images", choices=("images",))
     # Takes the place of the section for videos, whose keys an image does not have.
     vis_processor: ImageProcessors = section(ImageProcessors)  # type: ignore[assignment]  # narrower
+    text_only: str = key(
+        "error", "items without a picture: error | drop | train, as a conversation alone", choices=TEXT_ONLY
+    )
 
 
 @dataclass
