@@ -24,7 +24,6 @@ from timechat.text.tokenizers import IMAGE_TOKEN
 logger = logging.getLogger(__name__)
 
 MAX_LISTED = 10
-TEXT_ONLY = ("error", "drop", "train")
 CAPTION_QUESTION = "Describe what happens in this video."
 
 _MEDIA_MARK = re.compile(r"\s*<(?:video|image)>\s*")
@@ -59,7 +58,7 @@ def read_instructions(
         videos_dir: paths in the file must stay inside it.
         media: the key of the path, `video` or `image`.
         left_out: numbers of items that are not wanted, and not checked.
-        text_only: what becomes of items with neither video nor image: one of TEXT_ONLY. Kept ones have the path "".
+        text_only: what becomes of items with neither video nor image: error, drop, or train; kept ones have the path "".
 
     Raises:
         AnnotationError: naming the file, the item, the field and the fix.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from timechat.config import frames_per_video
-from timechat.datasets.annotations import TEXT_ONLY
 from timechat.schema import Section, key, section
 
 
@@ -140,7 +139,9 @@ class ImageDatasetConfig(DatasetConfig):
     # Takes the place of the section for videos, whose keys an image does not have.
     vis_processor: ImageProcessors = section(ImageProcessors)  # type: ignore[assignment]  # narrower
     text_only: str = key(
-        "error", "items without a picture: error | drop | train, as a conversation alone", choices=TEXT_ONLY
+        "error",
+        "items without a picture: error | drop | train, as a conversation alone",
+        choices=("error", "drop", "train"),
     )
 
 
