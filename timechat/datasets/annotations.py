@@ -58,7 +58,7 @@ def read_instructions(
         videos_dir: paths in the file must stay inside it.
         media: the key of the path, `video` or `image`.
         left_out: numbers of items that are not wanted, and not checked.
-        text_only: what becomes of items with neither video nor image: error, drop, or train; kept ones have the path "".
+        text_only: what becomes of items with neither video nor image: error, drop, or train: with the path "".
 
     Raises:
         AnnotationError: naming the file, the item, the field and the fix.
