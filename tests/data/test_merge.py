@@ -145,7 +145,8 @@ def test_the_published_recipe_has_104_thousand_items() -> None:
 
 def test_with_speech_where_there_is_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Miniatures of the ten files; two of them have a version with transcribed speech."""
-    for number, part in enumerate(recipe_parts("timeit_104k", tmp_path)):
+    parts = sorted(recipe_parts("timeit_104k", tmp_path), key=lambda part: part.source not in ("coin", "yttemporal"))
+    for number, part in enumerate(parts):
         part.file.parent.mkdir(parents=True)
         write_json(part.file, items(part.source, 2))
         if number < 2:
@@ -155,7 +156,7 @@ def test_with_speech_where_there_is_some(tmp_path: Path, capsys: pytest.CaptureF
     assert command.main([*argv, "--speech"]) == 0
     printed = capsys.readouterr().out
     assert f"{tmp_path}/out.json: 20 items\n" in printed
-    assert "without a version with speech (NAME_15asr.json): hirest_step, queryd, hirest, didemo, anet" in printed
+    assert "without a version with speech (NAME_15asr.json): anet, vitt, didemo, queryd, hirest, " in printed
     assert "didemo       2      33,002     2      0\n" in printed
     found = Counter(item["video"].partition("/")[0] for item in json.loads((tmp_path / "out.json").read_text()))
     assert found["yttemporal_spoken"] == found["coin_spoken"] == found["vitt"] == 2
@@ -184,7 +185,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
         ("sources: [{file: a.json, share: 2, count: 2}]", "has count and share; give one of them"),
         ("sources: [{file: a.json, share: -1}]", "share is -1: it must be a number above 0"),
         ("sources: [{count: 2}]", "expected {file: ...}"),
-        ("files: []", "expected a list under the key sources"),
+        ("files: []", "expected {sources:"),
         ("sources: [", "not valid YAML"),
     ],
 )

@@ -11,13 +11,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tqdm import tqdm
 
+from timechat.data.published import published
 from timechat.data.records import Bad
 from timechat.data.writing import check_outputs, item_writer
 from timechat.datasets.annotations import check_entry
@@ -27,9 +28,10 @@ from timechat.evaluation.tables import MISSING, text_table
 from timechat.io import sha256_of, sha256_of_file, write_json
 from timechat.registry import nearest
 
-RECIPES = Path(__file__).with_name("recipes")
+TIMEIT_104K = "timeit_104k"
 SPEECH = "_15asr"  # TimeIT's files whose questions begin with transcribed speech are called so
 MAX_LISTED = 10
+_OTHER_NAMES = (("instruct_tsp_", "instruct_tsg_"),)  # the published scripts do not agree on the one of yttemporal
 _KEYS = {"file", "source", "items", "count", "share"}
 
 Item = dict[str, Any]
@@ -79,24 +81,26 @@ def recipe_parts(recipe: str, folder: Path, speech: bool = False) -> list[Part]:
     """The parts that a recipe lists.
 
     Args:
-        recipe: the name of one in `recipes/`, or a YAML file of that form.
+        recipe: timeit_104k, TimeIT's merged file as published, or a YAML file `{sources: [{file: ...}, ...]}`.
         folder: that its files are relative to.
         speech: take the version with transcribed speech, NAME_15asr.json, where there is one.
 
     Raises:
         ConfigError: no such recipe, or one that says something else.
     """
-    known = {file.stem: file for file in RECIPES.glob("*.yaml")}
-    path = known.get(recipe, Path(recipe))
+    if recipe == TIMEIT_104K:
+        entries = [(name, entry) for name, entry in published().items() if entry.merged]
+        return [_found(Part(folder / entry.file, name, items=entry.items), speech) for name, entry in entries]
+    path = Path(recipe)
     if not path.is_file():
-        raise ConfigError(f"--recipe {recipe}: no such file, and no recipe; there are {', '.join(known)}")
+        raise ConfigError(f"--recipe {recipe}: no such file; write {TIMEIT_104K}, or a file that is there")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML ({error}); correct it") from error
     rows = content.get("sources") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not rows:
-        raise ConfigError(f"{path}: expected a list under the key sources; see {RECIPES.name}/timeit_104k.yaml")
+        raise ConfigError(f"{path}: expected {{sources: [{{file: ...}}, ...]}}")
     return [_part(f"{path}: sources[{number}]", row, folder, speech) for number, row in enumerate(rows)]
 
 
@@ -112,11 +116,19 @@ def _part(where: str, row: Any, folder: Path, speech: bool) -> Part:
         value = row.get(key, 1)
         if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:
             raise ConfigError(f"{where}.{key} is {value!r}: it must be a number above 0")
-    plain = folder / row["file"]
-    spoken = plain.with_name(f"{plain.stem}{SPEECH}{plain.suffix}")
-    file = spoken if speech and spoken.is_file() else plain
+    file = folder / row["file"]
     named = {key: row[key] for key in ("count", "share", "items") if key in row}
-    return Part(file, str(row.get("source", plain.parent.name)), spoken=file == spoken, **named)
+    return _found(Part(file, str(row.get("source", file.parent.name)), **named), speech)
+
+
+def _found(part: Part, speech: bool) -> Part:
+    """The part with the file that is there: with speech, if that is wanted, or under its other published name."""
+    names = [part.file]
+    for one, other in _OTHER_NAMES:
+        names += [part.file.with_name(part.file.name.replace(one, other))] if one in part.file.name else []
+    spoken = [file.with_name(f"{file.stem}{SPEECH}{file.suffix}") for file in names] if speech else []
+    file = next((file for file in (*spoken, *names) if file.is_file()), part.file)
+    return replace(part, file=file, spoken=file in spoken)
 
 
 def file_part(text: str) -> Part:

@@ -8,6 +8,7 @@ when it is read, and all its problems are listed at once.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import re
 import sys
@@ -19,6 +20,8 @@ from typing import Any
 from timechat.datasets.entries import in_words, iter_entries, iter_rows
 from timechat.errors import AnnotationError, SampleError
 from timechat.text.tokenizers import IMAGE_TOKEN
+
+logger = logging.getLogger(__name__)
 
 MAX_LISTED = 10
 CAPTION_QUESTION = "Describe what happens in this video."
@@ -42,7 +45,11 @@ class Item:
 
 
 def read_instructions(
-    path: str | Path, videos_dir: str | Path, media: str = "video", left_out: Collection[int] = ()
+    path: str | Path,
+    videos_dir: str | Path,
+    media: str = "video",
+    left_out: Collection[int] = (),
+    text_only: str = "error",
 ) -> list[Item]:
     """Read and check a TimeIT, Valley or LLaVA annotation file.
 
@@ -51,19 +58,31 @@ def read_instructions(
         videos_dir: paths in the file must stay inside it.
         media: the key of the path, `video` or `image`.
         left_out: numbers of items that are not wanted, and not checked.
+        text_only: what becomes of items with neither video nor image: error, drop, or train: with the path "".
 
     Raises:
         AnnotationError: naming the file, the item, the field and the fix.
     """
-    items, problems = [], []
+    items, problems, alone = [], [], 0
     for number, entry in enumerate(iter_entries(path, media)):
-        if number not in left_out:
-            item, found = check_entry(entry, number, videos_dir, media)
-            problems += [f"item {number}: {problem}" for problem in found]
-            items += [item] if item else []
+        if number in left_out:
+            continue
+        text = text_only != "error" and _is_text_alone(entry)
+        alone += text
+        if text and text_only == "drop":
+            continue
+        item, found = check_entry({**entry, media: "text"} if text else entry, number, videos_dir, media)
+        problems += [f"item {number}: {problem}" for problem in found]
+        items += [dataclasses.replace(item, path="") if text else item] if item else []
+    if alone:
+        logger.info("%s: %d items are text alone; text_only=%s", path, alone, text_only)
     raise_listed(path, problems)
     _must_have_some(path, items, left_out, "the list is empty")
     return items
+
+
+def _is_text_alone(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and not {"video", "image"} & entry.keys()
 
 
 def check_entry(entry: Any, number: int, videos_dir: str | Path, media: str = "video") -> tuple[Item | None, list[str]]:

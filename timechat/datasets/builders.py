@@ -61,7 +61,8 @@ class DatasetBuilder:
     def presence(self) -> Presence:
         """Which of its videos exist, whether or not there are tokenizers. Raises ConfigError, AnnotationError."""
         name, items, videos_dir = self.sources()
-        return look_for(name, [(item.path, getattr(item, "source", "") or name) for item in items], videos_dir)
+        named = [(item.path, getattr(item, "source", "") or name) for item in items if item.path]
+        return look_for(name, named, videos_dir)
 
     @classmethod
     def missing_files(cls, where: str, kind: str, info: Mapping[str, Any]) -> Iterator[Missing]:
@@ -162,11 +163,12 @@ class ImageInstructBuilder(DatasetBuilder):
 
     def build(self) -> VideoDataset:
         """As the base class does, but without times."""
-        return InstructionDataset(*self.sources(), **self.reading(), budget=self.token_budget(), timestamps=False)
+        how = {"timestamps": False, "blank_size": self.model.image_size}
+        return InstructionDataset(*self.sources(), **self.reading(), budget=self.token_budget(), **how)
 
     def read_items(self, anno: str, videos_dir: str) -> list[Item]:
-        """The items of the annotation file, with the path under `image`."""
-        return read_instructions(anno, videos_dir, "image", self.left_out)
+        """The items of the annotation file, with the path under `image`; "" for text alone."""
+        return read_instructions(anno, videos_dir, "image", self.left_out, self.cfg.text_only)
 
     def loader(self) -> partial[Video]:
         """The function that reads a file: (path, generator) -> Video of one frame."""

@@ -138,6 +138,11 @@ class ImageDatasetConfig(DatasetConfig):
     data_type: str = key("images", "images", choices=("images",))
     # Takes the place of the section for videos, whose keys an image does not have.
     vis_processor: ImageProcessors = section(ImageProcessors)  # type: ignore[assignment]  # narrower
+    text_only: str = key(
+        "error",
+        "items without a picture: error | drop | train, as a conversation alone",
+        choices=("error", "drop", "train"),
+    )
 
 
 @dataclass

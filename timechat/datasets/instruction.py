@@ -56,14 +56,19 @@ class InstructionDataset(VideoDataset):
     Args:
         budget: how a sample becomes tokens.
         timestamps: whether the frames have times (videos) or not (images).
+        blank_size: side, in pixels, of the blank picture that an item without a path has. Its conversation is text
+            alone, and does not show it; but a model computes something for every sample, as its processes wait for
+            each other's gradients.
         others: as for VideoDataset; the items have turns, `qa`.
     """
 
     makes = InstructionSample
 
-    def __init__(self, *others: Any, budget: TokenBudget, timestamps: bool = True, **settings: Any):
+    def __init__(
+        self, *others: Any, budget: TokenBudget, timestamps: bool = True, blank_size: int = 0, **settings: Any
+    ):
         super().__init__(*others, **settings)
-        self.budget, self.timestamps = budget, timestamps
+        self.budget, self.timestamps, self.blank_size = budget, timestamps, blank_size
 
     def sample(self, index: int, generator: torch.Generator) -> InstructionSample:
         """Read one sample; all its randomness comes from the generator.
@@ -72,6 +77,9 @@ class InstructionDataset(VideoDataset):
             SampleError: the file cannot be decoded, or the cut leaves nothing to learn.
             ConversationError: `max_txt_len` would drop video tokens.
         """
+        if not self.path(index):
+            blank = torch.zeros(1, 3, self.blank_size, self.blank_size, dtype=torch.uint8)
+            return self.encode(index, blank, None, self.items[index].qa)
         video = self.read_video(index, generator)
         return self.encode(index, self.processor(video.frames, generator), video.seconds, self.items[index].qa)
 
@@ -94,7 +102,7 @@ class InstructionDataset(VideoDataset):
             turns,
             seconds,
             self.budget.tokenizer,
-            num_video_tokens=self.budget.count_video_tokens(len(frames)),
+            num_video_tokens=self.budget.count_video_tokens(len(frames)) if self.path(index) else 0,
             max_txt_len=self.budget.max_txt_len,
             list_seconds=self.budget.list_seconds,
         )

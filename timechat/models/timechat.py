@@ -139,8 +139,7 @@ class TimeChat(VideoEncoder):
             before it.
         """
         videos = self._encode_packed(batch.frames, batch.frame_counts, batch.seconds)
-        is_video = batch.input_ids == self.tokenizer.image_token_id
-        embeds = lm.embed_with_video(self.llama_model, batch.input_ids, is_video, videos)
+        embeds = self._embed(batch, videos)
         hidden = lm.hidden_states(self.llama_model, embeds, batch.attention_mask)[:, :-1]
         targets = batch.labels[:, 1:]
         supervised = targets != IGNORE_INDEX
@@ -154,6 +153,20 @@ class TimeChat(VideoEncoder):
             hits = (logits.argmax(dim=-1) == targets[supervised]).to(counts.dtype)
             out["sample_exact"] = (torch.zeros_like(counts).index_add(0, row, hits) == counts).float()
         return out
+
+    def _embed(self, batch: VideoBatch, videos: Sequence[Tensor]) -> Tensor:
+        """Token embeddings [B, S, H], with the videos' embeddings in their places.
+
+        Text alone has a blank picture and no place for it. The picture counts with the factor 0, so that every
+        parameter has a gradient on every process, whatever samples it has.
+        """
+        is_video = batch.input_ids == self.tokenizer.image_token_id
+        shown = is_video.any(dim=1).tolist()
+        alone = [seconds is None and not there for seconds, there in zip(batch.seconds, shown, strict=True)]
+        kept = [video[:0] if text else video for video, text in zip(videos, alone, strict=True)]
+        embeds = lm.embed_with_video(self.llama_model, batch.input_ids, is_video, kept)
+        unused = [video.sum() for video, text in zip(videos, alone, strict=True) if text]
+        return embeds + 0.0 * torch.stack(unused).sum().to(embeds.dtype) if unused else embeds
 
     # Answering --------------------------------------------------------------------------------------------------------
 

@@ -37,7 +37,12 @@ class EncodedConversation:
 
 
 def visual_text(seconds: Sequence[float] | None, num_video_tokens: int, list_seconds: bool = True) -> str:
-    """The placeholder of a video, with the sentence that lists its seconds, or of an image (`seconds` is None)."""
+    """The placeholder of a video, with the sentence that lists its seconds, or of an image (`seconds` is None).
+
+    Without video tokens there is none: the conversation is text alone.
+    """
+    if num_video_tokens == 0:
+        return ""
     tokens = IMAGE_TOKEN * num_video_tokens
     if seconds is None:
         return f"<Image>{tokens}</Image> "
@@ -84,7 +89,7 @@ def encode_conversation(
     Args:
         qa: turns with "q" and "a".
         seconds: the time of each frame in seconds, None for an image.
-        num_video_tokens: how many video tokens the video becomes.
+        num_video_tokens: how many video tokens the video becomes; 0 for text alone.
         list_seconds: whether the prompt lists the frames' times (`model.list_seconds`).
 
     Raises:
