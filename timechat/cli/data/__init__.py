@@ -9,6 +9,7 @@ from timechat.cli import run_verb
 # Verb -> what it does; the module of that name has `main(argv) -> exit status`.
 VERBS: dict[str, str] = {
     "audit": "check annotations and videos, write a manifest for training and a page about coverage",
+    "locate": "find videos that lie under other names than annotations say, and link them",
     "pack": "write videos and annotations into tar shards (builder: shards)",
     "convert": "turn annotations of other sources, or your own, into instructions",
 }
