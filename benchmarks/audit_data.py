@@ -18,11 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from read_videos import write
-
-from timechat.data.audit.run import Settings, audit
-from timechat.data.audit.targets import targets_of
-from timechat.datasets.readers.header import read_header
+# What is large is imported where it is used: each process of the audit imports this module, as it would the command's.
 
 FLOOR_PER_SECOND = 200
 CHECKED_HERE = 200
@@ -45,6 +41,9 @@ def annotate(path: Path, names: list[str]) -> Path:
 
 def run(annotations: Path, folder: Path, looks: Path, workers: int) -> tuple[float, int]:
     """Seconds of an audit, and how many videos it looked at."""
+    from timechat.data.audit.run import Settings, audit
+    from timechat.data.audit.targets import targets_of
+
     (target,) = targets_of(str(annotations), str(folder), [])
     start = time.perf_counter()
     result = audit(target, Settings(workers=workers), folder / "faults.jsonl", looks)
@@ -54,6 +53,10 @@ def run(annotations: Path, folder: Path, looks: Path, workers: int) -> tuple[flo
 
 def measure(videos: int, items: int, workers: int) -> float:
     """Write what was measured; returns how many videos were looked at in a second."""
+    from read_videos import write
+
+    from timechat.datasets.readers.header import read_header
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = write(folder / "clip.mp4", 60, 6, 224)
@@ -91,6 +94,9 @@ def same_file(path: Path) -> dict[str, int]:
 
 def again(folder: Path, workers: int) -> None:
     """Audit items whose videos are known, in a process of its own."""
+    import timechat.data.audit.run
+    import timechat.data.audit.targets  # noqa: F401
+
     before = peak()
     took, looked = run(folder / "items.json", folder, folder / "looks.jsonl", workers)
     more = f"{peak() - before:.0f} MB more than before at most"
