@@ -12,6 +12,7 @@ VERBS: dict[str, str] = {
     "locate": "find videos that lie under other names than annotations say, and link them",
     "pack": "write videos and annotations into tar shards (builder: shards)",
     "convert": "turn annotations of other sources, or your own, into instructions",
+    "merge": "several files of instructions into one, such as TimeIT-104K",
 }
 
 
