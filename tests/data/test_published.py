@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from helpers.imports import ROOT
 
 from timechat.data.published import published, source_of
 
@@ -15,6 +16,14 @@ def test_the_sums_are_the_published_ones() -> None:
     timeit = [entry for name, entry in sources.items() if name not in ("vatex", "jukin")]
     assert sum(entry.items for entry in timeit) == 124_861
     assert len({entry.task for entry in timeit}) == 6
+
+
+def test_the_page_has_the_same_counts() -> None:
+    page = (ROOT / "docs" / "DATA.md").read_text(encoding="utf-8")
+    for name, entry in published().items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        assert f"| {entry.task} | {entry.items:,} |" in row
+        assert ("*" in row.split("|")[1]) == entry.merged
 
 
 def test_every_source_has_a_page_and_says_if_no_copy_is_known() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from timechat.data.audit.report import coverage_page, summary, write_audit_manif
 from timechat.data.audit.run import Audit, Settings, audit
 from timechat.data.audit.targets import targets_of
 from timechat.datasets import build_datasets
+from timechat.datasets.builders import DatasetBuilder
 from timechat.errors import AnnotationError, ConfigError
+from timechat.registry import registry
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +181,11 @@ def test_what_was_looked_at_is_known(tmp_path: Path, counted: list[str]) -> None
     counted.clear()
     again = run(data, tmp_path)
     assert (counted, again.looked, again.findings.counts) == ([], 0, first.findings.counts)
+    os.utime(data.videos / GOOD, ns=(0, 0))  # another file of the same size, perhaps
     write_video(data.videos / "short.mp4", frames=30)
     write_video(data.videos / "gone.mp4", frames=30)
     changed = run(data, tmp_path)
-    assert sorted(counted) == ["gone.mp4", "short.mp4"]
+    assert sorted(counted) == ["clip.mp4", "gone.mp4", "short.mp4"]
     assert (changed.findings.counts["too-short"], changed.findings.counts["missing"]) == (0, 1)
     counted.clear()
     assert run(data, tmp_path, how="decode").findings.counts == changed.findings.counts
@@ -257,6 +261,39 @@ def test_an_item_is_left_out_once_for_its_first_fault() -> None:
 def test_what_is_named_must_fit(path: str, videos_dir: str | None, options: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         targets_of(path, videos_dir, options)
+
+
+def test_shards_are_left_aside(planted: Planted, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    info = {"anno_dir": str(planted.annotations), "videos_dir": str(planted.videos)}
+    shards = {"builder": "shards", "build_info": {"anno_dir": str(tmp_path / "shards")}}
+    dataset_config({"tv": {"builder": "video_instruct", "build_info": info}, "packed": shards}, folder=tmp_path)
+    assert [target.name for target in targets_of(str(tmp_path / "config.yaml"), None, [])] == ["tv"]
+    assert "datasets.packed: left aside, because its videos lie in shards" in caplog.text
+    dataset_config({"packed": shards}, folder=tmp_path)
+    with pytest.raises(ConfigError, match="names no annotations of videos in a folder"):
+        targets_of(str(tmp_path / "config.yaml"), None, [])
+
+
+def test_a_guests_format_is_audited_by_its_own_reader(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clip:
+        """An item without questions and answers."""
+
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+    class Guest(DatasetBuilder):
+        """Reads a format of its own."""
+
+        def read_items(self, anno: str, videos_dir: str) -> list[Any]:
+            """Two clips."""
+            return [Clip(GOOD), Clip("gone.mp4")]
+
+    monkeypatch.setattr(registry, "get_builder_class", lambda name: Guest)
+    result = audit_config(planted, tmp_path)
+    assert found_in(tmp_path) == {1: ("missing",)}
+    assert not result.lengths
 
 
 def test_an_empty_file_is_an_error(tmp_path: Path) -> None:

@@ -68,6 +68,12 @@ def cut(folder: Path) -> Path:
     return path
 
 
+def cut_a_little(folder: Path) -> Path:
+    path = write_video(folder / "cut.mp4", frames=40, faststart=True)
+    path.write_bytes(path.read_bytes()[:-5])
+    return path
+
+
 def cut_index(folder: Path) -> Path:
     path = write_video(folder / "cut.mp4", frames=40)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
@@ -85,7 +91,7 @@ def text(folder: Path) -> Path:
     return folder / "a.mp4"
 
 
-@pytest.mark.parametrize("make", [cut, cut_index, cut_mkv, text])
+@pytest.mark.parametrize("make", [cut, cut_a_little, cut_index, cut_mkv, text])
 @pytest.mark.parametrize("check", [read_header, decode_all])
 def test_what_training_refuses_is_refused(tmp_path: Path, make: Callable[[Path], Path], check: Any) -> None:
     path = str(make(tmp_path))

@@ -11,6 +11,7 @@ VERBS: dict[str, str] = {
     "asr": "transcribe the speech of videos",
     "add-asr": "put what is said in the videos before the instructions",
     "audit": "check annotations and videos, write a manifest for training and a page about coverage",
+    "locate": "find videos that lie under other names than annotations say, and link them",
     "pack": "write videos and annotations into tar shards (builder: shards)",
     "convert": "turn annotations of other sources, or your own, into instructions",
     "merge": "several files of instructions into one, such as TimeIT-104K",

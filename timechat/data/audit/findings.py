@@ -60,7 +60,8 @@ class Findings:
         for fault in FAULTS:
             if self.counts[fault]:
                 note = ", left out" if fault in self._unfit else ""
-                yield f"{fault}: {self.counts[fault]:,} items{note} ({FAULTS[fault]})"
+                items = "1 item" if self.counts[fault] == 1 else f"{self.counts[fault]:,} items"
+                yield f"{fault}: {items}{note} ({FAULTS[fault]})"
                 yield from (f"    {example}" for example in self.examples[fault])
                 if self.counts[fault] > _EXAMPLES:
                     yield f"    and {self.counts[fault] - _EXAMPLES:,} more"

@@ -75,7 +75,7 @@ def _check(item: Item, header: Header | None, checks: Checks) -> Checked:
     seconds = header.seconds if header and header.fps else None
     intervals = [interval for _, intervals in stated for interval in intervals]
     found = [Finding(number, *fault) for fault in faults_of(intervals, seconds, checks.tolerance_s)]
-    if not (checks.tokens and header):
+    if not (checks.tokens and header and item.qa):
         return Checked(number, kind, None, tuple(found))
     length, first = _length(item, header, checks.tokens)
     most = checks.tokens.max_txt_len

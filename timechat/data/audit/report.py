@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from timechat.data.audit.answers import TEXT
 from timechat.data.audit.faults import FAULTS
 from timechat.data.audit.run import Audit, SourceCounts
 from timechat.data.published import Published, published
@@ -133,7 +132,7 @@ def _task(entry: Published | None, counts: SourceCounts) -> str:
     if entry:
         return entry.task
     kinds = [kind for kind, _ in counts.kinds.most_common()]
-    return kinds[0] if kinds else TEXT
+    return kinds[0] if kinds else ""
 
 
 def _title(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,8 @@ from timechat.datasets.entries import iter_entries, iter_rows
 from timechat.errors import ConfigError, TimeChatError
 from timechat.registry import registry
 from timechat.text.tokenizers import load_tokenizer
+
+logger = logging.getLogger(__name__)
 
 Entry = tuple[Item | None, list[str]]  # an item, or what is wrong with it
 
@@ -74,11 +77,18 @@ def targets_of(path: str, videos_dir: str | None, options: list[str]) -> list[Ta
 
 def _of_config(cfg: DictConfig) -> Iterator[Target]:
     named = {name: entry for name, entry in cfg.datasets.items() if entry.build_info.anno_dir}
+    kinds = {name: registry.get_builder_class(entry.builder) for name, entry in named.items()}
+    for name in [name for name, kind in kinds.items() if not kind.in_folder]:
+        del named[name]
+        logger.warning(
+            "datasets.%s: left aside, because its videos lie in shards; audit what they are packed from",
+            name,
+        )
     if not named:
-        raise ConfigError("the config names no annotations: datasets.*.build_info.anno_dir")
+        raise ConfigError("the config names no annotations of videos in a folder: datasets.*.build_info.anno_dir")
     for name, entry in named.items():
-        entry.build_info.manifest = ""  # of an earlier audit
-        info, kind = entry.build_info, registry.get_builder_class(entry.builder)
+        info, kind = entry.build_info, kinds[name]
+        info.manifest = ""  # of an earlier audit
         if issubclass(kind, VideoInstructBuilder | ImageInstructBuilder | CaptionBuilder):
             entries = _reader(kind, info.anno_dir, info.videos_dir)
         else:

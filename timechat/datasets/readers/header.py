@@ -86,20 +86,19 @@ def _end(container: InputContainer, stream: VideoStream) -> float | None:
 
     None where they do not say, are incomplete, or cannot be reached.
     """
-    last: float | None = None
-    if not container.duration:
+    ends: list[int] = []
+    if not container.duration or not stream.time_base:
         return None
     try:
         container.seek(container.duration + (container.start_time or 0))
         for packet in container.demux(stream):
             if packet.is_corrupt:
                 return None
-            if packet.size and not packet.is_discard and packet.pts is not None and packet.time_base:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                last = end if last is None else max(last, end)
+            if packet.size and not packet.is_discard and packet.pts is not None:
+                ends.append(packet.pts + (packet.duration or 0))
     except AV_ERRORS:
         return None
-    return None if last is None else last - _start(container)
+    return float(max(ends) * stream.time_base) - _start(container) if ends else None
 
 
 def _start(container: InputContainer) -> float:
