@@ -18,16 +18,15 @@ import torch
 from numpy.typing import NDArray
 
 from timechat.datasets import readers
-from timechat.datasets.pictures import check_file, read_picture
+from timechat.datasets.pictures import read_picture
 from timechat.datasets.readers import AUTO, ReaderSettings
+from timechat.datasets.readers.base import check_file
+from timechat.datasets.timeline import frame_seconds, video_duration
 from timechat.errors import ConfigError, VideoError
 
 logger = logging.getLogger(__name__)
 
 SAMPLINGS = ("uniform", "rand")
-
-# Timestamps within this many seconds of index / fps count as constant rate: containers round to milliseconds.
-CONSTANT_RATE_TOLERANCE = 1e-3
 
 # Tolerance of a clip's borders: a frame at 2.0000001 s belongs to a clip that ends, or starts, at 2.0 s.
 CLIP_TOLERANCE = 1e-6
@@ -108,48 +107,6 @@ def _frame_count(num_video_frames: int, n_frms: int) -> int:
     return min(n_frms, num_video_frames)
 
 
-def frame_seconds(timestamps: NDArray[Any], fps: float) -> NDArray[Any]:
-    """When each frame of a video is shown.
-
-    At a constant frame rate this is index / fps, without the rounding of the file's clock, and later by what the video
-    begins later than the file (its sound, mostly). At a variable frame rate, where the average rate would be wrong by
-    seconds, it is the file's timestamp.
-
-    Args:
-        timestamps: float [V], the timestamp of every frame, seconds from the start of the file.
-        fps: average frame rate, frames per second.
-
-    Returns:
-        float64 [V], seconds.
-    """
-    begin = constant_rate_begin(timestamps, fps)
-    if begin is None:
-        return np.asarray(timestamps, dtype=np.float64)
-    return begin + np.arange(len(timestamps), dtype=np.float64) / fps
-
-
-def constant_rate_begin(timestamps: NDArray[Any], fps: float) -> float | None:
-    """Where a video of constant frame rate begins, seconds: every frame is within a millisecond of that + index / fps.
-
-    Args:
-        timestamps: float [V], the timestamp of every frame, seconds from the start of the file.
-        fps: average frame rate, frames per second.
-
-    Returns:
-        Exactly 0 if it begins with the file; None if the rate is not constant.
-    """
-    if not (np.isfinite(fps) and fps > 0):
-        return None
-    stamps = np.asarray(timestamps, dtype=np.float64)
-    ahead = stamps - np.arange(len(stamps), dtype=np.float64) / fps
-    late = abs(float(stamps[0])) >= CONSTANT_RATE_TOLERANCE
-    # The middle, because the first timestamp is rounded as well, by half a millisecond in Matroska.
-    begin = (float(ahead.min()) + float(ahead.max())) / 2 if late else 0.0
-    # Times may come in single precision, which is coarser than a millisecond after four hours.
-    precision = np.spacing(np.abs(stamps).astype(np.float32)).astype(np.float64)
-    return begin if np.all(np.abs(ahead - begin) < CONSTANT_RATE_TOLERANCE + precision) else None
-
-
 def load_video(
     path: str | os.PathLike[str],
     n_frms: int = 96,
@@ -191,7 +148,7 @@ def load_video(
     check_file(name, "video")
     reader = readers.open_video(name, image_size, settings)
     times, fps = frame_seconds(reader.spans[:, 0], reader.fps), reader.fps
-    duration = _duration(reader.spans, fps)
+    duration = video_duration(reader.spans, fps)
     first, stop = _clip_range(name, times, duration, start, end)
     indices = [first + index for index in _sample(stop - first, n_frms, sampling, generator)]
     frames, shown = reader.read(indices)
@@ -304,17 +261,6 @@ def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
 def _check_image_size(image_size: int | None) -> None:
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size is {image_size}; give a side of at least 1 pixel, or None to keep the size.")
-
-
-def _duration(spans: NDArray[Any], fps: float) -> float:
-    """End of the last frame, seconds; if the file does not say, the frame has the average length."""
-    times, reported = spans[:, 0], float(spans[-1, 1])
-    begin, count = constant_rate_begin(times, fps), len(spans)
-    if begin is not None:
-        return begin + count / fps
-    if count > 1 and reported <= times[-1]:
-        return float(times[-1] + (times[-1] - times[0]) / (count - 1))
-    return reported
 
 
 def _clip_range(
