@@ -235,7 +235,9 @@ def _describe(manifest: dict[str, Any]) -> str:
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=os.path.expanduser, default=DEFAULT_OUTPUT, help="folder to fill (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=os.path.expanduser, default=DEFAULT_OUTPUT, help="folder to fill (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     parser.add_argument("--train-videos", type=int, default=2400, help="training videos (default: %(default)s)")
     parser.add_argument("--test-videos", type=int, default=160, help="test videos (default: %(default)s)")

@@ -1,0 +1,15 @@
+"""The command `timechat data`: one module for each verb."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from timechat.cli import run_verb
+
+# Verb -> what it does; the module of that name has `main(argv) -> exit status`.
+VERBS: dict[str, str] = {}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a verb; returns the exit status."""
+    return run_verb("timechat data", VERBS, __name__, argv)

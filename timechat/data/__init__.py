@@ -1,0 +1,1 @@
+"""What prepares training data: audits, places of files, converters, clips, compression."""
