@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from timechat.cli import run_verb
 
 # Verb -> what it does; the module of that name has `main(argv) -> exit status`.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "clip": "cut the clips that annotations name out of whole videos",
+    "compress": "make smaller copies of videos: 6 frames a second, 224 pixels, no sound",
+}
 
 
 def main(argv: Sequence[str]) -> int:
