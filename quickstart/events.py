@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timechat.datasets.annotations import inside, raise_listed, read_json
+from timechat.datasets.annotations import inside, raise_listed
+from timechat.datasets.entries import read_json
 from timechat.errors import AnnotationError, ConfigError
 
 

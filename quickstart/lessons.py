@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quickstart.answer_templates import dense_captions_answer, grounding_answer
 from quickstart.events import CaptionedEvent, EventVideo, vocabulary_of, words_of
+from timechat.data.answer_templates import dense_captions_answer, grounding_answer
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.instruction import InstructionDataset, InstructionSample
 from timechat.datasets.video import Video

@@ -95,6 +95,7 @@ DATASET: dict[str, Any] = {
     "data_type": "images",
     "build_info.anno_dir": "other.json",
     "build_info.videos_dir": "elsewhere",
+    "build_info.manifest": "missing.json",
     "vis_processor.train.name": "alpro_video_eval",
     "vis_processor.train.n_frms": 5,
     "vis_processor.train.image_size": 28,

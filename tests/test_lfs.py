@@ -12,7 +12,8 @@ import pytest
 from helpers.tiny import BERT, LLAMA
 
 from timechat.cli.doctor.config_files import problem_of_file
-from timechat.datasets.annotations import read_captions, read_instructions, read_json
+from timechat.datasets.annotations import read_captions, read_instructions
+from timechat.datasets.entries import read_json
 from timechat.datasets.video import load_image, load_video
 from timechat.errors import AnnotationError, CheckpointError, ConfigError, TimeChatError, VideoError
 from timechat.evaluation.benchmarks import get_benchmark

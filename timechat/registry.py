@@ -29,7 +29,7 @@ KINDS = ("model", "builder", "processor", "task", "runner", "lr scheduler", "eng
 # Which modules of this package register things of a kind; they are imported when the kind is first looked at.
 _PROVIDERS = {
     "model": ("timechat.models",),
-    "builder": ("timechat.datasets.builders",),
+    "builder": ("timechat.datasets.builders", "timechat.datasets.shards.builder"),
     "processor": ("timechat.datasets.processors",),
     "task": ("timechat.tasks",),
     "runner": ("timechat.runners",),

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from quickstart.answer_templates import dense_captions_answer, grounding_answer
 from quickstart.data.scenes import Scene, ShapeEvent, generator
+from timechat.data.answer_templates import dense_captions_answer, grounding_answer
 from timechat.io import write_json, write_text
 
 CLIP_SECONDS = 2  # QVHighlights scores clips of two seconds

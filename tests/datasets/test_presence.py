@@ -11,7 +11,7 @@ import pytest
 from timechat.datasets import presence
 from timechat.datasets.annotations import Item
 from timechat.datasets.base import VideoDataset
-from timechat.datasets.presence import FEW, missing_files, presence_of
+from timechat.datasets.presence import FEW, missing_files
 
 
 class Names(VideoDataset):
@@ -86,7 +86,7 @@ def test_files_and_samples_are_counted_by_source(folder: Path) -> None:
     paths = {"many/0.mp4": "coin", "many/x.mp4": "coin", "few/0.mp4": "", "few/7.mp4": "", "few/8.mp4": ""}
     items = [Item(path, (), source) for path, source in paths.items()]
     data = names_of(folder, [*items, items[0], items[1]])
-    found = presence_of(data)
+    found = data.presence()
     assert (found.samples, found.samples_there, found.files_there) == (7, 3, 2)
     assert (found.files, found.missing) == (
         {"coin": 2, "tv": 3},

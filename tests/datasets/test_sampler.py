@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from timechat.datasets.sampler import RankBatches, SampleRef, SampleStream, positions_of_rank, sample_generator
+from timechat.datasets.sampler import (
+    RankBatches,
+    SampleRef,
+    SampleStream,
+    ShardOrder,
+    positions_of_rank,
+    sample_generator,
+)
 from timechat.errors import ConfigError
 
 
@@ -194,3 +204,74 @@ def test_sample_randomness_is_keyed_on_seed_epoch_and_position():
     assert again[0] == again[1]
     with pytest.raises(ConfigError, match="position"):
         sample_generator(0, 0, -1)
+
+
+# Shards ---------------------------------------------------------------------------------------------------------------
+
+
+def shard_stream(buffer: int, sizes: tuple[int, ...] = (40, 7, 53, 100), seed: int = 1, **others: Any) -> SampleStream:
+    """A stream of one dataset in shards, or of that and one of single files."""
+    more = others.get("more", [])
+    return SampleStream(
+        [sum(sizes), *more], others.get("ratios"), seed, [ShardOrder(np.array(sizes), buffer), *(None for _ in more)]
+    )
+
+
+def shards_in(indices: list[int], sizes: tuple[int, ...] = (40, 7, 53, 100)) -> list[int]:
+    return np.searchsorted(np.cumsum(sizes), indices, side="right").tolist()
+
+
+def test_without_a_buffer_shards_are_read_in_one_go() -> None:
+    indices = [ref.index for ref in _refs(shard_stream(0).epoch(0))]
+    assert sorted(indices) == list(range(200))
+    runs = [(shard, len(list(group))) for shard, group in itertools.groupby(shards_in(indices))]
+    assert sorted(runs) == [(0, 40), (1, 7), (2, 53), (3, 100)]
+    assert runs != sorted(runs)
+    starts = {0, 40, 47, 100}
+    assert sum(b != a + 1 for a, b in itertools.pairwise(indices)) == sum(i in starts for i in indices[1:]) == 3
+
+
+@pytest.mark.parametrize("buffer", [1, 20, 1000])
+def test_a_sample_comes_near_its_place_in_the_shards(buffer: int) -> None:
+    """At most `buffer` places before or behind it, and up to half of that in fact; each sample once."""
+    generator = np.random.default_rng(0)
+    order = ShardOrder(np.array([500] * 8), buffer)
+    indices = order.one_pass(generator)
+    assert sorted(indices.tolist()) == list(range(4000))
+    shards = np.argsort(np.random.default_rng(0).random(8), kind="stable")
+    home = np.empty(4000, dtype=int)
+    home[np.concatenate([np.arange(500 * shard, 500 * shard + 500) for shard in shards])] = np.arange(4000)
+    moved = np.arange(4000) - home[indices]
+    assert np.abs(moved).max() <= buffer
+    if buffer > 1:
+        assert np.abs(moved).max() > 0.4 * buffer
+        assert abs(moved[1000:3000].mean()) < 0.1 * buffer
+
+
+def test_every_pass_over_shards_is_another_one_and_whole() -> None:
+    indices = [ref.index for ref in _refs(shard_stream(20).epoch(0, 450))]
+    first, second, rest = indices[:200], indices[200:400], indices[400:]
+    assert sorted(first) == sorted(second) == list(range(200))
+    assert first != second
+    assert len(set(rest)) == 50
+    others = [_refs(shard_stream(20, seed=seed).epoch(epoch, 450)) for seed, epoch in ((1, 0), (1, 1), (2, 0))]
+    assert [ref.index for ref in others[0]] == indices
+    assert others[0] != others[1]
+    assert others[0] != others[2]
+
+
+@pytest.mark.parametrize("length", [None, 500])
+def test_shards_beside_single_files(length: int | None) -> None:
+    """What is drawn from which dataset, and the order of single files, is as without shards."""
+    mixed = _refs(shard_stream(20, more=[100]).epoch(3, length))
+    plain = _refs(SampleStream([200, 100], seed=1).epoch(3, length))
+    assert [ref.dataset for ref in mixed] == [ref.dataset for ref in plain]
+    assert [ref for ref in mixed if ref.dataset == 1] == [ref for ref in plain if ref.dataset == 1]
+    assert {ref.index for ref in mixed if ref.dataset == 0} == set(range(200))
+    alone = [ref.index for ref in _refs(shard_stream(20).epoch(3, 200))]
+    assert [ref.index for ref in mixed if ref.dataset == 0][:200] == alone
+
+
+def test_shards_that_are_not_drawn_from() -> None:
+    refs = _refs(shard_stream(20, more=[100], ratios=[0, 1]).epoch(0, 50))
+    assert {ref.dataset for ref in refs} == {1}

@@ -7,22 +7,18 @@ when it is read, and all its problems are listed at once.
 
 from __future__ import annotations
 
-import csv
-import json
-import logging
+import dataclasses
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timechat.errors import AnnotationError
-from timechat.lfs import refuse_pointer
+from timechat.datasets.entries import in_words, iter_entries, iter_rows
+from timechat.errors import AnnotationError, SampleError
 from timechat.text.tokenizers import IMAGE_TOKEN
-
-logger = logging.getLogger(__name__)
 
 MAX_LISTED = 10
 CAPTION_QUESTION = "Describe what happens in this video."
@@ -36,125 +32,88 @@ class Item:
 
     Attributes:
         source: the collection that the file belongs to, if the annotation says it, as TimeIT's merged file does.
+        number: its position in the file, from zero; None for an item that comes from nowhere.
     """
 
     path: str
     qa: tuple[dict[str, str], ...]
     source: str = ""
+    number: int | None = dataclasses.field(default=None, compare=False)
 
 
-def read_instructions(path: str | Path, videos_dir: str | Path, media: str = "video") -> list[Item]:
+def read_instructions(
+    path: str | Path, videos_dir: str | Path, media: str = "video", left_out: Collection[int] = ()
+) -> list[Item]:
     """Read and check a TimeIT, Valley or LLaVA annotation file.
 
     Args:
         path: a JSON list, or JSON lines.
         videos_dir: paths in the file must stay inside it.
         media: the key of the path, `video` or `image`.
+        left_out: numbers of items that are not wanted, and not checked.
 
     Raises:
         AnnotationError: naming the file, the item, the field and the fix.
     """
     items, problems = [], []
-    for number, entry in enumerate(_read_entries(Path(path), media)):
-        found = list(_problems_of(entry, videos_dir, media))
-        problems += [f"item {number}: {problem}" for problem in found]
-        if not found:
-            source = entry.get("source")
-            items.append(
-                Item(entry[media], tuple(_turns(entry)), sys.intern(source) if isinstance(source, str) else "")
-            )
+    for number, entry in enumerate(iter_entries(path, media)):
+        if number not in left_out:
+            item, found = check_entry(entry, number, videos_dir, media)
+            problems += [f"item {number}: {problem}" for problem in found]
+            items += [item] if item else []
     raise_listed(path, problems)
-    if not items:
-        raise AnnotationError(f"{path}: the list is empty; training needs at least one item")
+    _must_have_some(path, items, left_out, "the list is empty")
     return items
 
 
-def read_captions(path: str | Path, videos_dir: str | Path) -> list[Item]:
+def check_entry(entry: Any, number: int, videos_dir: str | Path, media: str = "video") -> tuple[Item | None, list[str]]:
+    """An entry of a file as an item, or what is wrong with it.
+
+    Args:
+        entry: as JSON gives it.
+        number: its position in the file, from zero.
+        videos_dir: its path must stay inside it.
+        media: the key of the path, `video` or `image`.
+    """
+    if found := list(_problems_of(entry, videos_dir, media)):
+        return None, found
+    source = entry.get("source")
+    named = sys.intern(source) if isinstance(source, str) else ""
+    return Item(entry[media], tuple(_turns(entry)), named, number), []
+
+
+def entry_of_row(row: Mapping[str, str | None]) -> dict[str, Any]:
+    """A row of WebVid's CSV as an entry of a JSON list."""
+    relative = os.path.join(row["page_dir"] or "", f"{row['videoid']}.mp4") if row["videoid"] else ""
+    return {"video": relative, "QA": [{"q": CAPTION_QUESTION, "a": row["name"]}]}
+
+
+def _must_have_some(path: str | Path, items: Sequence[Item], left_out: Collection[int], empty: str) -> None:
+    if not items:
+        why = f"all {len(left_out):,} items are left out by build_info.manifest" if left_out else empty
+        raise AnnotationError(f"{path}: {why}; training needs at least one item")
+
+
+def read_captions(path: str | Path, videos_dir: str | Path, left_out: Collection[int] = ()) -> list[Item]:
     """Read WebVid's CSV (columns videoid, page_dir, name): each caption answers one fixed question.
+
+    Args:
+        path: the file.
+        videos_dir: paths in the file must stay inside it.
+        left_out: numbers of rows that are not wanted, and not checked.
 
     Raises:
         AnnotationError: naming the file, the row, the column and the fix.
     """
     items, problems = [], []
-    for number, row in enumerate(_read_rows(Path(path))):
-        relative = os.path.join(row["page_dir"] or "", f"{row['videoid']}.mp4") if row["videoid"] else ""
-        entry = {"video": relative, "QA": [{"q": CAPTION_QUESTION, "a": row["name"]}]}
-        found = list(_problems_of(entry, videos_dir, "video"))
-        problems += [f"row {number}: {problem}" for problem in found]
-        if not found:
-            items.append(Item(relative, tuple(_turns(entry))))
+    for number, row in enumerate(iter_rows(path)):
+        if number not in left_out:
+            item, found = check_entry(entry_of_row(row), number, videos_dir)
+            problems += [f"row {number}: {problem}" for problem in found]
+            items += [item] if item else []
     raise_listed(path, problems)
-    if not items:
-        raise AnnotationError(f"{path}: has no rows; training needs at least one")
+    _must_have_some(path, items, left_out, "has no rows")
     return items
-
-
-def _read_rows(path: Path) -> list[dict[str, str | None]]:
-    _must_exist(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = {"videoid", "page_dir", "name"} - set(reader.fieldnames or [])
-            rows = list(reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: not a CSV file ({error}); download it again") from error
-    if missing:
-        raise AnnotationError(f"{path}: lacks the columns {', '.join(sorted(missing))}; expected WebVid's CSV")
-    return rows
-
-
-def _must_exist(path: Path) -> None:
-    if not path.is_file():
-        raise AnnotationError(f"{path}: no such annotation file; correct build_info.anno_dir")
-    refuse_pointer(path, AnnotationError)
-
-
-def _read_entries(path: Path, media: str) -> list[Any]:
-    """The items of a file, not yet checked. Raises AnnotationError."""
-    _must_exist(path)
-    lines = _json_lines(path, media)
-    if lines is not None:
-        return lines
-    content = read_json(path)
-    if isinstance(content, list):
-        return content
-    found = _kind(content)
-    if isinstance(content, dict):
-        found += f" with the keys {', '.join(list(content)[:5])}" if content else " without keys"
-        lists = [key for key, value in content.items() if isinstance(value, list)]
-        found += f"; write the list of {lists[0]!r} alone" if len(lists) == 1 else ""
-    raise AnnotationError(f"{path}: expected a JSON list of items, found {found}")
-
-
-def _json_lines(path: Path, media: str) -> list[Any] | None:
-    """The items of a file whose first line is an item; None for other files. Raises AnnotationError."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            numbered = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
-            first = numbered[0][1] if numbered else ""
-            if not first.lstrip().startswith("{") or (media not in json.loads(first) and len(numbered) == 1):
-                return None
-    except (ValueError, RecursionError):  # JSON over several lines, or none
-        return None
-    items = []
-    for number, line in numbered:
-        try:
-            items.append(json.loads(line.lstrip("\ufeff")))
-        except (ValueError, RecursionError) as error:
-            raise AnnotationError(
-                f"{path}, line {number}: not valid JSON ({error}); the file has one item a line: correct or remove it"
-            ) from error
-    logger.info("%s: has one item a line (JSON lines) instead of a JSON list; %d items", path, len(items))
-    return items
-
-
-def read_json(path: str | Path) -> Any:
-    """The content of a JSON annotation file. Raises AnnotationError."""
-    _must_exist(Path(path))
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # ValueError: bad JSON, bad UTF-8, numbers of thousands of digits
-        raise AnnotationError(f"{path}: not valid JSON ({error}); download or write the file again") from error
 
 
 def raise_listed(path: str | Path, problems: Sequence[str]) -> None:
@@ -171,18 +130,23 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         return
     path = entry.get(media)
     if isinstance(path, int | float) and not isinstance(path, bool):
-        yield f'{media} is {_kind(path)}: it must be a path relative to {videos_dir}, such as "{path}.mp4"'
+        yield f'{media} is {in_words(path)}: it must be a path relative to {videos_dir}, such as "{path}.mp4"'
     elif not isinstance(path, str) or not path:
-        yield f"{media} is {_kind(path) if media in entry else 'missing'}: it must be a path relative to {videos_dir}"
+        found = in_words(path) if media in entry else "missing"
+        yield f"{media} is {found}: it must be a path relative to {videos_dir}"
     elif not inside(path, videos_dir):
         yield f"{media} {path!r} points outside of videos_dir {videos_dir}"
+    yield from _problems_of_turns(entry)
+
+
+def _problems_of_turns(entry: Mapping[str, Any]) -> Iterator[str]:
     if "QA" not in entry and "conversations" not in entry:
         yield "QA is missing: it must be a list of {q, a}"
         return
     name = "QA" if "QA" in entry else "conversations"
     if not isinstance(entry[name], list):
         fix = "; write [{...}], although it is only one" if isinstance(entry[name], Mapping) else ""
-        yield f"{name} is {_kind(entry[name])}: it must be a list{fix}"
+        yield f"{name} is {in_words(entry[name])}: it must be a list{fix}"
         return
     if name == "conversations":
         yield from _wrong_speakers(entry[name])
@@ -205,7 +169,7 @@ def _texts(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(turn, Mapping):
             yield from ((f"QA[{i}].{field}", _field(turn, field)) for field in ("q", "a"))
         else:
-            yield f"QA[{i}]", _Missing(f"is {_kind(turn)}: it must be an object with q and a")
+            yield f"QA[{i}]", _Missing(f"is {in_words(turn)}: it must be an object with q and a")
 
 
 @dataclass(frozen=True)
@@ -228,7 +192,7 @@ def _problem_of_text(text: Any) -> str | None:
         return text.reason
     if not isinstance(text, str):
         number = isinstance(text, int | float) and not isinstance(text, bool)
-        return f"is {_kind(text)}: it must be text" + (f'; write "{text}"' if number else "")
+        return f"is {in_words(text)}: it must be text" + (f'; write "{text}"' if number else "")
     if not text.strip():
         return "is empty: it must be text"
     if IMAGE_TOKEN in text:
@@ -236,19 +200,6 @@ def _problem_of_text(text: Any) -> str | None:
     if not _is_unicode(text):
         return "contains half of a surrogate pair, which is not a character: correct the text"
     return None
-
-
-def _kind(value: Any) -> str:
-    """A value in words, for messages."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text {value[:60]!r}" if value else "empty"
-    return "a list" if isinstance(value, list) else "an object"
 
 
 def _wrong_speakers(conversation: Sequence[Any]) -> Iterator[str]:
@@ -273,6 +224,23 @@ def inside(path: str, videos_dir: str | Path) -> bool:
     """Whether a relative path stays below a folder, judged by its text: links inside the folder are the user's."""
     base = os.path.abspath(videos_dir)
     return "\0" not in path and os.path.commonpath([base, os.path.abspath(os.path.join(base, path))]) == base
+
+
+def turns_of(entry: Any, where: str) -> tuple[dict[str, str], ...]:
+    """The checked turns {q, a} of an item whose video is known already.
+
+    Args:
+        entry: as JSON gives it.
+        where: it comes from, for messages.
+
+    Raises:
+        SampleError: naming all fields that are wrong, and the fix.
+    """
+    if not isinstance(entry, Mapping):
+        raise SampleError(f"{where}: its annotation is {in_words(entry)}: it must be an object with QA")
+    if problems := list(_problems_of_turns(entry)):
+        raise SampleError(f"{where}: {'; '.join(problems)}")
+    return tuple(_turns(entry))
 
 
 def _turns(entry: Mapping[str, Any]) -> Iterator[dict[str, str]]:

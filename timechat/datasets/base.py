@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from timechat.datasets.manifest import Manifest
+from timechat.datasets.presence import Presence, look_for
+from timechat.datasets.sampler import ShardOrder
 from timechat.datasets.video import Video
 
 
@@ -18,16 +21,18 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
 
     Args:
         name: of the dataset, for messages.
-        items: entries of the annotation file; each has the `path` of its media file.
+        items: entries of the annotation file; each has the `path` of its media file, and may have its `number` there.
         videos_dir: the folder that their paths are relative to.
         load: reads a file: (path, generator) -> Video.
         processor: uint8 [T, 3, H, W] -> uint8 [T, 3, H', W'].
 
     Attributes:
         makes: the class of the samples, which decides which tasks can use them.
+        manifest: what an audit left out of the items, if the config names a manifest.
     """
 
     makes: ClassVar[type]
+    manifest: Manifest | None = None
 
     def __init__(
         self,
@@ -40,9 +45,15 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
     ):
         self.name = name
         self.items = items
-        self._numbers: Sequence[int] = range(len(items))
+        self._numbers = self._numbers_of(items)
         self.videos_dir = Path(videos_dir)
         self.load, self.processor = load, processor
+
+    @staticmethod
+    def _numbers_of(items: Sequence[Any]) -> Sequence[int]:
+        """The position of each item in the annotation file."""
+        numbers = (getattr(item, "number", None) for item in items)
+        return [i if number is None else number for i, number in enumerate(numbers)]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -58,6 +69,15 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
     def source(self, index: int) -> str:
         """Which collection a sample's file belongs to: what its annotation says, else the dataset's name."""
         return getattr(self.items[index], "source", "") or self.name
+
+    def presence(self) -> Presence:
+        """Look for every file."""
+        samples = [(self.path(index), self.source(index)) for index in range(len(self))]
+        return look_for(self.name, samples, self.videos_dir)
+
+    def order(self) -> ShardOrder | None:
+        """The order in which training reads the samples; None: any, so each pass shuffles all of them."""
+        return None
 
     def leave_out(self, paths: Collection[str]) -> None:
         """Drop every sample of some files; the others keep their order, and their keys."""

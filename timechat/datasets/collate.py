@@ -12,7 +12,7 @@ import torch
 from timechat.batch import VideoBatch, pad_conversations
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.instruction import InstructionSample
-from timechat.datasets.sampler import EpochStream, SampleRef, sample_generator
+from timechat.datasets.sampler import EpochStream, SampleRef, SampleStream, sample_generator
 from timechat.datasets.watching import ReadingBoard
 from timechat.errors import SampleError, VideoError
 from timechat.text.tokenizers import LlamaTokenizer
@@ -37,6 +37,12 @@ class Fetched(Generic[S]):
     sample: S | None
     skipped: list[dict[str, Any]] = field(default_factory=list)
     dummy: bool = False
+
+
+def stream_of(datasets: Sequence[VideoDataset], ratios: Sequence[float], seed: int) -> SampleStream:
+    """The stream of a run's datasets; see SampleStream."""
+    sizes, orders = [len(dataset) for dataset in datasets], [dataset.order() for dataset in datasets]
+    return SampleStream(sizes, ratios, seed, orders)
 
 
 class StreamDataset(torch.utils.data.Dataset["Fetched[Any]"]):

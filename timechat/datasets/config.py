@@ -18,6 +18,12 @@ class BuildInfo(Section):
 
     anno_dir: str = key("", "the annotation file", file=True)
     videos_dir: str = key("", "the folder that its paths are relative to", file=True, may_change=True)
+    manifest: str = key(
+        "",
+        'what `timechat data audit` found unfit in anno_dir, to be left out; "" = nothing',
+        file=True,
+        may_change=True,  # its path; the runner compares what is left out
+    )
     valid_anno_dir: str = key(
         "", 'annotations for run.valid_splits, in the same format; "" = none', file=True, may_change=True
     )
@@ -132,6 +138,37 @@ class ImageDatasetConfig(DatasetConfig):
     data_type: str = key("images", "images", choices=("images",))
     # Takes the place of the section for videos, whose keys an image does not have.
     vis_processor: ImageProcessors = section(ImageProcessors)  # type: ignore[assignment]  # narrower
+
+
+@dataclass
+class ShardInfo(BuildInfo):
+    """Where the shards are."""
+
+    anno_dir: str = key(
+        "", "folder of .tar files, or train-{000000..000127}.tar, or URLs of these forms (fsspec)", file=True
+    )
+    videos_dir: str = key("", "nothing: the videos are in the shards", choices=("",))
+    valid_anno_dir: str = key("", 'shards for run.valid_splits; "" = none', file=True, may_change=True)
+    valid_videos_dir: str = key("", "nothing: the videos are in the shards", choices=("",))
+    manifest: str = key("", "nothing: timechat data pack --manifest leaves out what an audit found", choices=("",))
+
+
+@dataclass
+class ShardsConfig(DatasetConfig):
+    """A dataset of videos and their annotations in tar files (webdataset)."""
+
+    builder: str = key("shards", "a registered builder; may be omitted if the dataset has the builder's name")
+    build_info: ShardInfo = section(ShardInfo)
+    shuffle_buffer: int | None = key(
+        10_000,
+        "shards come in random order, and samples are drawn from a window of so many that moves over them; "
+        "null = a random order of all samples",
+        least=0,
+    )
+    index_dir: str = key(
+        "", 'folder that keeps the indexes of shards that have none; "" = beside them', file=True, may_change=True
+    )
+    cache_dir: str = key("", "nothing: frames of shards are not cached", choices=("",))
 
 
 @dataclass

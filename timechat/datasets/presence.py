@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from timechat.datasets.base import VideoDataset
-
 THREADS = 16  # folders that are listed side by side
 PART = 256  # files that one thread asks for
 FEW = 8  # files of a folder up to which each is asked for: the folder may be far larger
@@ -66,12 +64,6 @@ class Presence:
         """One line for each source that lacks files, with an example."""
         for source, paths in self.lacking().items():
             yield f"{source}: {len(paths):,} of {self.files[source]:,} files are missing, such as {paths[0]}"
-
-
-def presence_of(dataset: VideoDataset) -> Presence:
-    """Look for every file of a dataset."""
-    samples = [(dataset.path(index), dataset.source(index)) for index in range(len(dataset))]
-    return look_for(dataset.name, samples, dataset.videos_dir)
 
 
 def look_for(name: str, samples: Sequence[tuple[str, str]], videos_dir: str | Path) -> Presence:

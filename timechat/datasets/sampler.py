@@ -24,6 +24,33 @@ _DATASET_DRAW, _PERMUTATION, _ONE_PASS, _SAMPLE = range(4)
 
 
 @dataclass(frozen=True)
+class ShardOrder:
+    """The order of samples that lie one behind the other in shards, which are to be read nearly in one go.
+
+    In each pass the shards come in random order, and a window of `buffer` samples moves over them, from which the next
+    one is drawn: as a shuffle buffer does, but nothing is held. Where each sample comes is drawn for the whole pass, so
+    the state of the shuffle is the position in the stream. A sample comes at most `buffer` places, mostly less than
+    half of that, before or behind its place in the shards.
+
+    Attributes:
+        sizes: int64 [shards], samples of each, in the order of the dataset.
+        buffer: samples; 0 keeps the order within each shard.
+    """
+
+    sizes: NDArray[Any]
+    buffer: int
+
+    def one_pass(self, generator: np.random.Generator) -> NDArray[Any]:
+        """The indices of all samples, int64, in the order of one pass."""
+        ends = np.cumsum(self.sizes)
+        shards = np.argsort(generator.random(len(self.sizes)), kind="stable")
+        in_shards = np.concatenate([np.arange(ends[shard] - self.sizes[shard], ends[shard]) for shard in shards])
+        # Keys that overlap over `buffer` places; sorting them is the shuffle.
+        places = np.arange(len(in_shards)) + self.buffer * generator.random(len(in_shards))
+        return in_shards[np.argsort(places, kind="stable")]
+
+
+@dataclass(frozen=True)
 class SampleRef:
     """One sample: its dataset's place in the list of datasets, and its index in that dataset."""
 
@@ -60,14 +87,22 @@ class SampleStream:
         sizes: samples of each dataset.
         ratios: how often each dataset is drawn, relative to the others; None for equally often.
         seed: of the run, 0 or more.
+        orders: of each dataset; None for one whose samples may come in any order, and in place of the list for all.
 
     Raises:
         ConfigError: no dataset, an empty dataset, a negative seed, or ratios that are negative, not finite, all zero or
             not one per dataset.
     """
 
-    def __init__(self, sizes: Sequence[int], ratios: Sequence[float] | None = None, seed: int = 0):
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        ratios: Sequence[float] | None = None,
+        seed: int = 0,
+        orders: Sequence[ShardOrder | None] | None = None,
+    ):
         self.sizes = [int(size) for size in sizes]
+        self._orders = list(orders) if orders is not None else [None] * len(self.sizes)
         self.seed = _non_negative("seed", seed)
         if not self.sizes:
             raise ConfigError("no dataset is given; name at least one under datasets.")
@@ -83,7 +118,7 @@ class SampleStream:
             epoch: number of the epoch, 0 or more.
             length: positions wanted. Each draws its dataset by ratio; each dataset is walked through in a fresh random
                 order on every pass, so no sample comes twice before its dataset is exhausted. None: every sample of
-                every dataset exactly once, in random order, whatever the ratios.
+                every dataset exactly once, in random order, whatever the ratios. A ShardOrder bounds that order.
 
         Raises:
             ConfigError: a length below 1 or a negative epoch.
@@ -104,6 +139,13 @@ class SampleStream:
     def _walk(self, epoch: int, dataset: int, size: int, count: int) -> NDArray[Any]:
         """The first `count` indices of a dataset, int64: one permutation after the other, one per row of keys."""
         passes = math.ceil(count / size)
+        order = self._orders[dataset]
+        if order is not None:
+            drawn = [
+                order.one_pass(_numpy_generator(self.seed, epoch, _PERMUTATION, dataset, number))
+                for number in range(passes)
+            ]
+            return np.concatenate([np.empty(0, dtype=np.int64), *drawn])[:count]
         keys = _numpy_generator(self.seed, epoch, _PERMUTATION, dataset).random((passes, size))
         return np.argsort(keys, axis=1, kind="stable").reshape(-1)[:count]
 
@@ -112,7 +154,11 @@ class SampleStream:
         order = np.argsort(keys, kind="stable")
         ends = np.cumsum(self.sizes)
         datasets = np.searchsorted(ends, order, side="right").astype(np.int32)
-        return EpochStream(datasets, order - (ends - self.sizes)[datasets])
+        indices = order - (ends - self.sizes)[datasets]
+        for dataset, size in enumerate(self.sizes):
+            if self._orders[dataset] is not None:
+                indices[datasets == dataset] = self._walk(epoch, dataset, size, size)
+        return EpochStream(datasets, indices)
 
 
 class RankBatches(Sampler[list[int]]):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from timechat.batch import Batch
 from timechat.config import merged_configs, without
-from timechat.datasets import SampleStream, StreamDataset
-from timechat.datasets.presence import Presence, presence_of
+from timechat.datasets import StreamDataset, stream_of
+from timechat.datasets.builders import DatasetBuilder
+from timechat.datasets.presence import Presence
+from timechat.registry import registry
 from timechat.runners.missing_files import missing_of_dataset
 from timechat.runners.missing_videos import DROP, describe
 from timechat.runners.plan import TrainingPlan
@@ -41,11 +42,11 @@ class Data:
         self.complete = bool(there) and len(there) == len(cfg.datasets)
         whole = merged_configs(without(cfg, "datasets"), {"datasets": there})
         self.datasets = task.build_datasets(whole) if there else []
-        self.found: list[Presence] = [presence_of(dataset) for dataset in self.datasets]
+        self.found: list[Presence] = [dataset.presence() for dataset in self.datasets]
         self.valid: list[Presence] = []
         lacking = any(any(missing_of_dataset(cfg, name)) for name in cfg.datasets)
         if cfg.run.valid_splits and self.complete and not lacking:
-            self.valid = [presence_of(dataset) for dataset in task.build_validation_datasets(whole)]
+            self.valid = [dataset.presence() for dataset in task.build_validation_datasets(whole)]
         drops = cfg.run.missing_videos == DROP
         self.samples = sum(presence.samples_there if drops else presence.samples for presence in self.found)
 
@@ -85,7 +86,7 @@ class Data:
             yield "no batch was read: it needs the tokenizers"
         else:
             draws = plan.draws if plan else None
-            stream = SampleStream([len(d) for d in datasets], ratios, self.cfg.run.seed).epoch(0, draws)
+            stream = stream_of(datasets, ratios, self.cfg.run.seed).epoch(0, draws)
             samples = StreamDataset(datasets, stream, self.cfg.run.seed, 0, most_tried=MOST_TRIED)
             size = min(self.cfg.run.batch_size_train, len(samples))
             yield from _describe(self.task.collate([samples[position] for position in range(size)]))
@@ -93,8 +94,8 @@ class Data:
 
 def _unreadable(entry: DictConfig) -> bool:
     """Whether the annotation file or the folder of videos is missing."""
-    info = entry.build_info
-    return bool(info.anno_dir) and not (Path(info.anno_dir).is_file() and Path(info.videos_dir).is_dir())
+    builder: type[DatasetBuilder] = registry.get_builder_class(entry.builder)
+    return bool(entry.build_info.anno_dir) and any(builder.missing_files("", "", entry.build_info))
 
 
 def _describe(batch: Batch) -> Iterator[str]:

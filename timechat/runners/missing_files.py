@@ -8,14 +8,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from timechat.datasets.builders import DatasetBuilder
-from timechat.datasets.presence import Presence, look_for
+from timechat.datasets.presence import Presence
 from timechat.errors import TimeChatError
 from timechat.models.required_files import missing_model_files
 from timechat.registry import registry
 from timechat.runners.missing_videos import ERROR, describe
 from timechat.sources import Missing, missing_path, raise_missing
-
-VIDEOS = "videos: docs/DATA.md says where each collection comes from"
 
 
 def must_have_files(cfg: DictConfig) -> None:
@@ -52,14 +50,10 @@ def missing_files(cfg: DictConfig, *, download: bool = True) -> Iterator[Missing
 def missing_of_dataset(cfg: DictConfig, name: str) -> Iterator[Missing]:
     """What is missing of a dataset's annotations and folders, those for validation only if there is validation."""
     info, where = cfg.datasets[name].build_info, f"datasets.{name}.build_info"
+    builder: type[DatasetBuilder] = registry.get_builder_class(cfg.datasets[name].builder)
     for kind in ("", "valid_") if cfg.run.valid_splits else ("",):
-        anno, videos = f"{kind}anno_dir", f"{kind}videos_dir"
-        if not info[anno]:
-            continue
-        if not Path(info[anno]).is_file():
-            yield missing_path(f"{where}.{anno}", info[anno], "no such annotation file")
-        if info[videos] and not Path(info[videos]).is_dir():
-            yield Missing(f"{where}.{videos}={info[videos]}", "no such folder", VIDEOS)
+        if info[f"{kind}anno_dir"]:
+            yield from builder.missing_files(where, kind, info)
 
 
 def _lacking_videos(cfg: DictConfig) -> Iterator[str]:
@@ -80,5 +74,4 @@ def look_for_videos(cfg: DictConfig, name: str) -> Presence:
     """Which videos of a dataset exist, whether or not there are tokenizers. Raises AnnotationError, ConfigError."""
     entry = cfg.datasets[name]
     builder: DatasetBuilder = registry.get_builder_class(entry.builder)(name, entry, cfg.model)
-    _, items, videos_dir = builder.sources()
-    return look_for(name, [(item.path, getattr(item, "source", "") or name) for item in items], videos_dir)
+    return builder.presence()

@@ -13,7 +13,7 @@ from typing import Any
 
 from timechat import distributed
 from timechat.datasets.base import VideoDataset
-from timechat.datasets.presence import Presence, presence_of
+from timechat.datasets.presence import Presence
 from timechat.errors import ConfigError
 from timechat.runners.resume import ResumePoint
 from timechat.sources import videos_from
@@ -57,7 +57,7 @@ def leave_out_missing(
     """
 
     def look() -> Stock:
-        found = [presence_of(dataset) for dataset in datasets]
+        found = [dataset.presence() for dataset in datasets]
         for presence in found:
             _log(presence, what)
         if problem := problem_with(found, policy, what):

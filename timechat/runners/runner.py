@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from timechat import distributed
 from timechat.batch import Batch
 from timechat.config import plain
-from timechat.datasets import RankBatches, SampleStream, StreamDataset
+from timechat.datasets import RankBatches, StreamDataset, stream_of
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.worker_signals import ignore_stop_signals
 from timechat.device import resolve_precision
@@ -38,6 +38,7 @@ from timechat.runners.engines import build_engine
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
 from timechat.runners.loading import group_by_step, raise_together, read_batches
 from timechat.runners.logs import Meter, RunLog
+from timechat.runners.manifests import MANIFESTS, digests_of, facts_of, must_leave_out_the_same
 from timechat.runners.missing_videos import MISSING, leave_out_missing
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
@@ -90,11 +91,12 @@ class Runner:
         self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
         point = find_resume_point(cfg, self.checkpoints)
         kept = point.global_batch if point else None
+        must_leave_out_the_same(datasets, point)
         self.sizes = [len(dataset) for dataset in datasets]
         self.stock = leave_out_missing(datasets, cfg.run.missing_videos, point)
         self.plan = make_plan(cfg.run, distributed.world_size(), sum(map(len, datasets)), kept)
         ratios = [cfg.datasets[dataset.name].sample_ratio for dataset in datasets]
-        self.stream = SampleStream([len(dataset) for dataset in datasets], ratios, cfg.run.seed)
+        self.stream = stream_of(datasets, ratios, cfg.run.seed)
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
         self.steps = point.steps_done(self.plan, self.sizes) if point else 0  # finished, over all epochs
         self.checkpoints.must_not_be_beyond(self.steps)
@@ -191,7 +193,12 @@ class Runner:
         def record() -> str:
             try:
                 return record_start(
-                    self.output_dir, self.cfg, engine=self.engine.name, step=self.steps, videos=self.stock.facts
+                    self.output_dir,
+                    self.cfg,
+                    engine=self.engine.name,
+                    step=self.steps,
+                    videos=self.stock.facts,
+                    manifests=facts_of(self.datasets),
                 )
             except OSError as error:
                 raise TrainingError(f"{self.output_dir}: cannot be written to ({error}); is the disk full?") from error
@@ -453,6 +460,7 @@ class Runner:
                 "world_size": distributed.world_size(),
                 "sizes": self.sizes,
                 MISSING: self.stock.left_out,
+                MANIFESTS: digests_of(self.datasets),
                 "meters": meters,
                 **{name: part.state_dict() for name, part in self.stateful.items()},
             },

@@ -10,6 +10,9 @@ from timechat.cli import run_verb
 VERBS: dict[str, str] = {
     "clip": "cut the clips that annotations name out of whole videos",
     "compress": "make smaller copies of videos: 6 frames a second, 224 pixels, no sound",
+    "audit": "check annotations and videos, write a manifest for training and a page about coverage",
+    "pack": "write videos and annotations into tar shards (builder: shards)",
+    "convert": "turn annotations of other sources, or your own, into instructions",
 }
 
 

@@ -13,12 +13,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from timechat.cli.doctor.report import Report, ReportSection, size_text
+from timechat.datasets.builders import VIDEOS, DatasetBuilder
 from timechat.errors import TimeChatError
 from timechat.lfs import pointer_problem
 from timechat.models.adapters import adapter_folder, weights_file
 from timechat.models.checkpoints import WEIGHT_FILES, weight_path
 from timechat.models.required_files import LLAMA_WEIGHTS
-from timechat.runners.missing_files import VIDEOS, look_for_videos
+from timechat.registry import registry
+from timechat.runners.missing_files import look_for_videos
 from timechat.runners.missing_videos import describe
 from timechat.sources import advice
 from timechat.text.tokenizers import find_vocabulary, load_tokenizer, vocabulary_command, vocabulary_from_hub
@@ -193,12 +195,12 @@ def _vocabulary(section: ReportSection, model: DictConfig) -> None:
 def _dataset(section: ReportSection, name: str, cfg: DictConfig) -> None:
     """The annotation file, the folder of videos, and how many of the videos are in it."""
     info, where = cfg.datasets[name].build_info, f"datasets.{name}.build_info"
-    videos = Path(info.videos_dir)
-    usable = _look_at(section, f"{where}.anno_dir", Path(info.anno_dir))
-    section.say(f"{where}.videos_dir={videos}: {'found' if videos.is_dir() else 'missing'}")
-    if not videos.is_dir():
-        section.error(f"{where}.videos_dir={videos} is not a folder; correct the path ({VIDEOS}).")
-    if not (usable and videos.is_dir()):
+    builder: type[DatasetBuilder] = registry.get_builder_class(cfg.datasets[name].builder)
+    if builder.in_folder:
+        if not _annotations_and_folder(section, info, where):
+            return
+    elif missing := list(builder.missing_files(where, "", info)):
+        section.error("; ".join(map(str, missing)))
         return
     try:
         found = look_for_videos(cfg, name)
@@ -210,8 +212,18 @@ def _dataset(section: ReportSection, name: str, cfg: DictConfig) -> None:
         section.say(line)
     if not found.samples_there:
         section.error(
-            f"{where}.videos_dir={videos} contains none of the {sum(found.files.values()):,} videos, such as "
+            f"{where}: {found.videos_dir} contains none of the {sum(found.files.values()):,} videos, such as "
             f"{found.missing_paths[0]}; correct the path."
         )
     elif found.samples_there < found.samples:
         section.warning(f"{lines[0]}; run.missing_videos=drop trains without the others.")
+
+
+def _annotations_and_folder(section: ReportSection, info: DictConfig, where: str) -> bool:
+    """Whether the annotation file and the folder of videos can be used."""
+    videos = Path(info.videos_dir)
+    usable = _look_at(section, f"{where}.anno_dir", Path(info.anno_dir))
+    section.say(f"{where}.videos_dir={videos}: {'found' if videos.is_dir() else 'missing'}")
+    if not videos.is_dir():
+        section.error(f"{where}.videos_dir={videos} is not a folder; correct the path ({VIDEOS}).")
+    return usable and videos.is_dir()

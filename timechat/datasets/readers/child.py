@@ -13,14 +13,18 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timechat.datasets.readers.base import VideoReader
+from timechat.datasets.readers.header import decode_all, read_header
 from timechat.datasets.readers.local import open_here
 from timechat.errors import ConfigError, VideoError
+
+CHECKS = {"header": read_header, "decode": decode_all}
 
 
 def serve() -> None:
@@ -54,8 +58,10 @@ class _Readers:
 
 
 def _answer(readers: _Readers, request: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any]]:
-    indices = request.pop("indices", None)
+    indices, check = request.pop("indices", None), request.pop("check", None)
     try:
+        if check is not None:
+            return asdict(CHECKS[check](request["name"])), np.empty(0)
         reader = readers.get(**request)
         if indices is None:
             return {"fps": reader.fps, "how": reader.how}, reader.spans

@@ -16,11 +16,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from timechat.datasets.readers.header import Header
 from timechat.datasets.worker_signals import STOP_SIGNALS
 from timechat.errors import ConfigError, VideoError
 
@@ -66,15 +68,34 @@ class GuardedReader:
         return frames, about["shown"]
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], NDArray[Any]]:
-        name = self._name
-        about, array = _ask(name, request, self._timeout_s)
-        if "video" in about:
-            raise VideoError(name, about["video"])
-        if "config" in about:
-            raise ConfigError(about["config"])
-        if "bug" in about:
-            raise RuntimeError(f"{name}: the process that reads videos failed\n{about['bug']}")
-        return about, array
+        return _told(self._name, *_ask(self._name, request, self._timeout_s))
+
+
+def check_video(name: str, how: str, timeout_s: float) -> Header:
+    """What a video's header says, asked of the child; see `header.py`.
+
+    Args:
+        name: the file.
+        how: header | decode, all of its frames.
+        timeout_s: how long that may take.
+
+    Raises:
+        VideoError: the file is damaged or not a video, the child hung on it for `timeout_s`, or died of it.
+        ConfigError: the child cannot be started.
+    """
+    about, _ = _told(name, *_ask(name, {"name": os.path.abspath(name), "check": how}, timeout_s))
+    return Header(**{key.name: about[key.name] for key in fields(Header)})
+
+
+def _told(name: str, about: dict[str, Any], array: NDArray[Any]) -> tuple[dict[str, Any], NDArray[Any]]:
+    """An answer of the child. Raises VideoError, ConfigError: it says so."""
+    if "video" in about:
+        raise VideoError(name, about["video"])
+    if "config" in about:
+        raise ConfigError(about["config"])
+    if "bug" in about:
+        raise RuntimeError(f"{name}: the process that reads videos failed\n{about['bug']}")
+    return about, array
 
 
 class _Child:

@@ -45,7 +45,7 @@ _NO_VIDEOS = {"tty": "text", "concat": "a list of files", "hls": "a list of file
 _SURE_OF_DURATION = "matroska,webm"
 
 # A file of which a smaller share of that duration is there has lost its end, or all from a damaged place on.
-_LEAST_LASTED = 0.9
+LEAST_LASTED = 0.9
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,9 @@ def _refuse_lost_end(name: str, container: InputContainer, packets: _Packets, ti
         return
     promised = container.duration / av.time_base
     lasted = max(map(sum, packets.shown)) * tick
-    if lasted < _LEAST_LASTED * promised:
+    if lasted < LEAST_LASTED * promised:
         lasted = _last_packet(name)  # sound may go on longer
-    if lasted < _LEAST_LASTED * promised:
+    if lasted < LEAST_LASTED * promised:
         raise undecodable(name, f"its end is missing, or it is damaged: it stops at {lasted:.1f} of {promised:.1f} s")
 
 

@@ -1,0 +1,329 @@
+"""A source's annotations -> instructions in TimeIT's format, and the rows that a benchmark reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from timechat.data.reading import json_object, stem_of, text_lines
+from timechat.data.records import Bad, LeftOut, Record
+from timechat.data.sources import SOURCES, Asked, Source
+from timechat.data.tasks import TASKS, turns_of
+from timechat.datasets.annotations import check_entry, inside
+from timechat.errors import AnnotationError, ConfigError
+from timechat.io import replacing, sha256_of_file, write_json
+from timechat.lfs import refuse_pointer
+from timechat.registry import nearest
+
+LINES = ".jsonl"
+MAX_LISTED = 10  # broken parts that a summary shows
+MAX_REPORTED = 10_000  # that a report holds; all are counted
+
+_MARK = re.compile(r"\{(\w+)\}")
+_BAD_PATH = "the path of its video, {!r}, points outside of the folder of videos"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What to convert, and how.
+
+    Attributes:
+        source: a name in SOURCES.
+        path: its file or folder.
+        output: the instructions, .json or .jsonl; None for none.
+        eval_output: the rows for evaluation; None for none.
+        task: one of the source's; None is its first one.
+        split: one of the source's; None is its first one.
+        videos: path of a video, with marks such as {id}; None is the source's usual one.
+        ids: file with other ids of the videos, JSON or two columns; None keeps those of the annotations.
+        text_only: whether items without a video or picture are kept.
+        seed: of the choice of questions.
+        strict: whether a broken part is an error.
+    """
+
+    source: str
+    path: Path
+    output: Path | None = None
+    eval_output: Path | None = None
+    task: str | None = None
+    split: str | None = None
+    videos: str | None = None
+    ids: Path | None = None
+    text_only: bool = False
+    seed: int = 0
+    strict: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """What is written, but for the report."""
+        return [file for file in (self.output, self.eval_output) if file is not None]
+
+    @property
+    def report(self) -> Path:
+        """The file that tells what was converted, beside the first output."""
+        return self.files[0].with_suffix(".report.json")
+
+
+@dataclass
+class Summary:
+    """What a conversion did.
+
+    Attributes:
+        converted: records that became items.
+        text_only: of them, those without a video or picture.
+        rows: rows for evaluation, and `without_row`, records of which there is none.
+        left_out: how many parts each rule left out.
+        broken: how many parts are broken, and `bad`, the first ones.
+    """
+
+    converted: int = 0
+    text_only: int = 0
+    rows: int = 0
+    without_row: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    broken: int = 0
+    bad: list[Bad] = field(default_factory=list)
+
+    def count(self, part: Bad | LeftOut) -> None:
+        """Count a part that did not become an item."""
+        if isinstance(part, LeftOut):
+            self.left_out[part.rule] += 1
+            return
+        self.broken += 1
+        if len(self.bad) < MAX_REPORTED:
+            self.bad.append(part)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report."""
+        counts = {name: getattr(self, name) for name in ("converted", "text_only", "rows", "without_row", "broken")}
+        listed = [{"where": bad.where, "problem": bad.problem} for bad in self.bad]
+        return {**counts, "left_out": dict(self.left_out), "broken_parts": listed}
+
+
+def convert(asked: Conversion) -> Summary:
+    """Convert a file, and write a report of it beside the first output.
+
+    Files are written under another name and renamed when all is done, so a run that was interrupted leaves none; the
+    same call writes the same bytes again.
+
+    Raises:
+        ConfigError: what is asked for does not exist.
+        AnnotationError: nothing can be converted; a broken part, if asked to be strict.
+    """
+    source = _checked(asked)
+    task, split = asked.task or source.tasks[0], asked.split or next(iter(source.splits), "")
+    summary = Summary()
+    items = _items(asked, source, Asked(task, split, asked.text_only), summary)
+    with ExitStack() as stack:
+        writers = [
+            _Writer(stack.enter_context(replacing(file)), file, coco=file == asked.eval_output and TASKS[task].coco)
+            for file in asked.files
+        ]
+        for writer in writers:
+            stack.push(writer.close)
+        for item, row in items:
+            if asked.output is not None:
+                writers[0].write(item)
+            if asked.eval_output is not None and row is not None:
+                writers[-1].write(row)
+        _refuse_if_useless(asked, summary)
+    write_json(asked.report, _report(asked, task, split) | summary.as_json())
+    return summary
+
+
+def _items(
+    asked: Conversion, source: Source, how: Asked, summary: Summary
+) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Each item with its row for evaluation; everything is counted in the summary."""
+    task = TASKS[how.task]
+    template = asked.videos or source.videos[how.task]
+    ids = None if asked.ids is None else _read_ids(asked.ids)
+    numbers: Counter[str] = Counter()
+    seen: set[str] = set()
+    for found in tqdm(source.read(asked.path, how), desc=source.name, unit=" records", disable=None):
+        if not isinstance(found, Record):
+            summary.count(found)
+            continue
+        video = _video_path(found, template, how.split, ids)
+        if not isinstance(video, str):
+            summary.count(video)
+            continue
+        item: dict[str, Any] = {task.media: video} if video else {}
+        item["QA"] = turns_of(how.task, found, video, asked.seed)
+        _, problems = check_entry({task.media: "text alone", **item}, summary.converted, "videos", task.media)
+        if problems:
+            summary.count(Bad(found.where, problems[0]))
+            continue
+        row = task.row(found, video, f"{stem_of(found.video)}#{numbers[found.video]}")
+        if row is not None and "id" not in row and task.coco:  # such rows are told apart by their video
+            row = None if video in seen else row
+            seen.add(video)
+        numbers[found.video] += 1
+        summary.converted += 1
+        summary.text_only += not video
+        summary.rows += row is not None
+        summary.without_row += row is None
+        yield item, row
+
+
+def _video_path(record: Record, template: str, split: str, ids: Mapping[str, str] | None) -> str | Bad | LeftOut:
+    """Where the record's video is; empty for text alone."""
+    if not record.video:
+        return ""
+    name = record.video
+    if ids is not None:
+        if stem_of(name) not in ids:
+            return LeftOut(record.where, "its id is not in the file of --ids")
+        name = ids[stem_of(name)]
+    known = {"path": name, "id": stem_of(name), "split": split, **record.parts}
+    unknown = [mark for mark in _MARK.findall(template) if mark not in known]
+    if unknown:
+        raise ConfigError(f"--videos {template}: no mark {{{unknown[0]}}}; there are {', '.join(known)}")
+    path = _MARK.sub(lambda mark: known[mark[1]], template)
+    return path if inside(path, "videos") and path.strip("/") else Bad(record.where, _BAD_PATH.format(path))
+
+
+def _read_ids(path: Path) -> dict[str, str]:
+    """Other ids of videos: a JSON object, or two columns with a comma, a tab or a blank between them."""
+    if path.suffix == ".json":
+        pairs = json_object(path, "{id: other id}")
+        if not all(isinstance(other, str) for other in pairs.values()):
+            raise AnnotationError(f"--ids {path}: expected {{id: other id}}, both text")
+        return pairs
+    rows = [(where, re.split(r"[,\t ]+", line)) for where, line in text_lines(path)]
+    for where, columns in rows:
+        if len(columns) != 2:
+            raise AnnotationError(f"--ids {path}, {where}: expected an id and another id, found {columns}")
+    return {first: second for _, (first, second) in rows}
+
+
+# Checks ---------------------------------------------------------------------------------------------------------------
+
+
+def _checked(asked: Conversion) -> Source:
+    """The source, if all that is asked for exists. Raises ConfigError, AnnotationError."""
+    if asked.source not in SOURCES:
+        raise ConfigError(
+            f"no source {asked.source!r}{nearest(asked.source, list(SOURCES))}; there are {', '.join(SOURCES)}"
+        )
+    source = SOURCES[asked.source]
+    for name, value, known in (("task", asked.task, source.tasks), ("split", asked.split, source.splits)):
+        if value is not None and value not in known:
+            there = f"it has {', '.join(known)}" if known else "it has none, leave it out"
+            raise ConfigError(f"--{name} {value}: {source.name} has no {name} of that name; {there}")
+    if not asked.files:
+        raise ConfigError("give --output, --eval-output or both")
+    if not asked.path.exists() or (source.folder and not asked.path.is_dir()):
+        raise AnnotationError(f"{asked.path}: no such {'folder' if source.folder else 'file'}; give {source.words}")
+    refuse_pointer(asked.path, AnnotationError)
+    _check_files(asked)
+    if asked.eval_output is not None:
+        _check_evaluation(asked, source, asked.task or source.tasks[0])
+    return source
+
+
+def _check_files(asked: Conversion) -> None:
+    files = [asked.path, *asked.files, asked.report]
+    for number, file in enumerate(files[1:], 1):
+        if file.resolve() in [other.resolve() for other in files[:number]]:
+            raise ConfigError(f"{file}: is named twice, and would be overwritten; give every file a name of its own")
+        if file.suffix not in (".json", LINES):
+            raise ConfigError(f"{file}: end its name in .json (a list) or {LINES} (one item a line)")
+
+
+def _check_evaluation(asked: Conversion, source: Source, task: str) -> None:
+    benchmark = TASKS[task].benchmark
+    if not benchmark and source.as_it_is:
+        raise ConfigError(
+            f"--eval-output: `timechat evaluate --benchmark {source.as_it_is}` reads {source.words} as downloaded; "
+            "leave it out"
+        )
+    if not benchmark:
+        raise ConfigError(
+            f"--eval-output: {source.name} has free answers, which no benchmark scores; give a second --output as "
+            "build_info.valid_anno_dir, and training reports the loss on it"
+        )
+    if benchmark == "etbench" and asked.eval_output is not None and asked.eval_output.suffix == LINES:
+        raise ConfigError(f"--eval-output {asked.eval_output}: {benchmark} reads a list; end the name in .json")
+
+
+def _refuse_if_useless(asked: Conversion, summary: Summary) -> None:
+    """Raise AnnotationError if nothing was converted, or if a part is broken and that is not allowed."""
+    first = "".join(f"\n  {asked.path}, {bad.where}: {bad.problem}" for bad in summary.bad[:MAX_LISTED])
+    if summary.broken and asked.strict:
+        raise AnnotationError(f"{asked.path}: {summary.broken} parts are broken, correct or remove them:{first}")
+    if not summary.converted:
+        rules = "".join(f"\n  {count} left out: {rule}" for rule, count in summary.left_out.items())
+        raise AnnotationError(f"{asked.path}: nothing in it can be converted{first}{rules}")
+    if asked.eval_output is not None and not summary.rows:
+        raise AnnotationError(
+            f"{asked.path}: none of {summary.converted} records can be evaluated; leave --eval-output out"
+        )
+
+
+def _report(asked: Conversion, task: str, split: str) -> dict[str, Any]:
+    digest = sha256_of_file(asked.path) if asked.path.is_file() else None
+    return {
+        "source": asked.source,
+        "input": str(asked.path),
+        "input_sha256": digest,
+        "task": task,
+        "split": split,
+        "seed": asked.seed,
+        "output": [str(file) for file in asked.files],
+    }
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Writes rows one after the other, as a list, in coco form, or one a line.
+
+    Args:
+        path: where to write.
+        name: the file's name in the end, whose suffix decides.
+        coco: whether a .json file has the rows under "annotations".
+    """
+
+    def __init__(self, path: Path, name: Path, coco: bool):
+        lines = name.suffix == LINES
+        head, self._tail = ("", "") if lines else ('{"annotations": [', "]}") if coco else ("[", "]")
+        self._between = "" if lines else ",\n"
+        self._file: IO[str] = path.open("w", encoding="utf-8")
+        self._file.write(head)
+        self._next = ""
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row."""
+        self._file.write(self._next + json.dumps(row, ensure_ascii=False))
+        self._next = self._between or "\n"
+
+    def close(self, *error: Any) -> None:
+        """Complete and close the file."""
+        with self._file:
+            self._file.write(self._tail + "\n")
+
+
+def told(asked: Conversion, summary: Summary) -> str:
+    """What a conversion did, for a terminal."""
+    lines = [f"{summary.converted:,} records of {asked.path} converted"]
+    if asked.output is not None:
+        alone = f", {summary.text_only:,} of them text alone" if summary.text_only else ""
+        lines.append(f"{asked.output}: {summary.converted:,} items{alone}")
+    if asked.eval_output is not None:
+        without = f"; {summary.without_row:,} have no place in its benchmark" if summary.without_row else ""
+        lines.append(f"{asked.eval_output}: {summary.rows:,} rows{without}")
+    lines += [f"left out: {count:,} ({rule})" for rule, count in summary.left_out.most_common()]
+    if summary.broken:
+        lines.append(f"broken, and left out: {summary.broken:,} (all of them in {asked.report})")
+        lines += [f"  {asked.path}, {bad.where}: {bad.problem}" for bad in summary.bad[:MAX_LISTED]]
+    return "\n".join(lines) + "\n"
