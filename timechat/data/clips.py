@@ -13,8 +13,9 @@ from typing import Any
 from timechat.data.compress import VIDEO_SUFFIXES
 from timechat.data.frame_plan import Part
 from timechat.data.rewriting import FORMATS, VideoJob
-from timechat.datasets.annotations import inside, raise_listed, read_json
+from timechat.datasets.annotations import inside, raise_listed
 from timechat.datasets.clip_names import named_clip
+from timechat.datasets.entries import read_json
 from timechat.errors import AnnotationError
 from timechat.lfs import refuse_pointer
 

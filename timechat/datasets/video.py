@@ -1,6 +1,6 @@
 """From a file to frames: decode a video or an image into uint8 frames and their times in seconds.
 
-Pure functions decide which frames are sampled (`uniform_indices`, `random_indices`, `frame_seconds`); `load_video`,
+Pure functions decide which frames are sampled (`uniform_indices`, `random_indices`, `head_tail_indices`); `load_video`,
 `load_frame_folder` and `load_image` read them. Videos are read in a process that can be killed
 (`timechat/datasets/readers`).
 """
@@ -26,7 +26,7 @@ from timechat.errors import ConfigError, VideoError
 
 logger = logging.getLogger(__name__)
 
-SAMPLINGS = ("uniform", "rand")
+SAMPLINGS = ("uniform", "rand", "headtail")
 
 # Tolerance of a clip's borders: a frame at 2.0000001 s belongs to a clip that ends, or starts, at 2.0 s.
 CLIP_TOLERANCE = 1e-6
@@ -99,6 +99,30 @@ def random_indices(num_video_frames: int, n_frms: int, generator: torch.Generato
     return sorted(torch.randperm(num_video_frames, generator=generator)[:count].tolist())
 
 
+def head_tail_indices(num_video_frames: int, n_frms: int, generator: torch.Generator) -> list[int]:
+    """Random distinct frames, half of them from the first half of the video and half from the second.
+
+    With an odd number the second half gives one more. (The published code then takes one frame less.)
+
+    Args, returns and errors as for `random_indices`.
+    """
+    count, middle = _frame_count(num_video_frames, n_frms), num_video_frames // 2
+    head = torch.randperm(middle, generator=generator)[: count // 2]
+    tail = torch.randperm(num_video_frames - middle, generator=generator)[: count - count // 2]
+    return [*sorted(head.tolist()), *sorted((middle + tail).tolist())]
+
+
+def frames_by_rate(seconds: float, fps: float, most: int) -> int:
+    """How many frames are sampled from a video at a rate: the nearest number, from 1 to `most`.
+
+    Args:
+        seconds: length of the video, or of the clip.
+        fps: frames per second.
+        most: upper bound; above it, the frames are further apart.
+    """
+    return min(most, max(1, int(seconds * fps + 0.5)))
+
+
 def _frame_count(num_video_frames: int, n_frms: int) -> int:
     if n_frms < 1:
         raise ConfigError(f"n_frms is {n_frms}: ask for at least 1 frame.")
@@ -116,6 +140,7 @@ def load_video(
     start: float | None = None,
     end: float | None = None,
     settings: ReaderSettings = AUTO,
+    fps: float | None = None,
 ) -> Video:
     """Decode sampled frames of a video, each squashed to a square without a crop.
 
@@ -123,12 +148,14 @@ def load_video(
         path: the video file.
         n_frms: frames wanted; a video with fewer frames gives all of them.
         image_size: side of the square in pixels; None keeps the size of the file.
-        sampling: "uniform" (evenly spaced) or "rand" (segment sampling: a random frame from each of n_frms segments).
-        generator: randomness of "rand".
+        sampling: "uniform" (evenly spaced), "rand" (segment sampling: a random frame from each of n_frms segments) or
+            "headtail" (random frames, half of them from each half).
+        generator: randomness of "rand" and "headtail".
         start: begin of the clip, seconds. The returned seconds count from here.
         end: end of the clip, seconds; an end after the last frame is the end of the video. Frames with
             start <= time < end are sampled; if there are none, the frame shown at `start` is taken.
         settings: which reader, and how long it may take (`ReaderSettings.of(model)` for a config).
+        fps: frames per second of the clip, of which n_frms is then the upper bound; None samples n_frms.
 
     Returns:
         The sampled frames [T, 3, H, W] with T <= n_frms and their seconds. In place of a frame that cannot be decoded
@@ -137,7 +164,7 @@ def load_video(
     Raises:
         VideoError: the file is missing, empty, damaged or not a video, took too long, the clip is outside of it, or
             n_frms is below 1.
-        ConfigError: `sampling` is unknown, or is "rand" without a generator, or image_size is below 1; or the reader
+        ConfigError: `sampling` is unknown, or is random without a generator, or image_size is below 1; or the reader
             cannot be imported.
     """
     name = os.fspath(path)
@@ -147,18 +174,18 @@ def load_video(
         raise VideoError(name, f"n_frms is {n_frms}; ask for at least 1 frame.")
     check_file(name, "video")
     reader = readers.open_video(name, image_size, settings)
-    times, fps = frame_seconds(reader.spans[:, 0], reader.fps), reader.fps
-    duration = video_duration(reader.spans, fps)
+    times, duration = frame_seconds(reader.spans[:, 0], reader.fps), video_duration(reader.spans, reader.fps)
     first, stop = _clip_range(name, times, duration, start, end)
-    indices = [first + index for index in _sample(stop - first, n_frms, sampling, generator)]
+    origin = 0.0 if start is None else float(start)
+    clip_end = duration if end is None else min(float(end), duration)
+    count = n_frms if fps is None else frames_by_rate(clip_end - origin, fps, n_frms)
+    indices = [first + index for index in _sample(stop - first, count, sampling, generator)]
     frames, shown = reader.read(indices)
     if shown != indices:
         lost = len(set(indices) - set(shown))
         logger.warning("%s: %d of %d sampled frames cannot be decoded, the one before stays", name, lost, len(indices))
-    origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[shown].tolist()]
-    clip_end = duration if end is None else min(float(end), duration)
-    return Video(frames=torch.from_numpy(frames), seconds=seconds, fps=fps, duration=clip_end - origin)
+    return Video(frames=torch.from_numpy(frames), seconds=seconds, fps=reader.fps, duration=clip_end - origin)
 
 
 def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Video:
@@ -189,6 +216,7 @@ def load_frame_folder(
     image_size: int | None = 224,
     start: float | None = None,
     end: float | None = None,
+    fps: float | None = None,
 ) -> Video:
     """Read evenly spaced frames of a video that is stored as a folder of numbered pictures (00001.jpg, 00002.jpg, ...).
 
@@ -200,6 +228,7 @@ def load_frame_folder(
         frame_rate: pictures per second (3 in TVQA).
         n_frms, image_size: as for `load_video`.
         start, end: of the clip, as for `load_video`: seconds, and the returned seconds count from `start`.
+        fps: as for `load_video`.
 
     Returns:
         The sampled frames [T, 3, H, W] with T <= n_frms and their seconds.
@@ -217,13 +246,14 @@ def load_frame_folder(
     times = np.arange(len(pictures), dtype=np.float64) / frame_rate
     duration = len(pictures) / frame_rate
     first, stop = _clip_range(name, times, duration, start, end)
-    indices = [first + index for index in uniform_indices(stop - first, n_frms)]
+    origin = 0.0 if start is None else float(start)
+    clip_end = duration if end is None else min(float(end), duration)
+    count = n_frms if fps is None else frames_by_rate(clip_end - origin, fps, n_frms)
+    indices = [first + index for index in uniform_indices(stop - first, count)]
     frames = [read_picture(pictures[index], image_size) for index in indices]
     if len({frame.shape for frame in frames}) > 1:
         raise VideoError(name, "its pictures differ in size. Give an image_size, or make them equal.")
-    origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
-    clip_end = duration if end is None else min(float(end), duration)
     return Video(frames=torch.stack(frames), seconds=seconds, fps=float(frame_rate), duration=clip_end - origin)
 
 
@@ -254,8 +284,8 @@ def _numbered_pictures(folder: str) -> list[str]:
 def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
     if sampling not in SAMPLINGS:
         raise ConfigError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
-    if sampling == "rand" and generator is None:
-        raise ConfigError("sampling is 'rand' without a generator; pass a torch.Generator.")
+    if sampling != "uniform" and generator is None:
+        raise ConfigError(f"sampling is {sampling!r} without a generator; pass a torch.Generator.")
 
 
 def _check_image_size(image_size: int | None) -> None:
@@ -289,4 +319,6 @@ def _clip_range(
 def _sample(count: int, n_frms: int, sampling: str, generator: torch.Generator | None) -> list[int]:
     if sampling == "rand" and generator is not None:
         return random_indices(count, n_frms, generator)
+    if sampling == "headtail" and generator is not None:
+        return head_tail_indices(count, n_frms, generator)
     return uniform_indices(count, n_frms)
