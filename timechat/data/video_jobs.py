@@ -69,8 +69,8 @@ class Summary:
         """For people. `output`: the folder of the new files."""
         yield f"made {len(self.written):,}, were there {self.kept:,}, failed {len(self.failed):,}"
         if self.written:
-            hours = sum(written.seconds for written in self.written.values()) / _HOUR
-            yield f"{hours:,.2f} hours of video: {_size(self.bytes_read)} became {_size(self.bytes_written)}"
+            length = _length(sum(written.seconds for written in self.written.values()))
+            yield f"{length} of video: {_size(self.bytes_read)} became {_size(self.bytes_written)}"
             by_ffmpeg = sum(written.by_ffmpeg for written in self.written.values())
             yield f"written by ffmpeg {by_ffmpeg:,}, by PyAV {len(self.written) - by_ffmpeg:,}"
         short = [(written.short_by, target) for target, written in self.written.items() if written.short_by > 0]
@@ -164,6 +164,16 @@ def _list_failed(output: Path, jobs: Sequence[VideoJob], summary: Summary) -> No
         write_json_lines(output / FAILED, rows)
     else:
         (output / FAILED).unlink(missing_ok=True)
+
+
+def _length(seconds: float) -> str:
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 60
+        else f"{seconds / 60:.1f} min"
+        if seconds < _HOUR
+        else f"{seconds / _HOUR:,.1f} h"
+    )
 
 
 def _size(count: float) -> str:

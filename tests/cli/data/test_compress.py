@@ -51,7 +51,7 @@ def test_a_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "not a video" in failed["error"]
     assert {name: (folder / name).read_bytes() for name in files(folder)} == before
     printed = capsys.readouterr().out
-    assert "made 4, were there 0, failed 1\n" in printed
+    assert "made 4, were there 0, failed 1\n19.2 s of video: " in printed
     assert "written by ffmpeg 0, by PyAV 4\n" in printed
     assert f"{output / 'failed.jsonl'}; the same command tries them again\n" in printed
     assert "1 have the suffix .mp4 now" in printed
