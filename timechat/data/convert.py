@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from timechat.data.reading import json_object, stem_of, text_lines
 from timechat.data.records import Bad, LeftOut, Record
 from timechat.data.sources import SOURCES, Asked, Source
-from timechat.data.tasks import TASKS, turns_of
+from timechat.data.tasks import TASKS, Task, turns_of
+from timechat.data.writing import LINES, check_outputs, item_writer
 from timechat.datasets.annotations import check_entry, inside
 from timechat.errors import AnnotationError, ConfigError
-from timechat.io import replacing, sha256_of_file, write_json
+from timechat.io import sha256_of_file, write_json
 from timechat.lfs import refuse_pointer
 from timechat.registry import nearest
 
-LINES = ".jsonl"
 MAX_LISTED = 10  # broken parts that a summary shows
 MAX_REPORTED = 10_000  # that a report holds; all are counted
 
@@ -79,7 +78,7 @@ class Summary:
     Attributes:
         converted: records that became items.
         text_only: of them, those without a video or picture.
-        rows: rows for evaluation, and `without_row`, records of which there is none.
+        rows: rows for evaluation.
         left_out: how many parts each rule left out.
         broken: how many parts are broken, and `bad`, the first ones.
     """
@@ -87,7 +86,6 @@ class Summary:
     converted: int = 0
     text_only: int = 0
     rows: int = 0
-    without_row: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     broken: int = 0
     bad: list[Bad] = field(default_factory=list)
@@ -103,7 +101,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """For the report."""
-        counts = {name: getattr(self, name) for name in ("converted", "text_only", "rows", "without_row", "broken")}
+        counts = {name: getattr(self, name) for name in ("converted", "text_only", "rows", "broken")}
         listed = [{"where": bad.where, "problem": bad.problem} for bad in self.bad]
         return {**counts, "left_out": dict(self.left_out), "broken_parts": listed}
 
@@ -123,17 +121,16 @@ def convert(asked: Conversion) -> Summary:
     summary = Summary()
     items = _items(asked, source, Asked(task, split, asked.text_only), summary)
     with ExitStack() as stack:
-        writers = [
-            _Writer(stack.enter_context(replacing(file)), file, coco=file == asked.eval_output and TASKS[task].coco)
-            for file in asked.files
-        ]
-        for writer in writers:
-            stack.push(writer.close)
+        add_item, add_row = (
+            stack.enter_context(item_writer(file, coco)) if file else None
+            for file, coco in ((asked.output, False), (asked.eval_output, TASKS[task].coco))
+        )
         for item, row in items:
-            if asked.output is not None:
-                writers[0].write(item)
-            if asked.eval_output is not None and row is not None:
-                writers[-1].write(row)
+            if add_item:
+                add_item(item)
+            if add_row and row is not None:
+                summary.rows += 1
+                add_row(row)
         _refuse_if_useless(asked, summary)
     write_json(asked.report, _report(asked, task, split) | summary.as_json())
     return summary
@@ -146,8 +143,7 @@ def _items(
     task = TASKS[how.task]
     template = asked.videos or source.videos[how.task]
     ids = None if asked.ids is None else _read_ids(asked.ids)
-    numbers: Counter[str] = Counter()
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
     for found in tqdm(source.read(asked.path, how), desc=source.name, unit=" records", disable=None):
         if not isinstance(found, Record):
             summary.count(found)
@@ -162,16 +158,18 @@ def _items(
         if problems:
             summary.count(Bad(found.where, problems[0]))
             continue
-        row = task.row(found, video, f"{stem_of(found.video)}#{numbers[found.video]}")
-        if row is not None and "id" not in row and task.coco:  # such rows are told apart by their video
-            row = None if video in seen else row
-            seen.add(video)
-        numbers[found.video] += 1
         summary.converted += 1
         summary.text_only += not video
-        summary.rows += row is not None
-        summary.without_row += row is None
-        yield item, row
+        yield item, _row(task, found, video, seen) if asked.eval_output is not None else None
+
+
+def _row(task: Task, record: Record, video: str, seen: Counter[str]) -> dict[str, Any] | None:
+    """The record's row for evaluation, whose id is VIDEO#k, k counting a video's rows from 0; None if it has none."""
+    row = task.row(record, video, f"{stem_of(record.video)}#{seen[video]}")
+    if row is not None and task.coco and "id" not in row and seen[video]:
+        return None  # such rows are told apart by their video
+    seen[video] += row is not None
+    return row
 
 
 def _video_path(record: Record, template: str, split: str, ids: Mapping[str, str] | None) -> str | Bad | LeftOut:
@@ -224,19 +222,10 @@ def _checked(asked: Conversion) -> Source:
     if not asked.path.exists() or (source.folder and not asked.path.is_dir()):
         raise AnnotationError(f"{asked.path}: no such {'folder' if source.folder else 'file'}; give {source.words}")
     refuse_pointer(asked.path, AnnotationError)
-    _check_files(asked)
+    check_outputs([asked.path], [*asked.files, asked.report])
     if asked.eval_output is not None:
         _check_evaluation(asked, source, asked.task or source.tasks[0])
     return source
-
-
-def _check_files(asked: Conversion) -> None:
-    files = [asked.path, *asked.files, asked.report]
-    for number, file in enumerate(files[1:], 1):
-        if file.resolve() in [other.resolve() for other in files[:number]]:
-            raise ConfigError(f"{file}: is named twice, and would be overwritten; give every file a name of its own")
-        if file.suffix not in (".json", LINES):
-            raise ConfigError(f"{file}: end its name in .json (a list) or {LINES} (one item a line)")
 
 
 def _check_evaluation(asked: Conversion, source: Source, task: str) -> None:
@@ -282,35 +271,7 @@ def _report(asked: Conversion, task: str, split: str) -> dict[str, Any]:
     }
 
 
-# Writing --------------------------------------------------------------------------------------------------------------
-
-
-class _Writer:
-    """Writes rows one after the other, as a list, in coco form, or one a line.
-
-    Args:
-        path: where to write.
-        name: the file's name in the end, whose suffix decides.
-        coco: whether a .json file has the rows under "annotations".
-    """
-
-    def __init__(self, path: Path, name: Path, coco: bool):
-        lines = name.suffix == LINES
-        head, self._tail = ("", "") if lines else ('{"annotations": [', "]}") if coco else ("[", "]")
-        self._between = "" if lines else ",\n"
-        self._file: IO[str] = path.open("w", encoding="utf-8")
-        self._file.write(head)
-        self._next = ""
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row."""
-        self._file.write(self._next + json.dumps(row, ensure_ascii=False))
-        self._next = self._between or "\n"
-
-    def close(self, *error: Any) -> None:
-        """Complete and close the file."""
-        with self._file:
-            self._file.write(self._tail + "\n")
+# Telling --------------------------------------------------------------------------------------------------------------
 
 
 def told(asked: Conversion, summary: Summary) -> str:
@@ -320,7 +281,8 @@ def told(asked: Conversion, summary: Summary) -> str:
         alone = f", {summary.text_only:,} of them text alone" if summary.text_only else ""
         lines.append(f"{asked.output}: {summary.converted:,} items{alone}")
     if asked.eval_output is not None:
-        without = f"; {summary.without_row:,} have no place in its benchmark" if summary.without_row else ""
+        lacking = summary.converted - summary.rows
+        without = f"; {lacking:,} have no place in its benchmark" if lacking else ""
         lines.append(f"{asked.eval_output}: {summary.rows:,} rows{without}")
     lines += [f"left out: {count:,} ({rule})" for rule, count in summary.left_out.most_common()]
     if summary.broken:

@@ -10,6 +10,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +30,13 @@ _ISO_TIME = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 
 class BadPart(Exception):
     """What is wrong with one part of a file, in words that name the field."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """In the place of a part that could not be read: why."""
+
+    problem: str
 
 
 class OutByRule(Exception):
@@ -115,7 +123,7 @@ def _line(path: Path, number: int, line: str) -> Any:
 def csv_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Placed]:
     """The rows of a CSV file, read as they are asked for: comma, semicolon or tab, whichever its head has most of.
 
-    Names of columns may be written in any case. A line with more fields than the head becomes a text.
+    Names of columns may be written in any case. A line with more fields than the head is Broken.
 
     Args:
         columns, optional: those that must be there, and those that may.
@@ -140,10 +148,7 @@ def csv_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -
             for row in reader:
                 where = f"line {reader.line_num}"
                 if row.get(""):
-                    yield (
-                        where,
-                        f"{len(names)} columns, and more fields: put text that contains {delimiter!r} in quotes",
-                    )
+                    yield where, Broken(f"has more fields than columns: put text with {delimiter!r} in it in quotes")
                 else:
                     yield where, {wanted[low]: row[name] for name, low in names.items() if low in wanted}
     except (csv.Error, UnicodeDecodeError) as error:
@@ -155,6 +160,8 @@ def csv_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -
 
 def an_object(part: Any) -> Mapping[str, Any]:
     """A part that is an object. Raises BadPart."""
+    if isinstance(part, Broken):
+        raise BadPart(part.problem)
     if not isinstance(part, Mapping):
         raise BadPart(f"expected an object, found {str(part)[:60]!r}")
     return part

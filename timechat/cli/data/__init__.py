@@ -13,6 +13,7 @@ VERBS: dict[str, str] = {
     "audit": "check annotations and videos, write a manifest for training and a page about coverage",
     "pack": "write videos and annotations into tar shards (builder: shards)",
     "convert": "turn annotations of other sources, or your own, into instructions",
+    "merge": "several files of instructions into one, such as TimeIT-104K",
 }
 
 

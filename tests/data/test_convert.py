@@ -1,0 +1,140 @@
+"""What converting does to every source alike: seeds, order, broken parts, files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.source_data import write_json, write_lines
+
+from timechat.data.convert import Conversion, Summary, convert
+from timechat.data.instructions import FOLDER, QUERY, question_for, questions_of
+from timechat.data.tasks import TASKS
+from timechat.errors import AnnotationError, ConfigError
+from timechat.evaluation.benchmarks import get_benchmark
+
+ROWS = [{"video": f"{n}.mp4", "start": n, "end": n + 1.5, "sentence": f"event {n}"} for n in range(40)]
+
+
+def items_of(folder: Path, rows: list[Any], source: str = "mine", **asked: Any) -> list[dict[str, Any]]:
+    """Rows of one's own, converted."""
+    path = write_lines(folder / "rows.jsonl", rows)
+    convert(Conversion(source, path, folder / "out.json", **asked))
+    return json.loads((folder / "out.json").read_text())
+
+
+# Questions ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.txt")), ids=lambda file: file.stem)
+def test_six_questions_a_task(file: Path) -> None:
+    questions = questions_of(file.stem)
+    assert len(questions) == len(set(questions)) == 6
+    has_query = file.stem in ("grounding", "grounding_instant", "highlights")
+    assert [question.count(QUERY) for question in questions] == [int(has_query)] * 6
+    assert all(question == question.strip() for question in questions)
+
+
+def test_a_moment_without_length_is_not_asked_for_its_end() -> None:
+    for question in questions_of("grounding_instant"):
+        assert "end" not in question.split()
+        assert "start" not in question
+
+
+def test_an_item_keeps_its_question_whatever_stands_around_it(tmp_path: Path) -> None:
+    all_of_them = items_of(tmp_path, ROWS)
+    assert items_of(tmp_path, ROWS[::-1])[::-1] == all_of_them
+    assert items_of(tmp_path, ROWS[7:8]) == all_of_them[7:8]
+
+
+def test_a_seed_decides_among_all_questions(tmp_path: Path) -> None:
+    asked = {seed: [item["QA"][0]["q"] for item in items_of(tmp_path, ROWS, seed=seed)] for seed in (0, 1)}
+    assert asked[0] != asked[1]
+    without_query = Counter(question.replace(f"event {n}", "") for n, question in enumerate(asked[0]))
+    assert len(without_query) == 6
+    assert max(without_query.values()) <= 15
+
+
+def test_a_query_is_quoted_and_marks_in_it_stay() -> None:
+    assert question_for("grounding", 0, "v", "a", query="'a {query} mark'").count("'a {query} mark'") == 1
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_call_writes_the_same_bytes(tmp_path: Path) -> None:
+    items_of(tmp_path, ROWS)
+    first = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    items_of(tmp_path, ROWS)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
+    assert first.keys() == {"rows.jsonl", "out.json", "out.report.json"}
+
+
+def test_one_item_a_line(tmp_path: Path) -> None:
+    listed = items_of(tmp_path, ROWS)
+    convert(Conversion("mine", tmp_path / "rows.jsonl", tmp_path / "out.jsonl", tmp_path / "test.jsonl"))
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == listed
+    assert len(get_benchmark("charades_sta").load_annotations(tmp_path / "test.jsonl").rows) == 40
+
+
+def test_an_earlier_output_stays_if_the_input_cannot_be_read(tmp_path: Path) -> None:
+    items_of(tmp_path, ROWS)
+    before = (tmp_path / "out.json").read_bytes()
+    with pytest.raises(AnnotationError, match=r"nothing in it can be converted\n.*line 1: expected an object"):
+        items_of(tmp_path, ["no row"])
+    assert (tmp_path / "out.json").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_missing_input_and_a_git_lfs_pointer(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"gone.json: no such file; give your own rows"):
+        convert(Conversion("mine", tmp_path / "gone.json", tmp_path / "out.json"))
+    (tmp_path / "p.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1200000\n")
+    with pytest.raises(AnnotationError, match="git-lfs pointer"):
+        convert(Conversion("mine", tmp_path / "p.json", tmp_path / "out.json"))
+
+
+def test_a_video_that_is_not_below_the_folder_is_broken(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "video": video} for video in ("../x.mp4", "/etc/x.mp4", "good.mp4")]
+    path = write_lines(tmp_path / "rows.jsonl", rows)
+    summary = convert(Conversion("mine", path, tmp_path / "out.json"))
+    assert (summary.converted, summary.broken) == (1, 2)
+    assert "'../x.mp4', points outside of the folder of videos" in summary.bad[0].problem
+
+
+def test_a_text_that_training_would_refuse_is_broken(tmp_path: Path) -> None:
+    rows = [ROWS[0], {**ROWS[1], "sentence": "an <ImageHere> mark"}]
+    summary = convert(Conversion("mine", write_lines(tmp_path / "rows.jsonl", rows), tmp_path / "out.json"))
+    assert (summary.converted, summary.broken) == (1, 1)
+    assert "<ImageHere>" in summary.bad[0].problem
+
+
+def test_ids_of_videos_are_looked_up(tmp_path: Path) -> None:
+    ids = write_json(tmp_path / "ids.json", {"0": "zero", "1": "one"})
+    path = write_lines(tmp_path / "rows.jsonl", ROWS[:3])
+    summary = convert(Conversion("mine", path, tmp_path / "out.json", ids=ids, videos="all/{id}.mp4"))
+    videos = [item["video"] for item in json.loads((tmp_path / "out.json").read_text())]
+    assert videos == ["all/zero.mp4", "all/one.mp4"]
+    assert summary.left_out == {"its id is not in the file of --ids": 1}
+
+
+def test_a_benchmark_reads_every_kind_of_row() -> None:
+    """`Task.benchmark` names one that is there."""
+    for task in TASKS.values():
+        if task.benchmark:
+            get_benchmark(task.benchmark)
+
+
+def test_counts_stay_when_only_the_first_broken_parts_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("timechat.data.convert.MAX_REPORTED", 2)
+    path = write_lines(tmp_path / "rows.jsonl", [ROWS[0], *["broken"] * 5])
+    summary: Summary = convert(Conversion("mine", path, tmp_path / "out.json"))
+    assert (summary.broken, len(summary.bad)) == (5, 2)
+
+
+def test_an_option_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no source 'minee' .did you mean 'mine'"):
+        convert(Conversion("minee", tmp_path, tmp_path / "out.json"))

@@ -1,0 +1,48 @@
+"""Writing items one after the other, as a JSON list, in coco form, or one a line; the file is there when all are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from timechat.errors import ConfigError
+from timechat.io import replacing
+
+LINES = ".jsonl"
+
+
+@contextmanager
+def item_writer(path: Path, coco: bool = False) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that adds an item, for a `with` block; an error in the block leaves what was there before.
+
+    Args:
+        path: .jsonl has one item a line, .json a list.
+        coco: whether .json has the list under the key "annotations".
+    """
+    lines = path.suffix == LINES
+    head, tail = ("", "") if lines else ('{"annotations": [', "]}") if coco else ("[", "]")
+    between = "\n" if lines else ",\n"
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(head)
+        count = 0
+
+        def write(item: Mapping[str, Any]) -> None:
+            nonlocal count
+            file.write((between if count else "") + json.dumps(item, ensure_ascii=False))
+            count += 1
+
+        yield write
+        file.write(tail + "\n")
+
+
+def check_outputs(inputs: list[Path], outputs: list[Path]) -> None:
+    """Raise ConfigError for an output that is an input or another output, or has another suffix."""
+    for number, file in enumerate(outputs):
+        if file.suffix not in (".json", LINES):
+            raise ConfigError(f"{file}: end its name in .json (a list) or {LINES} (one item a line)")
+        others = [other.resolve() for other in (*inputs, *outputs[:number])]
+        if file.resolve() in others:
+            raise ConfigError(f"{file}: is named twice, and would be overwritten; give every file a name of its own")
