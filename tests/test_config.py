@@ -277,6 +277,7 @@ def test_problems_of_options_name_them(load: Load, option: str, message: str) ->
         ("model", "model_type", "pretrain_vicuna", "only pretrain_llama_v2 works"),
         ("model", "prompt_path", "prompts.txt", "must be empty"),
         ("model", "num_frm", 97, "is more than model.max_frame_pos=96"),
+        ("model", "fps", 0, "give frames per second above 0"),
         ("model", "stride", 0, "never moves the windows of model.window_size=32; set it to 1 or more, or"),
         ("model", "stride", -1, "must be 0 or more"),
         ("model", "window_size", -1, "must be 0 or more"),
@@ -440,6 +441,11 @@ def test_nothing_is_mentioned_where_all_keys_have_effect(load: Load, caplog: pyt
 )
 def test_is_no_op(key: str, expected: bool) -> None:
     assert is_no_op(key) is expected
+
+
+def test_frames_by_number_and_by_rate_at_once(load: Load) -> None:
+    (problem,) = problems(load, {"model": {"num_frm": 8, "fps": 2}})
+    assert "model.fps=2 samples frames by rate, model.num_frm=8 a fixed number: set one of them" in problem
 
 
 def test_frames_per_video(load: Load) -> None:

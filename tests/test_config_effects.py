@@ -85,7 +85,7 @@ MODEL: dict[str, Any] = {
 }
 
 # Keys of `model` that only data looks at.
-MODEL_OF_DATASETS: dict[str, Any] = {"num_frm": 5}
+MODEL_OF_DATASETS: dict[str, Any] = {"num_frm": 5, "fps": 2.0}
 
 # Keys of `model` about reading videos.
 MODEL_OF_READERS: dict[str, Any] = {"video_reader": "decord", "video_timeout_s": "null"}

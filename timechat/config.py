@@ -120,8 +120,13 @@ def file_keys(section: Group) -> list[str]:
 
 
 def frames_per_video(model: DictConfig) -> int:
-    """How many frames are sampled from a video: `model.num_frm`, by default as many as there are positions."""
+    """How many frames are sampled from a video, at most: `model.num_frm`, by default as many as there are positions."""
     return model.num_frm or model.max_frame_pos
+
+
+def frame_sampling(model: DictConfig) -> dict[str, Any]:
+    """Which frames of a video a model takes, as arguments of `load_video`: their number, or their rate, and size."""
+    return {"n_frms": frames_per_video(model), "fps": model.fps, "image_size": model.image_size}
 
 
 def is_no_op(key: str) -> bool:

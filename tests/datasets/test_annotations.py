@@ -104,6 +104,27 @@ def test_a_bad_item(tmp_path: Path, entry: Any, problem: str) -> None:
     assert "item 2" not in message
 
 
+CROP = {"source": "VATEX", "v_id": "Ptf_2VRj-V0_000122_000132", "video": "Ptf_2VRj-V0.mp4", "QA": QA}
+
+
+def test_raw_valley_names_the_whole_video_beside_the_clip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The turns are about ten seconds of it; once the clips are cut, `video` names them."""
+    cut = [CROP | {"video": video} for video in ("sub/Ptf_2VRj-V0_000122_000132.mp4", "Ptf_2VRj-V0_000122_000132.webm")]
+    jukin = {"source": "jukinmedia", "v_id": "v_1000045", "video": "v_1000045.mp4", "QA": QA}
+    with caplog.at_level(logging.INFO):
+        items = read(tmp_path, [CROP, CROP | {"video": "raw/7.mkv"}, *cut, jukin])
+    assert [(item.start, item.end) for item in items] == [(122.0, 132.0)] * 2 + [(None, None)] * 3
+    assert "2 of 5 items name the whole video, and are read from the start to the end that their v_id" in caplog.text
+    assert "timechat data clip cuts such clips once" in caplog.text
+
+
+def test_an_empty_clip(tmp_path: Path) -> None:
+    with pytest.raises(
+        AnnotationError, match="item 0: v_id 'Ptf_2VRj-V0_000132_000122' names a clip from 132 s to 122 s"
+    ):
+        read(tmp_path, [CROP | {"v_id": "Ptf_2VRj-V0_000132_000122"}])
+
+
 def test_paths_that_go_up_and_down_again_stay_inside(tmp_path: Path) -> None:
     assert read(tmp_path, [{"video": "a/../b.mp4", "QA": QA}])[0].path == "a/../b.mp4"
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.timed_videos import number_of, write_numbered
 from helpers.tiny import QA, dataset_config, tiny_config, tiny_dataset, write_json
 from helpers.videos import write_video
 from PIL import Image
@@ -45,6 +46,44 @@ def test_frames_follow_the_model_section(tmp_path: Path) -> None:
     sample = draw(build({"builder": "video_instruct", "build_info": tiny_dataset(tmp_path)}, options=options))
     assert sample.frames.shape == (5, 3, 28, 28)
     assert sample.input_ids.count(700) == 3 * 3
+
+
+def test_frames_by_rate(tmp_path: Path) -> None:
+    """As many tokens as windows that the frames fill; the number of positions is the upper bound."""
+    entry = {"builder": "video_instruct", "build_info": tiny_dataset(tmp_path, frames=40)}  # 4 s
+    sample = draw(build(entry, options=("model.fps=2",)))
+    assert sample.seconds == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
+    assert sample.input_ids.count(700) == 2 * 6  # windows of 4
+    assert len(draw(build(entry, options=("model.fps=5",))).seconds) == 12
+
+
+def test_random_frames_of_both_halves_are_keyed(tmp_path: Path) -> None:
+    info = tiny_dataset(tmp_path, frames=40)
+    data = build({"builder": "video_instruct", "build_info": info, "sample_type": "headtail"})
+    first, again, other = (draw(data, seed=seed) for seed in (0, 0, 1))
+    assert first.seconds == again.seconds != other.seconds
+    assert torch.equal(first.frames, again.frames)
+    assert sum(second < 2.0 for second in first.seconds) == 6
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_raw_valley_is_read_from_start_to_end(tmp_path: Path, cached: bool) -> None:
+    """Two clips of one video, and the whole one, each with its own frames; times count from the start of the clip."""
+    video = tmp_path / "videos" / "Ptf_2VRj-V0.mp4"
+    video.parent.mkdir()
+    write_numbered(video, count=80)
+    turns = [{"from": "human", "value": "What?\n<video>"}, {"from": "gpt", "value": "Numbers."}]
+    entry = {"source": "VATEX", "video": video.name, "conversations": turns}
+    ids = ("000001_000003", "000004_000006")
+    content = [*({**entry, "v_id": f"{video.stem}_{part}"} for part in ids), entry]
+    info = {"anno_dir": str(write_json(tmp_path / "valley.json", content)), "videos_dir": str(video.parent)}
+    plain = {"vis_processor": {"train": {"name": "alpro_video_eval"}}, "cache_dir": str(tmp_path) if cached else ""}
+    data = build({"build_info": info, **plain}, "valley72k_instruct", ("model.num_frm=4",))
+    for _ in range(2):
+        samples = [draw(data, index) for index in range(3)]
+        numbers = [[number_of(frame.permute(1, 2, 0).numpy()) for frame in sample.frames] for sample in samples]
+        assert numbers == [[10, 15, 20, 25], [40, 45, 50, 55], [0, 20, 40, 60]]
+        assert samples[1].seconds == pytest.approx([0.0, 0.5, 1.0, 1.5])
 
 
 def test_train_processor_crops_and_eval_processor_does_not(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from timechat.datasets import readers
 from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.video import (
     frame_seconds,
+    frames_by_rate,
+    head_tail_indices,
     load_frame_folder,
     load_image,
     load_video,
@@ -85,6 +87,45 @@ def test_random_indices_fall_back_when_an_interval_is_empty():
     generator = torch.Generator().manual_seed(0)
     drawn = [random_indices(15, 10, generator) for _ in range(100)]
     assert {index for indices in drawn for index in indices} == set(range(15))
+
+
+@pytest.mark.parametrize("num_video_frames", range(1, 12))
+@pytest.mark.parametrize("n_frms", range(1, 13))
+def test_head_tail_indices_are_half_from_each_half(num_video_frames, n_frms):
+    indices = head_tail_indices(num_video_frames, n_frms, torch.Generator().manual_seed(n_frms))
+    count, middle = min(n_frms, num_video_frames), num_video_frames // 2
+    assert len(set(indices)) == count
+    assert indices == sorted(indices)
+    assert sum(index < middle for index in indices) == count // 2
+    assert 0 <= indices[0] <= indices[-1] < num_video_frames
+
+
+def test_head_tail_indices_reach_every_frame_and_follow_the_generator():
+    draws = [head_tail_indices(10, 4, torch.Generator().manual_seed(seed)) for seed in (*range(60), 0)]
+    assert {index for draw in draws for index in draw} == set(range(10))
+    assert draws[0] == draws[-1]
+    assert len({tuple(draw) for draw in draws}) > 20
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "expected"),
+    [(10.0, 2, 20), (10.2, 2, 20), (10.3, 2, 21), (0.1, 2, 1), (100.0, 2, 96), (9, 0.5, 5)],
+)
+def test_frames_by_rate(seconds, fps, expected):
+    assert frames_by_rate(seconds, fps, most=96) == expected
+
+
+def test_frames_are_sampled_by_rate(tmp_path):
+    """Up to a number, and from a clip as from a whole video; random ones as well."""
+    path = write_video(tmp_path / "clip.mp4", frames=40)  # 4 s
+    assert load_video(path, 96, 16, fps=2).seconds == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
+    assert load_video(path, 5, 16, fps=2).seconds == [0.0, 0.8, 1.6, 2.4, 3.2]
+    assert load_video(path, 96, 16, start=1.0, end=2.5, fps=2).seconds == pytest.approx([0.0, 0.5, 1.0])
+    for sampling in ("rand", "headtail"):
+        video = load_video(path, 96, 16, sampling, torch.Generator().manual_seed(0), fps=2)
+        assert len(video.seconds) == 8
+        assert video.seconds != load_video(path, 96, 16, fps=2).seconds
+    assert sum(second < 2 for second in video.seconds) == 4
 
 
 @pytest.mark.parametrize("sampler", [uniform_indices, lambda v, n: random_indices(v, n, torch.Generator())])
@@ -356,8 +397,8 @@ def test_arguments_that_cannot_be(tmp_path):
         load_video(path, n_frms=0)
     with pytest.raises(ConfigError, match="generator"):
         load_video(path, sampling="rand")
-    with pytest.raises(ConfigError, match=r"'headtail'.*uniform, rand"):
-        load_video(path, sampling="headtail")
+    with pytest.raises(ConfigError, match=r"'middle'.*uniform, rand, headtail"):
+        load_video(path, sampling="middle")
     with pytest.raises(ConfigError, match="image_size is 0"):
         load_video(path, image_size=0)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from timechat.app.answer import Answer, find_segments, prompt_for
 from timechat.app.hub import HubModel
-from timechat.config import frames_per_video, load_config
+from timechat.config import frame_sampling, frames_per_video, load_config
 from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.video import FRAME_SUFFIXES, Video, load_image, load_video
 from timechat.device import resolve_device
@@ -181,9 +181,7 @@ class VideoLanguageModel(HubModel):
             if Path(video).suffix.lower() in FRAME_SUFFIXES:
                 return load_image(video, image_size=size).frames, None
             model = self.cfg.model
-            video = load_video(
-                video, n_frms=frames_per_video(model), image_size=size, settings=ReaderSettings.of(model)
-            )
+            video = load_video(video, **frame_sampling(model), settings=ReaderSettings.of(model))
         frames, seconds = (video.frames, video.seconds) if isinstance(video, Video) else video
         shape = tuple(frames.shape)
         if len(shape) != 4 or shape[0] == 0 or shape[1:] != (3, size, size):

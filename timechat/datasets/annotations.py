@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timechat.datasets.clip_names import clip_of
 from timechat.datasets.entries import in_words, iter_entries, iter_rows
 from timechat.errors import AnnotationError, SampleError
 from timechat.text.tokenizers import IMAGE_TOKEN
@@ -35,12 +36,15 @@ class Item:
 
     Attributes:
         source: the collection that the file belongs to, if the annotation says it, as TimeIT's merged file does.
+        start, end: seconds of the clip that the turns are about; None: the whole file.
         number: its position in the file, from zero; None for an item that comes from nowhere.
     """
 
     path: str
     qa: tuple[dict[str, str], ...]
     source: str = ""
+    start: float | None = None
+    end: float | None = None
     number: int | None = dataclasses.field(default=None, compare=False)
 
 
@@ -78,6 +82,12 @@ def read_instructions(
         logger.info("%s: %d items are text alone; text_only=%s", path, alone, text_only)
     raise_listed(path, problems)
     _must_have_some(path, items, left_out, "the list is empty")
+    if cut := sum(item.end is not None for item in items):
+        logger.info(
+            "%s: %d of %d items name the whole video, and are read from the start to the end that their v_id names; "
+            "timechat data clip cuts such clips once",
+            path, cut, len(items),
+        )  # fmt: skip
     return items
 
 
@@ -98,7 +108,9 @@ def check_entry(entry: Any, number: int, videos_dir: str | Path, media: str = "v
         return None, found
     source = entry.get("source")
     named = sys.intern(source) if isinstance(source, str) else ""
-    return Item(entry[media], tuple(_turns(entry)), named, number), []
+    clip = clip_of(entry)
+    start, end = (clip.start, clip.end) if clip else (None, None)
+    return Item(entry[media], tuple(_turns(entry)), named, start, end, number), []
 
 
 def entry_of_row(row: Mapping[str, str | None]) -> dict[str, Any]:
@@ -155,6 +167,8 @@ def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str
         yield f"{media} is {found}: it must be a path relative to {videos_dir}"
     elif not inside(path, videos_dir):
         yield f"{media} {path!r} points outside of videos_dir {videos_dir}"
+    if (clip := clip_of(entry)) and not clip.start < clip.end:
+        yield f"v_id {entry['v_id']!r} names a clip from {clip.start:g} s to {clip.end:g} s, which is empty"
     yield from _problems_of_turns(entry)
 
 

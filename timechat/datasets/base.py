@@ -23,7 +23,7 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
         name: of the dataset, for messages.
         items: entries of the annotation file; each has the `path` of its media file, and may have its `number` there.
         videos_dir: the folder that their paths are relative to.
-        load: reads a file: (path, generator) -> Video.
+        load: reads a file: (path, generator) -> Video; for an item with a clip, also `start` and `end` in seconds.
         processor: uint8 [T, 3, H, W] -> uint8 [T, 3, H', W'].
 
     Attributes:
@@ -40,7 +40,7 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
         items: Sequence[Any],
         videos_dir: str | Path,
         *,
-        load: Callable[[str, torch.Generator], Video],
+        load: Callable[..., Video],
         processor: Callable[[Tensor, torch.Generator], Tensor],
     ):
         self.name = name
@@ -87,7 +87,9 @@ class VideoDataset(torch.utils.data.Dataset[Any], ABC):
 
     def read_video(self, index: int, generator: torch.Generator) -> Video:
         """The sampled frames of an item. Raises SampleError: the file cannot be decoded."""
-        return self.load(str(self.videos_dir / self.path(index)), generator)
+        item = self.items[index]
+        part = {"start": item.start, "end": item.end} if getattr(item, "end", None) is not None else {}
+        return self.load(str(self.videos_dir / self.path(index)), generator, **part)
 
     @abstractmethod
     def sample(self, index: int, generator: torch.Generator) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from omegaconf import DictConfig
 
-from timechat.config import frames_per_video, merged_configs, without
+from timechat.config import frame_sampling, merged_configs, without
 from timechat.datasets.annotations import Item, read_captions, read_instructions
 from timechat.datasets.base import VideoDataset
 from timechat.datasets.config import CaptionConfig, DatasetConfig, ImageDatasetConfig
@@ -115,12 +115,12 @@ class DatasetBuilder:
         count(1)  # raises now if the model has no decoder
         return TokenBudget(load_tokenizer(model.llama_model), model.max_txt_len, count, model.list_seconds)
 
-    def loader(self) -> Callable[[str, torch.Generator], Video]:
+    def loader(self) -> Callable[..., Video]:
         """The function that reads a file: (path, generator) -> Video."""
-        frames, side, sampling = frames_per_video(self.model), self.model.image_size, self.cfg.sample_type
+        wanted, sampling = frame_sampling(self.model), self.cfg.sample_type
         cached = self.cfg.cache_dir
         settings = ReaderSettings.of(self.model, looks_dir=os.path.join(cached, LOOKS) if cached else "")
-        load = partial(_load_sampled, n_frms=frames, image_size=side, sampling=sampling, settings=settings)
+        load = partial(_load_sampled, **wanted, sampling=sampling, settings=settings)
         if not cached:
             return load
         if sampling != "uniform":
@@ -128,7 +128,10 @@ class DatasetBuilder:
                 f"datasets.{self.name}.cache_dir={cached}: sample_type={sampling} samples different frames "
                 "each time, which cannot be cached; set sample_type=uniform or cache_dir=''"
             )
-        return FrameCache(load, cached, f"{frames} frames of {side} by {settings.reader}")
+        rate = f", {wanted['fps']} a second" if wanted["fps"] else ""
+        return FrameCache(
+            load, cached, f"{wanted['n_frms']} frames of {wanted['image_size']} by {settings.reader}{rate}"
+        )
 
     def processor(self) -> FrameProcessor:
         """The processor of the train split, made from the keys of its section."""

@@ -90,8 +90,9 @@ class DatasetConfig(Section):
     vis_processor: VideoProcessors = section(VideoProcessors)
     sample_type: str = key(
         "uniform",
-        "uniform = evenly spaced frames | rand = segment sampling, one random frame from each of num_frm segments",
-        choices=("uniform", "rand"),
+        "uniform = evenly spaced frames | rand = one random frame from each of as many segments | headtail = random "
+        "frames, half of them from each half",
+        choices=("uniform", "rand", "headtail"),
     )
     cache_dir: str = key(
         "", 'folder that caches decoded frames, for small data; "" = no cache', file=True, may_change=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,32 +31,33 @@ class FrameCache:
     cached is read as before, and the rest is decoded.
 
     Attributes:
-        load: reads a file, (path, generator) -> Video; the same file must always give the same frames.
+        load: reads a file, (path, generator, start and end of a clip) -> Video; the same clip of a file must always
+            give the same frames.
         folder: of the cache, with one file per video; created if missing.
         settings: what else the frames depend on, such as their number and size.
         closed: [1], whether nothing more is written; shared with the worker processes.
     """
 
-    load: Callable[[str, torch.Generator], Video]
+    load: Callable[..., Video]
     folder: str
     settings: str
     closed: torch.Tensor = field(
         default_factory=lambda: torch.zeros(1, dtype=torch.bool).share_memory_(), repr=False, compare=False
     )
 
-    def __call__(self, path: str, generator: torch.Generator) -> Video:
+    def __call__(self, path: str, generator: torch.Generator, **part: float) -> Video:
         """Return the frames of a video, from the cache if it has them. Raises what `load` raises."""
         try:
-            entry = self._entry(path)
+            entry = self._entry(path, part)
             cached = entry.is_file()
         except OSError:  # no such file, or worse; `load` reports what is wrong
-            return self.load(path, generator)
+            return self.load(path, generator, **part)
         if cached:
             try:
                 return _read(entry)
             except (SafetensorError, KeyError, ValueError, OSError) as error:
                 logger.warning("%s is damaged (%s); decoding %s again", entry, error, path)
-        video = self.load(path, generator)
+        video = self.load(path, generator, **part)
         if not self.closed:
             self._keep(entry, video)
         return video
@@ -68,9 +69,10 @@ class FrameCache:
             self.closed.fill_(True)
             logger.warning("%s: cannot be written to (%s); further videos are not cached", self.folder, error)
 
-    def _entry(self, path: str) -> Path:
+    def _entry(self, path: str, part: Mapping[str, float]) -> Path:
         status = os.stat(path)
         file = f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"
+        file += f"|{part['start']} - {part['end']} s" if part else ""
         key = f"{file}|{self.settings}|{readers.VERSION}|{LAYOUT}"
         return Path(self.folder) / f"{sha256_of(key)[:32]}.safetensors"
 

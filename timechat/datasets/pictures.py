@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image, ImageOps
 
-from timechat.datasets.readers.base import one_line
+from timechat.datasets.readers.base import check_file, one_line
 from timechat.errors import VideoError
-from timechat.lfs import pointer_problem
 
 # What Pillow raised for thousands of damaged files of each common format.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -61,25 +58,3 @@ def _eight_bits(name: str, picture: Image.Image) -> Image.Image:
             "bits a channel.",
         )
     return Image.fromarray(np.round(values * (255 / white)).astype(np.uint8))
-
-
-def check_file(name: str, kind: str) -> None:
-    """Refuse anything but a plain file: opening a pipe would wait forever.
-
-    Args:
-        name: the file.
-        kind: video | image, for messages.
-
-    Raises:
-        VideoError: it is missing, empty, not a file, or a git-lfs pointer.
-    """
-    if not os.path.exists(name):
-        raise VideoError(name, f"no such {kind} file. Check videos_dir and the path in the annotation.")
-    if os.path.isdir(name):
-        raise VideoError(name, f"is a directory. Name the {kind} file itself.")
-    if not os.path.isfile(name):
-        raise VideoError(name, f"is not a regular file. Name a {kind} file.")
-    if os.path.getsize(name) == 0:
-        raise VideoError(name, "the file is empty. Download it again or remove its entry.")
-    if problem := pointer_problem(name):
-        raise VideoError(name, f"{problem}.")

@@ -1,6 +1,6 @@
 """From a file to frames: decode a video or an image into uint8 frames and their times in seconds.
 
-Pure functions decide which frames are sampled (`uniform_indices`, `random_indices`, `frame_seconds`); `load_video`,
+Pure functions decide which frames are sampled (`uniform_indices`, `random_indices`, `head_tail_indices`); `load_video`,
 `load_frame_folder` and `load_image` read them. Videos are read in a process that can be killed
 (`timechat/datasets/readers`).
 """
@@ -18,16 +18,15 @@ import torch
 from numpy.typing import NDArray
 
 from timechat.datasets import readers
-from timechat.datasets.pictures import check_file, read_picture
+from timechat.datasets.pictures import read_picture
 from timechat.datasets.readers import AUTO, ReaderSettings
+from timechat.datasets.readers.base import check_file
+from timechat.datasets.timeline import frame_seconds, video_duration
 from timechat.errors import ConfigError, VideoError
 
 logger = logging.getLogger(__name__)
 
-SAMPLINGS = ("uniform", "rand")
-
-# Timestamps within this many seconds of index / fps count as constant rate: containers round to milliseconds.
-CONSTANT_RATE_TOLERANCE = 1e-3
+SAMPLINGS = ("uniform", "rand", "headtail")
 
 # Tolerance of a clip's borders: a frame at 2.0000001 s belongs to a clip that ends, or starts, at 2.0 s.
 CLIP_TOLERANCE = 1e-6
@@ -100,54 +99,36 @@ def random_indices(num_video_frames: int, n_frms: int, generator: torch.Generato
     return sorted(torch.randperm(num_video_frames, generator=generator)[:count].tolist())
 
 
+def head_tail_indices(num_video_frames: int, n_frms: int, generator: torch.Generator) -> list[int]:
+    """Random distinct frames, half of them from the first half of the video and half from the second.
+
+    With an odd number the second half gives one more. (The published code then takes one frame less.)
+
+    Args, returns and errors as for `random_indices`.
+    """
+    count, middle = _frame_count(num_video_frames, n_frms), num_video_frames // 2
+    head = torch.randperm(middle, generator=generator)[: count // 2]
+    tail = torch.randperm(num_video_frames - middle, generator=generator)[: count - count // 2]
+    return [*sorted(head.tolist()), *sorted((middle + tail).tolist())]
+
+
+def frames_by_rate(seconds: float, fps: float, most: int) -> int:
+    """How many frames are sampled from a video at a rate: the nearest number, from 1 to `most`.
+
+    Args:
+        seconds: length of the video, or of the clip.
+        fps: frames per second.
+        most: upper bound; above it, the frames are further apart.
+    """
+    return min(most, max(1, int(seconds * fps + 0.5)))
+
+
 def _frame_count(num_video_frames: int, n_frms: int) -> int:
     if n_frms < 1:
         raise ConfigError(f"n_frms is {n_frms}: ask for at least 1 frame.")
     if num_video_frames < 0:
         raise ConfigError(f"num_video_frames is {num_video_frames}: a video cannot have a negative number of frames.")
     return min(n_frms, num_video_frames)
-
-
-def frame_seconds(timestamps: NDArray[Any], fps: float) -> NDArray[Any]:
-    """When each frame of a video is shown.
-
-    At a constant frame rate this is index / fps, without the rounding of the file's clock, and later by what the video
-    begins later than the file (its sound, mostly). At a variable frame rate, where the average rate would be wrong by
-    seconds, it is the file's timestamp.
-
-    Args:
-        timestamps: float [V], the timestamp of every frame, seconds from the start of the file.
-        fps: average frame rate, frames per second.
-
-    Returns:
-        float64 [V], seconds.
-    """
-    begin = constant_rate_begin(timestamps, fps)
-    if begin is None:
-        return np.asarray(timestamps, dtype=np.float64)
-    return begin + np.arange(len(timestamps), dtype=np.float64) / fps
-
-
-def constant_rate_begin(timestamps: NDArray[Any], fps: float) -> float | None:
-    """Where a video of constant frame rate begins, seconds: every frame is within a millisecond of that + index / fps.
-
-    Args:
-        timestamps: float [V], the timestamp of every frame, seconds from the start of the file.
-        fps: average frame rate, frames per second.
-
-    Returns:
-        Exactly 0 if it begins with the file; None if the rate is not constant.
-    """
-    if not (np.isfinite(fps) and fps > 0):
-        return None
-    stamps = np.asarray(timestamps, dtype=np.float64)
-    ahead = stamps - np.arange(len(stamps), dtype=np.float64) / fps
-    late = abs(float(stamps[0])) >= CONSTANT_RATE_TOLERANCE
-    # The middle, because the first timestamp is rounded as well, by half a millisecond in Matroska.
-    begin = (float(ahead.min()) + float(ahead.max())) / 2 if late else 0.0
-    # Times may come in single precision, which is coarser than a millisecond after four hours.
-    precision = np.spacing(np.abs(stamps).astype(np.float32)).astype(np.float64)
-    return begin if np.all(np.abs(ahead - begin) < CONSTANT_RATE_TOLERANCE + precision) else None
 
 
 def load_video(
@@ -159,6 +140,7 @@ def load_video(
     start: float | None = None,
     end: float | None = None,
     settings: ReaderSettings = AUTO,
+    fps: float | None = None,
 ) -> Video:
     """Decode sampled frames of a video, each squashed to a square without a crop.
 
@@ -166,12 +148,14 @@ def load_video(
         path: the video file.
         n_frms: frames wanted; a video with fewer frames gives all of them.
         image_size: side of the square in pixels; None keeps the size of the file.
-        sampling: "uniform" (evenly spaced) or "rand" (segment sampling: a random frame from each of n_frms segments).
-        generator: randomness of "rand".
+        sampling: "uniform" (evenly spaced), "rand" (segment sampling: a random frame from each of n_frms segments) or
+            "headtail" (random frames, half of them from each half).
+        generator: randomness of "rand" and "headtail".
         start: begin of the clip, seconds. The returned seconds count from here.
         end: end of the clip, seconds; an end after the last frame is the end of the video. Frames with
             start <= time < end are sampled; if there are none, the frame shown at `start` is taken.
         settings: which reader, and how long it may take (`ReaderSettings.of(model)` for a config).
+        fps: frames per second of the clip, of which n_frms is then the upper bound; None samples n_frms.
 
     Returns:
         The sampled frames [T, 3, H, W] with T <= n_frms and their seconds. In place of a frame that cannot be decoded
@@ -180,7 +164,7 @@ def load_video(
     Raises:
         VideoError: the file is missing, empty, damaged or not a video, took too long, the clip is outside of it, or
             n_frms is below 1.
-        ConfigError: `sampling` is unknown, or is "rand" without a generator, or image_size is below 1; or the reader
+        ConfigError: `sampling` is unknown, or is random without a generator, or image_size is below 1; or the reader
             cannot be imported.
     """
     name = os.fspath(path)
@@ -190,18 +174,18 @@ def load_video(
         raise VideoError(name, f"n_frms is {n_frms}; ask for at least 1 frame.")
     check_file(name, "video")
     reader = readers.open_video(name, image_size, settings)
-    times, fps = frame_seconds(reader.spans[:, 0], reader.fps), reader.fps
-    duration = _duration(reader.spans, fps)
+    times, duration = frame_seconds(reader.spans[:, 0], reader.fps), video_duration(reader.spans, reader.fps)
     first, stop = _clip_range(name, times, duration, start, end)
-    indices = [first + index for index in _sample(stop - first, n_frms, sampling, generator)]
+    origin = 0.0 if start is None else float(start)
+    clip_end = duration if end is None else min(float(end), duration)
+    count = n_frms if fps is None else frames_by_rate(clip_end - origin, fps, n_frms)
+    indices = [first + index for index in _sample(stop - first, count, sampling, generator)]
     frames, shown = reader.read(indices)
     if shown != indices:
         lost = len(set(indices) - set(shown))
         logger.warning("%s: %d of %d sampled frames cannot be decoded, the one before stays", name, lost, len(indices))
-    origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[shown].tolist()]
-    clip_end = duration if end is None else min(float(end), duration)
-    return Video(frames=torch.from_numpy(frames), seconds=seconds, fps=fps, duration=clip_end - origin)
+    return Video(frames=torch.from_numpy(frames), seconds=seconds, fps=reader.fps, duration=clip_end - origin)
 
 
 def load_image(path: str | os.PathLike[str], image_size: int | None = 224) -> Video:
@@ -232,6 +216,7 @@ def load_frame_folder(
     image_size: int | None = 224,
     start: float | None = None,
     end: float | None = None,
+    fps: float | None = None,
 ) -> Video:
     """Read evenly spaced frames of a video that is stored as a folder of numbered pictures (00001.jpg, 00002.jpg, ...).
 
@@ -243,6 +228,7 @@ def load_frame_folder(
         frame_rate: pictures per second (3 in TVQA).
         n_frms, image_size: as for `load_video`.
         start, end: of the clip, as for `load_video`: seconds, and the returned seconds count from `start`.
+        fps: as for `load_video`.
 
     Returns:
         The sampled frames [T, 3, H, W] with T <= n_frms and their seconds.
@@ -260,13 +246,14 @@ def load_frame_folder(
     times = np.arange(len(pictures), dtype=np.float64) / frame_rate
     duration = len(pictures) / frame_rate
     first, stop = _clip_range(name, times, duration, start, end)
-    indices = [first + index for index in uniform_indices(stop - first, n_frms)]
+    origin = 0.0 if start is None else float(start)
+    clip_end = duration if end is None else min(float(end), duration)
+    count = n_frms if fps is None else frames_by_rate(clip_end - origin, fps, n_frms)
+    indices = [first + index for index in uniform_indices(stop - first, count)]
     frames = [read_picture(pictures[index], image_size) for index in indices]
     if len({frame.shape for frame in frames}) > 1:
         raise VideoError(name, "its pictures differ in size. Give an image_size, or make them equal.")
-    origin = 0.0 if start is None else float(start)
     seconds = [max(0.0, second - origin) for second in times[indices].tolist()]
-    clip_end = duration if end is None else min(float(end), duration)
     return Video(frames=torch.stack(frames), seconds=seconds, fps=float(frame_rate), duration=clip_end - origin)
 
 
@@ -297,24 +284,13 @@ def _numbered_pictures(folder: str) -> list[str]:
 def _check_sampling(sampling: str, generator: torch.Generator | None) -> None:
     if sampling not in SAMPLINGS:
         raise ConfigError(f"sampling is {sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
-    if sampling == "rand" and generator is None:
-        raise ConfigError("sampling is 'rand' without a generator; pass a torch.Generator.")
+    if sampling != "uniform" and generator is None:
+        raise ConfigError(f"sampling is {sampling!r} without a generator; pass a torch.Generator.")
 
 
 def _check_image_size(image_size: int | None) -> None:
     if image_size is not None and image_size < 1:
         raise ConfigError(f"image_size is {image_size}; give a side of at least 1 pixel, or None to keep the size.")
-
-
-def _duration(spans: NDArray[Any], fps: float) -> float:
-    """End of the last frame, seconds; if the file does not say, the frame has the average length."""
-    times, reported = spans[:, 0], float(spans[-1, 1])
-    begin, count = constant_rate_begin(times, fps), len(spans)
-    if begin is not None:
-        return begin + count / fps
-    if count > 1 and reported <= times[-1]:
-        return float(times[-1] + (times[-1] - times[0]) / (count - 1))
-    return reported
 
 
 def _clip_range(
@@ -343,4 +319,6 @@ def _clip_range(
 def _sample(count: int, n_frms: int, sampling: str, generator: torch.Generator | None) -> list[int]:
     if sampling == "rand" and generator is not None:
         return random_indices(count, n_frms, generator)
+    if sampling == "headtail" and generator is not None:
+        return head_tail_indices(count, n_frms, generator)
     return uniform_indices(count, n_frms)

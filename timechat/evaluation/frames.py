@@ -30,10 +30,16 @@ class _Decoding(torch.utils.data.Dataset[tuple[int, Frames | VideoError]]):
     """Decodes in a worker: index -> (index, frames, or why there are none)."""
 
     def __init__(
-        self, clips: Sequence[Clip], videos_dir: Path, num_frames: int, image_size: int, settings: ReaderSettings
+        self,
+        clips: Sequence[Clip],
+        videos_dir: Path,
+        num_frames: int,
+        fps: float | None,
+        image_size: int,
+        settings: ReaderSettings,
     ):
         self.clips, self.videos_dir, self.settings = clips, videos_dir, settings
-        self.num_frames, self.image_size = num_frames, image_size
+        self.wanted = {"n_frms": num_frames, "image_size": image_size} | ({} if fps is None else {"fps": fps})
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -47,8 +53,7 @@ class _Decoding(torch.utils.data.Dataset[tuple[int, Frames | VideoError]]):
 
     def _load(self, clip: Clip) -> Video:
         path = self.videos_dir / clip.video
-        wanted: dict[str, Any] = {"n_frms": self.num_frames, "image_size": self.image_size}
-        wanted |= {"start": clip.start, "end": clip.end}
+        wanted: dict[str, Any] = self.wanted | {"start": clip.start, "end": clip.end}
         if clip.frame_rate is None:
             return load_video(path, settings=self.settings, **wanted)
         return load_frame_folder(path, frame_rate=clip.frame_rate, **wanted)
@@ -62,6 +67,7 @@ def decoded(
     image_size: int,
     num_workers: int,
     settings: ReaderSettings = AUTO,
+    fps: float | None = None,
 ) -> Iterator[tuple[Clip, Frames | VideoError]]:
     """Every clip with its frames, in order.
 
@@ -73,11 +79,12 @@ def decoded(
         num_workers: processes that decode ahead, each at most `PREFETCH` clips; 0 decodes when the next clip is taken,
             so that nothing runs at the same time.
         settings: which reader, and how long it may take for one video.
+        fps: frames per second, of which `num_frames` is then the upper bound; None for a fixed number.
 
     Yields:
         The clip, and its frames or the error that says why there are none.
     """
-    dataset = _Decoding(clips, videos_dir, num_frames, image_size, settings)
+    dataset = _Decoding(clips, videos_dir, num_frames, fps, image_size, settings)
     workers = min(num_workers, len(clips))
     loader = torch.utils.data.DataLoader(
         dataset,

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from timechat import distributed
 from timechat.batch import pad_conversations
-from timechat.config import frames_per_video, load_config, merged_configs
+from timechat.config import frame_sampling, load_config, merged_configs
 from timechat.datasets.readers import AUTO, ReaderSettings
 from timechat.datasets.video import load_video
 from timechat.errors import ConfigError, VideoError
@@ -101,7 +101,7 @@ class TimeChatLmms(lmms):
         must_answer(cfg.model, llama=True)
         self.batch_size = _batch_size(batch_size, cfg.run.batch_size_eval)
         self.skip_unreadable = skip_unreadable
-        self.num_frames, self.image_size = frames_per_video(cfg.model), cfg.model.image_size
+        self.sampling = frame_sampling(cfg.model)
         self.reading = ReaderSettings.of(cfg.model)
         self.system = cfg.model.system_prompt or SYSTEM_PROMPT
         self._device = _resolve_device(device or cfg.run.device)
@@ -191,7 +191,7 @@ class TimeChatLmms(lmms):
 
     def _read(self, request: Instance, visual: Any, skip_unreadable: bool) -> Encoded | None:
         try:
-            frames, seconds = load_visual(visual, self.num_frames, self.image_size, self.reading)
+            frames, seconds = load_visual(visual, settings=self.reading, **self.sampling)
         except VideoError as error:
             if not skip_unreadable:
                 raise
@@ -320,13 +320,13 @@ def _name(request: Instance) -> str:
 
 
 def load_visual(
-    visual: Any, num_frames: int, image_size: int, settings: ReaderSettings = AUTO
+    visual: Any, n_frms: int, image_size: int, fps: float | None = None, settings: ReaderSettings = AUTO
 ) -> tuple[Tensor, list[float] | None]:
     """Read what a task hands over.
 
     Args:
         visual: the path of a video, or a PIL image.
-        num_frames: how many frames are sampled from a video.
+        n_frms, fps: how many frames are sampled from a video, as for `load_video`.
         image_size: side of the square that frames are squashed to, pixels.
         settings: which reader reads videos, and how long it may take for one.
 
@@ -339,7 +339,7 @@ def load_visual(
     if isinstance(visual, Image.Image):
         picture = visual.convert("RGB").resize((image_size, image_size), Image.Resampling.BICUBIC)
         return rearrange(torch.from_numpy(np.array(picture)), "h w c -> 1 c h w").contiguous(), None
-    video = load_video(visual, n_frms=num_frames, image_size=image_size, settings=settings)
+    video = load_video(visual, n_frms, image_size, fps=fps, settings=settings)
     return video.frames, video.seconds
 
 

@@ -88,6 +88,7 @@ class PredictSettings:
 
     Attributes:
         num_frames, image_size: of a sampled video.
+        fps: frames per second, of which `num_frames` is then the upper bound; None for a fixed number.
         max_new_tokens: how long an answer may get.
         temperature: 0 is greedy; above, tokens are drawn, each answer from a generator of its own that `seed` and the
             question's id set, so that it depends on nothing else.
@@ -111,6 +112,7 @@ class PredictSettings:
     num_workers: int = 0
     overwrite: bool = False
     reading: ReaderSettings = AUTO
+    fps: float | None = None
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
 
     def answers_depend_on(self) -> dict[str, Any]:
@@ -120,6 +122,8 @@ class PredictSettings:
             "image_size": self.image_size,
             "max_new_tokens": self.max_new_tokens,
         }
+        if self.fps is not None:
+            own["fps"] = self.fps
         own["temperature"] = self.temperature
         if self.temperature > 0:
             own |= {"top_p": self.top_p, "seed": self.seed}
@@ -286,6 +290,7 @@ def _encoded(
         clips,
         videos_dir,
         num_frames=settings.num_frames,
+        fps=settings.fps,
         image_size=settings.image_size,
         num_workers=settings.num_workers,
         settings=settings.reading,

@@ -224,6 +224,7 @@ def _settings(
         fingerprint["asr_sha256"] = transcripts_hash(request.asr)
     return PredictSettings(
         num_frames=frames_per_video(cfg.model),
+        fps=cfg.model.fps,
         image_size=cfg.model.image_size,
         max_new_tokens=request.max_new_tokens or benchmark.max_new_tokens,
         temperature=request.temperature,

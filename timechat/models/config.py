@@ -93,6 +93,9 @@ class VideoEncoderConfig(Section):
     fusion_head_layers: int = key(2, "layers of the video Q-Former", least=1)
     max_frame_pos: int = key(96, "size of the table of frame positions", least=1)
     num_frm: int | None = key(None, "frames sampled from a video; null = max_frame_pos", least=1)
+    fps: float | None = key(
+        None, "samples so many frames a second, up to max_frame_pos, instead of a fixed number; null = num_frm", least=0
+    )
     window_size: int = key(32, "frames; 0 = one window over the whole video", least=0)
     stride: int = key(32, "frames from the start of one window to the start of the next; 0 without windows", least=0)
     frozen_video_Qformer: bool = key(False, "also freezes its query tokens and the frame positions")
@@ -113,7 +116,7 @@ class VideoEncoderConfig(Section):
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
-        """Published values that do not work, and more frames than positions."""
+        """Published values that do not work, more frames than positions, and frames by number and by rate at once."""
         if section.model_type != "pretrain_llama_v2":
             yield (
                 f"{where}.model_type={section.model_type}: only pretrain_llama_v2 works; the published code cannot put "
@@ -124,6 +127,13 @@ class VideoEncoderConfig(Section):
                 f"{where}.num_frm={section.num_frm} is more than {where}.max_frame_pos={section.max_frame_pos}; raise "
                 "the latter"
             )
+        if section.fps is not None and section.num_frm:
+            yield (
+                f"{where}.fps={section.fps} samples frames by rate, {where}.num_frm={section.num_frm} a fixed number: "
+                f"set one of them; {where}.max_frame_pos bounds the number at a rate"
+            )
+        if section.fps == 0:
+            yield f"{where}.fps=0: give frames per second above 0, or null for a fixed number"
         if section.window_size and not section.stride:
             yield (
                 f"{where}.stride=0 never moves the windows of {where}.window_size={section.window_size}; set it to "

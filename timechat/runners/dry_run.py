@@ -142,7 +142,8 @@ def _example_times(frames: int) -> list[float]:
 
 def _tokens(cfg: DictConfig, counts: Mapping[str, int]) -> Iterator[str]:
     frames = frames_per_video(cfg.model)
-    yield f"{'frames of a video':<29}{frames} of {cfg.model.image_size} x {cfg.model.image_size} pixels"
+    rate = f", the most; {cfg.model.fps:g} a second" if cfg.model.fps else ""
+    yield f"{'frames of a video':<29}{frames} of {cfg.model.image_size} x {cfg.model.image_size} pixels{rate}"
     for part, count in counts.items():
         if part != "prompt":
             yield f"{part:<29}{count}"

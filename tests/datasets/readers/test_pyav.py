@@ -27,14 +27,14 @@ def noise(count: int) -> np.ndarray:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The timestamps of the frames that are decoded."""
-    stamps, plain = [], pyav._Display._decoded
+    stamps, plain = [], pyav.Display._decoded
 
     def counted(display: Any) -> Any:
         for frame in plain(display):
             stamps.append(frame.pts)
             yield frame
 
-    monkeypatch.setattr(pyav._Display, "_decoded", counted)
+    monkeypatch.setattr(pyav.Display, "_decoded", counted)
     return stamps
 
 
@@ -63,15 +63,15 @@ def test_neighbours_are_decoded_in_one_go(tmp_path, decoded):
 
 def test_a_seek_that_goes_too_far_is_mended(tmp_path, monkeypatch):
     path = write_video(tmp_path / "clip.mp4", noise(120), gop=5)
-    wanted, plain = load_video(path, 120, 16, settings=HERE).frames, pyav._Display._seek
-    monkeypatch.setattr(pyav._Display, "_seek", lambda display, stamp: plain(display, stamp + 12 * 1024))
+    wanted, plain = load_video(path, 120, 16, settings=HERE).frames, pyav.Display._seek
+    monkeypatch.setattr(pyav.Display, "_seek", lambda display, stamp: plain(display, stamp + 12 * 1024))
     assert torch.equal(load_video(path, 5, 16, settings=HERE).frames, wanted[uniform_indices(120, 5)])
 
 
 def test_a_file_that_cannot_be_entered_in_the_middle_is_read_from_its_beginning(tmp_path, monkeypatch):
     path = write_video(tmp_path / "clip.mp4", noise(120), gop=5)
     wanted = load_video(path, 120, 16, settings=HERE).frames
-    monkeypatch.setattr(pyav._Display, "_seek", lambda display, stamp: False)
+    monkeypatch.setattr(pyav.Display, "_seek", lambda display, stamp: False)
     assert torch.equal(load_video(path, 5, 16, settings=HERE).frames, wanted[uniform_indices(120, 5)])
 
 

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from timechat.cli import run_verb
 
 # Verb -> what it does; the module of that name has `main(argv) -> exit status`.
-VERBS: dict[str, str] = {
-    "asr": "transcribe the speech of videos",
-    "add-asr": "put what is said in the videos before the instructions",
+VERBS = {
     "audit": "check annotations and videos, write a manifest for training and a page about coverage",
     "locate": "find videos that lie under other names than annotations say, and link them",
-    "pack": "write videos and annotations into tar shards (builder: shards)",
     "convert": "turn annotations of other sources, or your own, into instructions",
     "merge": "several files of instructions into one, such as TimeIT-104K",
+    "clip": "cut the clips that annotations name out of whole videos",
+    "compress": "make smaller copies of videos: 6 frames a second, 224 pixels, no sound",
+    "asr": "transcribe the speech of videos",
+    "add-asr": "put what is said in the videos before the instructions",
+    "pack": "write videos and annotations into tar shards (builder: shards)",
 }
 
 

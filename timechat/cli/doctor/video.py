@@ -11,7 +11,7 @@ from torch import Tensor
 
 from timechat.batch import num_windows
 from timechat.cli.doctor.report import Report, ReportSection
-from timechat.config import frames_per_video
+from timechat.config import frame_sampling, frames_per_video
 from timechat.datasets.readers import ReaderSettings, open_video
 from timechat.datasets.video import Video, load_video
 from timechat.errors import ConfigError, TimeChatError
@@ -62,7 +62,7 @@ def _read(section: ReportSection, model: DictConfig, path: str | None) -> Video 
         return None
     settings, size = ReaderSettings.of(model), model.image_size
     try:
-        video = load_video(path, n_frms=frames_per_video(model), image_size=size, settings=settings)
+        video = load_video(path, **frame_sampling(model), settings=settings)
         section.say(f"read with {open_video(path, size, settings).how}")
         return video
     except TimeChatError as error:
@@ -74,7 +74,9 @@ def _facts(section: ReportSection, model: DictConfig, video: Video) -> None:
     count, wanted = len(video.frames), frames_per_video(model)
     section.say(f"duration {video.duration:.2f} s at {video.fps:.3f} frames per second on average")
     section.say(f"{count} frames sampled, the first at {video.seconds[0]:.2f} s, the last at {video.seconds[-1]:.2f} s")
-    if count < wanted:
+    if count < wanted and model.fps:
+        section.say(f"by model.fps={model.fps}, of at most {wanted}")
+    elif count < wanted:
         section.say(f"fewer than the {wanted} wanted, because the video has no more")
     if count > 1:
         section.say(f"one frame every {video.duration / count:.2f} s: shorter events may fall in between")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from timechat.data.audit.answers import TEXT, faults_of, stated_times
 from timechat.data.audit.faults import NOTHING_TO_LEARN, TOO_LONG, Finding
 from timechat.datasets.annotations import Item
 from timechat.datasets.readers.header import Header
-from timechat.datasets.video import uniform_indices
+from timechat.datasets.video import frames_by_rate, uniform_indices
 from timechat.text.conversation import IGNORE_INDEX, encode_conversation
 from timechat.text.tokenizers import load_tokenizer
 
@@ -25,12 +25,14 @@ class Tokens:
         max_txt_len: largest number of tokens that training keeps.
         video_tokens: how many tokens a video of so many frames becomes; as many as are sampled at most.
         list_seconds: whether the prompt lists the times of the frames.
+        fps: frames sampled a second, up to that many; None: always as many, if the video has them.
     """
 
     llama_model: str
     max_txt_len: int
     video_tokens: Sequence[int]
     list_seconds: bool
+    fps: float | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def _check(item: Item, header: Header | None, checks: Checks) -> Checked:
     number = item.number or 0
     stated = [stated_times(turn["a"]) for turn in item.qa]
     kind = next((kind for kind, _ in stated if kind != TEXT), TEXT)
+    header = _of_clip(item, header) if header else None
     seconds = header.seconds if header and header.fps else None
     intervals = [interval for _, intervals in stated for interval in intervals]
     found = [Finding(number, *fault) for fault in faults_of(intervals, seconds, checks.tolerance_s)]
@@ -86,9 +89,19 @@ def _check(item: Item, header: Header | None, checks: Checks) -> Checked:
     return Checked(number, kind, length, tuple(found))
 
 
+def _of_clip(item: Item, header: Header) -> Header:
+    """The header that the clip of an item would have, if it is about a clip of its video."""
+    if item.start is None or item.end is None:
+        return header
+    seconds = max(0.0, min(item.end, header.seconds) - item.start)
+    return replace(header, seconds=seconds, begin=0.0, frames=min(header.frames, round(seconds * header.fps)))
+
+
 def _length(item: Item, header: Header, tokens: Tokens) -> tuple[int, int]:
     """How many tokens a conversation has, and before how many of them its first answer begins."""
-    indices = uniform_indices(max(1, header.frames), len(tokens.video_tokens))
+    most = len(tokens.video_tokens)
+    count = most if tokens.fps is None else frames_by_rate(header.seconds, tokens.fps, most)
+    indices = uniform_indices(max(1, header.frames), count)
     seconds = [header.begin + index / header.fps for index in indices] if header.fps else None
     encoded = encode_conversation(
         item.qa,

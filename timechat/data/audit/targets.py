@@ -130,4 +130,4 @@ def _tokens(model: DictConfig) -> tuple[Tokens | None, str]:
         counts = tuple(count(model, frames) for frames in range(1, frames_per_video(model) + 1))
     except TimeChatError as error:
         return None, str(error)
-    return Tokens(model.llama_model, model.max_txt_len, counts, model.list_seconds), ""
+    return Tokens(model.llama_model, model.max_txt_len, counts, model.list_seconds, model.fps), ""

@@ -13,6 +13,7 @@ import av
 from numpy.typing import NDArray
 
 from timechat.errors import VideoError
+from timechat.lfs import pointer_problem
 
 # No frame takes fewer bytes: its entry in the index alone takes this many.
 MIN_FRAME_BYTES = 4
@@ -52,6 +53,28 @@ class VideoReader(Protocol):
         Raises:
             VideoError: the frames cannot be decoded.
         """
+
+
+def check_file(name: str, kind: str) -> None:
+    """Refuse anything but a plain file: opening a pipe would wait forever.
+
+    Args:
+        name: the file.
+        kind: video | image, for messages.
+
+    Raises:
+        VideoError: it is missing, empty, not a file, or a git-lfs pointer.
+    """
+    if not os.path.exists(name):
+        raise VideoError(name, f"no such {kind} file. Check videos_dir and the path in the annotation.")
+    if os.path.isdir(name):
+        raise VideoError(name, f"is a directory. Name the {kind} file itself.")
+    if not os.path.isfile(name):
+        raise VideoError(name, f"is not a regular file. Name a {kind} file.")
+    if os.path.getsize(name) == 0:
+        raise VideoError(name, "the file is empty. Download it again or remove its entry.")
+    if problem := pointer_problem(name):
+        raise VideoError(name, f"{problem}.")
 
 
 def refuse_false_promise(name: str, promised: int) -> None:

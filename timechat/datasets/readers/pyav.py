@@ -13,7 +13,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from timechat.datasets.readers.base import AV_ERRORS, one_line, undecodable
-from timechat.datasets.readers.display import Scaler
+from timechat.datasets.readers.display import Scaler, square
 from timechat.datasets.readers.look import Look, video_stream
 
 # How many frames a decoder may give out of order, in H.264 and H.265.
@@ -37,17 +37,17 @@ class PyAVReader:
 
     def read(self, indices: list[int]) -> tuple[NDArray[Any], list[int]]:
         """See `VideoReader`."""
-        frames, shown, scaler = np.empty(0, np.uint8), list[int](), Scaler(self._image_size)
+        frames, shown, scaler = np.empty(0, np.uint8), list[int](), Scaler(square(self._image_size))
         stamps = self._look.stamps
         try:
             with av.open(self._name) as container:
-                display = _Display(self._name, container, self._look)
+                display = Display(self._name, container, self._look)
                 for stamp in stamps[indices].tolist():
                     frame = display.at(stamp)
                     index = int(np.searchsorted(stamps, _stamp(frame)))
                     if shown and index == shown[-1]:
                         continue
-                    picture = scaler.rgb(frame)
+                    picture = scaler.scaled(frame).to_ndarray()
                     if not shown:
                         frames = np.empty((len(indices), 3, *picture.shape[:2]), dtype=np.uint8)
                     frames[len(shown)] = rearrange(picture, "h w c -> c h w")
@@ -59,7 +59,7 @@ class PyAVReader:
         return frames[: len(shown)], shown
 
 
-class _Display:
+class Display:
     """Which frame is on display at a time; the times that are asked for increase.
 
     From one to the next it decodes on, or seeks to the last key frame before it if that is further ahead.

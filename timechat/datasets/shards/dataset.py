@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from timechat.datasets.annotations import turns_of
+from timechat.datasets.clip_names import clip_of
 from timechat.datasets.instruction import InstructionDataset, InstructionSample
 from timechat.datasets.presence import Presence
 from timechat.datasets.sampler import ShardOrder
@@ -72,10 +73,12 @@ class ShardDataset(InstructionDataset):
         """
         item = self.items[index]
         annotation, video = read_members(item)
-        turns = turns_of(_parsed(annotation, item.path), item.path)
+        entry = _parsed(annotation, item.path)
+        turns, clip = turns_of(entry, item.path), clip_of(entry)
+        part = {"start": clip.start, "end": clip.end} if clip else {}
         with _as_file(item.path, video) as file:
             try:
-                read = self.load(file, generator)
+                read = self.load(file, generator, **part)
             except VideoError as error:
                 raise VideoError(item.path, error.reason) from error
         return self.encode(index, self.processor(read.frames, generator), read.seconds, turns)

@@ -1,0 +1,49 @@
+"""`timechat data clip`: cuts clips out of videos, exact to a frame."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from timechat.cli.common import path, run_main
+from timechat.cli.data.video_arguments import add_running, positive, quality, running_of, whole
+from timechat.data.clips import COLUMNS, read_clips
+from timechat.data.encoding import Encoding
+from timechat.data.video_jobs import Summary, run_jobs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Cut all clips of an annotation file; returns the exit status, 1 if one failed."""
+    args = _parser().parse_args(argv)
+    summaries: list[Summary] = []
+
+    def run() -> None:
+        found, output = read_clips(Path(args.annotations)), Path(args.output)
+        jobs = found.jobs(Path(args.videos), output)
+        summaries.append(run_jobs(jobs, output, Encoding(args.fps, args.short_side, args.crf), running_of(args)))
+        lines = [*summaries[0].lines(output), *found.lines()]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+    return run_main(run) or int(any(summary.failed for summary in summaries))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="timechat data clip",
+        description="Cut the clips that annotations name out of whole videos, re-encoded, without sound. A clip shows "
+        "what a player shows from its start to its end. Clips that are there are kept.",
+    )
+    parser.add_argument(
+        "annotations",
+        type=path,
+        help=f"HiREST's all_data_SPLIT.json, Valley's or VATEX's JSON, or CSV with the columns {', '.join(COLUMNS)}",
+    )
+    parser.add_argument("videos", type=path, help="folder of the whole videos, which are not changed")
+    parser.add_argument("output", type=path, help="folder of the clips")
+    parser.add_argument("--fps", type=positive, help="frames per second (default: those of the video)")
+    parser.add_argument("--short-side", type=whole, help="of a picture, in pixels (default: that of the video)")
+    parser.add_argument("--crf", type=quality, default=18, help="quality of H.264, 0 (no loss) to 51 (default: 18)")
+    add_running(parser)
+    return parser
