@@ -21,6 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from quickstart.ablation import read_plan
 from quickstart.builders import LessonBuilder
+from quickstart.spread import FOUND
+from quickstart.spread import PLAN as SPREAD
+from quickstart.stages import checkpoint_name
 from timechat.config import frames_per_video, is_no_op, load_config
 from timechat.models import build_model
 from timechat.models.checkpoints import canonical_name
@@ -277,10 +280,10 @@ def test_paths_of_shipped_configs_are_relative(path: Path) -> None:
 
 
 def test_no_file_is_forgotten() -> None:
-    """Every file that is not a training config is included by all stages, or is the plan of an ablation."""
+    """Every file that is not a training config is included by all stages, or is a plan or result of theirs."""
     others = {path for folder in ("train_configs", "quickstart/configs") for path in (ROOT / folder).glob("**/*.yaml")}
     included = {path.parent / name for path in STAGES for name in OmegaConf.load(path).include}
-    assert others - set(TRAIN_CONFIGS) == included | {PLAN, *QUICKSTART.glob("evaluate*.yaml")}
+    assert others - set(TRAIN_CONFIGS) == included | {PLAN, SPREAD, FOUND, *QUICKSTART.glob("evaluate*.yaml")}
     assert [path.stem.split("_")[0] for path in STAGES] == [str(i + 1) for i in range(len(STAGES))]
     assert len(STAGES) >= 4
 
@@ -294,7 +297,7 @@ def test_each_stage_of_the_quick_start_begins_where_one_before_it_ended() -> Non
         named = [cfg.model[key] for key in ("ckpt", "ckpt_2") if cfg.model[key]]
         assert set(named) <= set(given), path
         assert not given or given[-1] in named, path
-        given.append(f"{cfg.run.output_dir}/checkpoint_{cfg.run.max_epoch - 1}.pth")
+        given.append(f"{cfg.run.output_dir}/{checkpoint_name(cfg)}")
     evaluated = load_config(QUICKSTART / "evaluate.yaml").model
     assert (evaluated.ckpt, evaluated.ckpt_2) == (load_config(STAGES[-1]).model.ckpt, given[-1])
 
@@ -330,7 +333,7 @@ def assert_evaluated_as_trained(stage: str | Path, evaluation: str | Path) -> No
     """A prompt that a tiny model has never seen would be scored as ignorance."""
     trained, evaluated = load_config(stage), load_config(evaluation)
     assert evaluated.model.list_seconds == trained.model.list_seconds
-    assert evaluated.model.ckpt_2 == f"{trained.run.output_dir}/checkpoint_{trained.run.max_epoch - 1}.pth"
+    assert evaluated.model.ckpt_2 == f"{trained.run.output_dir}/{checkpoint_name(trained)}"
 
 
 @pytest.fixture(scope="module")
