@@ -30,7 +30,7 @@ class LessonConfig(DatasetConfig):
     """A lesson about the sampled frames."""
 
     frame_counts: list[int] = key([], "keep so many random frames, one of these numbers; [] keeps all")
-    one_frame_per_event: bool = key(False, "keep one random frame of each event")
+    frames_per_event: int | None = key(None, "keep so many random frames of each event; null keeps all", least=1)
     times_below: int | None = key(
         None,
         "tell the model other times: different whole seconds below this number, in order; null = their own",
@@ -44,12 +44,13 @@ class LessonConfig(DatasetConfig):
         counts, most = list(section.frame_counts), frames_per_video(cfg.model)
         if not all(1 <= count <= most for count in counts):
             yield f"{where}.frame_counts={counts}: must be whole numbers from 1 to model.num_frm={most}"
-        if counts and section.one_frame_per_event:
+        if counts and section.frames_per_event:
             yield (
-                f"{where}: frame_counts={counts} and one_frame_per_event=true both choose frames; remove one of them"
+                f"{where}: frame_counts={counts} and frames_per_event={section.frames_per_event} both choose frames; "
+                "remove one of them"
             )
         longest = max(counts) if counts else most
-        if section.times_below is not None and not section.one_frame_per_event and section.times_below < longest:
+        if section.times_below is not None and not section.frames_per_event and section.times_below < longest:
             yield (
                 f"{where}.times_below={section.times_below}: up to {longest} frames need as many different times; give "
                 f"{longest} or more, or smaller numbers in {where}.frame_counts"
@@ -60,19 +61,20 @@ class LessonBuilder(DatasetBuilder):
     """Reads the events and chooses frames; subclasses make the lesson."""
 
     def read_items(self, anno: str, videos_dir: str) -> list[EventVideo]:
-        """The annotated videos; for one frame per event only those with several events, where there is a choice."""
+        """The annotated videos; if frames of each event are chosen, only those with several events."""
         items = read_events(anno, videos_dir)
-        if not self.cfg.one_frame_per_event:
+        if not self.cfg.frames_per_event:
             return items
         several = [item for item in items if len(item.events) > 1]
         if not several:
-            raise ConfigError(f"datasets.{self.name}.one_frame_per_event=true: no video of {anno} has several events")
+            chosen = f"datasets.{self.name}.frames_per_event={self.cfg.frames_per_event}"
+            raise ConfigError(f"{chosen}: no video of {anno} has several events")
         return several
 
     def reading(self) -> dict[str, Any]:
         """As for every dataset, and which frames the lesson keeps."""
         chosen = {"frame_counts": list(self.cfg.frame_counts)}
-        chosen |= {name: self.cfg[name] for name in ("one_frame_per_event", "times_below")}
+        chosen |= {name: self.cfg[name] for name in ("frames_per_event", "times_below")}
         return super().reading() | chosen
 
 

@@ -52,7 +52,7 @@ class EventDataset(VideoDataset):
 
     Args:
         frame_counts: how many of the sampled frames a sample keeps, one of these numbers at random; empty keeps all.
-        one_frame_per_event: keep one random frame of each event instead.
+        frames_per_event: keep so many random frames of each event instead, fewer where it has fewer.
         times_below: the model is told other times than the frames have: whole seconds below this number, all different,
             drawn at random, in order. None, or where more frames are kept: the frames' own.
         others: as for VideoDataset.
@@ -64,13 +64,13 @@ class EventDataset(VideoDataset):
         self,
         *others: Any,
         frame_counts: Sequence[int] = (),
-        one_frame_per_event: bool = False,
+        frames_per_event: int | None = None,
         times_below: int | None = None,
         **settings: Any,
     ):
         super().__init__(*others, **settings)
         self.frame_counts = tuple(frame_counts)
-        self.one_frame_per_event = one_frame_per_event
+        self.frames_per_event = frames_per_event
         self.times_below = times_below
 
     def read_video(self, index: int, generator: torch.Generator) -> Video:
@@ -82,11 +82,15 @@ class EventDataset(VideoDataset):
     def _kept(self, index: int, seconds: Sequence[float], generator: torch.Generator) -> list[int]:
         """Indices of the kept ones among frames at these seconds; all of them if no frame shows an event."""
         everything = list(range(len(seconds)))
-        if self.one_frame_per_event:
+        if self.frames_per_event:
             showing = [
                 [i for i in everything if event.start <= seconds[i] <= event.end] for event in self.items[index].events
             ]
-            return sorted({frames[_draw(len(frames), generator)] for frames in showing if frames}) or everything
+            drawn = [torch.randperm(len(frames), generator=generator).tolist() for frames in showing]
+            kept = {
+                frames[i] for frames, order in zip(showing, drawn, strict=True) for i in order[: self.frames_per_event]
+            }
+            return sorted(kept) or everything
         if self.frame_counts:
             count = self.frame_counts[_draw(len(self.frame_counts), generator)]
             return one_of_each(len(seconds), count, generator)

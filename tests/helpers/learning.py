@@ -57,7 +57,7 @@ def stage_options(data: Path, output: Path, number: int, options: Sequence[str])
     own += [f"datasets.{entry}.cache_dir={data}/cache" for entry in cfg.datasets]
     if name == "5_events":
         own += [f"datasets.{entry}.frame_counts={FRAME_COUNTS}" for entry in cfg.datasets]
-        own += ["datasets.grounding_of_frames.one_frame_per_event=false"]  # there is one event
+        own += ["datasets.grounding_of_frames.frames_per_event=null"]  # there is one event
     chained = [f"model.ckpt={output / STAGES[number - 1][0] / 'checkpoint_0.pth'}", "model.ckpt_2="] if number else []
     folders = [
         f"model.llama_model={data}/llama",

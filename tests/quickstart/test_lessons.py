@@ -203,7 +203,7 @@ def test_frames_and_their_times_are_kept_together(info: dict[str, str]) -> None:
 
 
 def test_one_frame_of_each_event(info: dict[str, str]) -> None:
-    data = build(info, "sampled_times", one_frame_per_event=True)
+    data = build(info, "sampled_times", frames_per_event=1)
     kept = [data.read_video(0, random(seed)).seconds for seed in range(60)]
     assert {seconds[0] for seconds in kept} == {0.3, 0.5, 0.6, 0.8}
     assert {seconds[1] for seconds in kept} == {1.5, 1.6, 1.8}
@@ -213,7 +213,7 @@ def test_one_frame_of_each_event(info: dict[str, str]) -> None:
 
 def test_other_times_in_the_order_of_the_frames(info: dict[str, str]) -> None:
     """Video tokens and answers tell the same times."""
-    chosen = {"one_frame_per_event": True, "times_below": 10}
+    chosen = {"frames_per_event": 1, "times_below": 10}
     data = build(info, "sampled_grounding", "model.list_seconds=false", **chosen)
     samples = [data.sample(0, random(seed)) for seed in range(40)]
     assert all(sample.seconds == sorted(sample.seconds) for sample in samples)
@@ -229,15 +229,15 @@ def test_other_times_in_the_order_of_the_frames(info: dict[str, str]) -> None:
 
 def test_more_frames_than_other_times(info: dict[str, str]) -> None:
     """The lesson keeps all frames where none shows an event."""
-    data = build(info, "sampled_times", one_frame_per_event=True, times_below=4)
+    data = build(info, "sampled_times", frames_per_event=1, times_below=4)
     assert data.told(SECONDS, random()) == SECONDS
     assert data.told(SECONDS[1:], random()) == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_one_frame_of_each_event_needs_several_events(info: dict[str, str], tmp_path: Path) -> None:
     anno = write_json(tmp_path / "x.json", {"annotations": [ROWS[1]]})
-    with pytest.raises(ConfigError, match=r"one_frame_per_event=true: no video of .*x\.json has several events"):
-        build(info | {"anno_dir": str(anno)}, "sampled_times", one_frame_per_event=True)
+    with pytest.raises(ConfigError, match=r"frames_per_event=1: no video of .*x\.json has several events"):
+        build(info | {"anno_dir": str(anno)}, "sampled_times", frames_per_event=1)
 
 
 def test_frames_with_the_words_that_describe_them(info: dict[str, str]) -> None:
@@ -277,8 +277,8 @@ def test_numbers_of_frames_that_cannot_be(info: dict[str, str], counts: list[Any
 
 
 def test_two_ways_to_choose_frames(info: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=r"datasets\.mine: frame_counts=\[2\] and one_frame_per_event=true"):
-        build(info, "sampled_times", frame_counts=[2], one_frame_per_event=True)
+    with pytest.raises(ConfigError, match=r"datasets\.mine: frame_counts=\[2\] and frames_per_event=1"):
+        build(info, "sampled_times", frame_counts=[2], frames_per_event=1)
 
 
 @pytest.mark.parametrize(("counts", "longest"), [([], 12), ([2, 5], 5)])
@@ -288,7 +288,7 @@ def test_too_few_other_times(info: dict[str, str], counts: list[int], longest: i
     build(info, "sampled_times", frame_counts=counts, times_below=longest)
 
 
-@pytest.mark.parametrize("setting", [{"frame_counts": [2]}, {"one_frame_per_event": True}, {"times_below": 12}])
+@pytest.mark.parametrize("setting", [{"frame_counts": [2]}, {"frames_per_event": 1}, {"times_below": 12}])
 def test_other_builders_choose_no_frames(tmp_path: Path, setting: dict[str, Any]) -> None:
     (key,) = setting
     with pytest.raises(ConfigError, match=rf"unknown key datasets\.mine\.{key}"):
