@@ -355,6 +355,8 @@ def _twin_options(path: Path, data: dict[str, Any]) -> list[str]:
         infos += [
             f"datasets.{name}.build_info.anno_dir={data['events' if events else 'anno_dir']}",
             f"datasets.{name}.build_info.videos_dir={data['videos_dir']}",
+            f"datasets.{name}.build_info.valid_anno_dir={data['events'] if entry.build_info.valid_anno_dir else ''}",
+            f"datasets.{name}.build_info.valid_videos_dir=",
             f"datasets.{name}.cache_dir={data['folder'] / 'cache' if entry.cache_dir else ''}",
         ]
     batch = f"run.batch_size_train={min(2, cfg.run.batch_size_train)}"

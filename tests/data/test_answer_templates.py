@@ -27,7 +27,8 @@ def test_grounding() -> None:
 
 
 def test_a_moment_without_length_is_one_time() -> None:
-    assert grounding_answer(12.31, 12.34) == "The given query happens in 12.3 seconds."
+    assert moments_answer([(12.31, 12.34)]) == "The given query happens in 12.3 seconds."
+    assert grounding_answer(12.31, 12.34) == "The given query happens in 12.3 - 12.3 seconds."
     assert is_instant(12.31, 12.34)
     assert not is_instant(12.3, 12.4)
 

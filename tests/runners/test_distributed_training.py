@@ -142,6 +142,7 @@ def test_the_main_process_alone_writes(folder: Path, ranks: list[dict[str, Any]]
         "train",
         "train",
         "checkpoint",
+        "end",
     ]
     assert len(list((folder / "full" / "tensorboard").iterdir())) == 1
 

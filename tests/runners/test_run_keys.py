@@ -184,7 +184,7 @@ def test_changing_the_key_changes_the_run(key: str, fingerprint: Callable) -> No
     base = {"output_dir": "runs", **shared}
     before = fingerprint(base)
     assert "error" not in before
-    assert before["log"][-1]["event"] == "checkpoint"
+    assert before["log"][-1]["event"] == "end"
     shutil.rmtree("runs")
     after = fingerprint({**base, key: value})
     assert after != before

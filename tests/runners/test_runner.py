@@ -123,7 +123,14 @@ def test_files_of_a_run(full: Run) -> None:
     checkpoints = {"checkpoint_0.pth", "checkpoint_1.pth", "checkpoints"}
     assert names == checkpoints | {"log.jsonl", "run_info.json", "tensorboard", "config.yaml"}
     events = [(record["event"], record["epoch"]) for record in full.log]
-    assert events == [("start", 0), *[("train", 0)] * 3, ("checkpoint", 0), *[("train", 1)] * 3, ("checkpoint", 1)]
+    assert events == [
+        ("start", 0),
+        *[("train", 0)] * 3,
+        ("checkpoint", 0),
+        *[("train", 1)] * 3,
+        ("checkpoint", 1),
+        ("end", 1),
+    ]
     assert full.log[0]["config"] == OmegaConf.to_container(full.runner.cfg)
     scalars = EventAccumulator(str(full.output / "tensorboard")).Reload().Scalars("train/loss")
     assert [(s.step, s.value) for s in scalars] == [(r["step"], pytest.approx(r["loss"])) for r in full.steps]
@@ -212,7 +219,7 @@ def test_a_run_that_is_done_says_so(
 ) -> None:
     run = train(base / "done", datasets, *LONG, f"run.resume_ckpt_path={full.output / 'checkpoint_1.pth'}")
     assert "nothing is left to train: run.max_epoch=2" in caplog.text
-    assert [record["event"] for record in run.log] == ["start"]
+    assert [record["event"] for record in run.log] == ["start", "end"]
 
 
 def test_processes_drop_different_units(full: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ def number_text(value: float) -> str:
 
 
 def grounding_answer(start: float, end: float) -> str:
-    """When the query happens, from `start` to `end` in seconds."""
-    return moments_answer([(start, end)])
+    """When the query happens, from `start` to `end` in seconds; both are printed, also if they are the same."""
+    return f"The given query happens in {number_text(start)} - {number_text(end)} seconds."
 
 
 def moments_answer(windows: Sequence[Window], *, whole: bool = False) -> str:

@@ -41,8 +41,8 @@ def item_writer(path: Path, coco: bool = False) -> Iterator[Callable[[Mapping[st
 def check_outputs(inputs: list[Path], outputs: list[Path]) -> None:
     """Raise ConfigError for an output that is an input or another output, or has another suffix."""
     for number, file in enumerate(outputs):
-        if file.suffix not in (".json", LINES):
-            raise ConfigError(f"{file}: end its name in .json (a list) or {LINES} (one item a line)")
         others = [other.resolve() for other in (*inputs, *outputs[:number])]
         if file.resolve() in others:
             raise ConfigError(f"{file}: is named twice, and would be overwritten; give every file a name of its own")
+        if file.suffix not in (".json", LINES):
+            raise ConfigError(f"{file}: end its name in .json (a list) or {LINES} (one item a line)")

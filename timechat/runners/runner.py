@@ -180,7 +180,8 @@ class Runner:
                 self.save()
                 self.validate(epoch)
             self._stop_if_unwritten()
-            self.log.event(event="end", step=self.steps, best=self.validation.best)
+            epoch = self.steps // plan.steps_per_epoch - 1  # the last one
+            self.log.event(event="end", epoch=epoch, step=self.steps, best=self.validation.best)
             self.validation.warn_unless_enough()
         except StopTraining as stop:
             self._stop(stop)
