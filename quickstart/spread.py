@@ -18,9 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from quickstart.children import run_child, stopping_children
 from quickstart.stages import stage_name
@@ -66,9 +68,9 @@ class Plan:
 def read_plan(file: str | Path) -> Plan:
     """Read and check the file. Raises ConfigError."""
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Plan), OmegaConf.load(file)))  # type: ignore[return-value]
-    except Exception as error:
-        raise ConfigError(f"{file}: {error}") from error
+        return cast(Plan, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Plan), OmegaConf.load(file))))
+    except (OSError, YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})") from error
 
 
 def run_all(plan: Plan, output: Path, jobs: int = 1) -> dict[str, dict[str, float]]:

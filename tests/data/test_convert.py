@@ -125,7 +125,7 @@ def test_a_benchmark_reads_every_kind_of_row() -> None:
     """`Task.benchmark` names one that is there."""
     for task in TASKS.values():
         if task.benchmark:
-            get_benchmark(task.benchmark)
+            assert get_benchmark(task.benchmark).name == task.benchmark
 
 
 def test_counts_stay_when_only_the_first_broken_parts_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
