@@ -16,7 +16,7 @@ GPUS := $(shell nvidia-smi --list-gpus 2>/dev/null | wc -l)
 NPROC ?= $(if $(filter 1,$(GPUS)),1,2)
 # Test processes, and trainings of the ablation, at a time.
 JOBS ?= 2
-SEED ?= 42
+SEED ?= 1
 
 QUICKSTART_RUN := runs/quickstart
 QUICKSTART_STAGES := $(sort $(wildcard quickstart/configs/[1-9]_*.yaml))
@@ -51,7 +51,7 @@ quickstart: quickstart-data
 	$(BIN)/python -m timechat.cli.plot $(QUICKSTART_RUN)
 	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/6_times/eval/"
 	@echo "ask it:   $(BIN)/timechat ask --model quickstart/configs/evaluate.yaml data/quickstart/videos/test/test_0002.mp4 \\"
-	@echo "              \"At which seconds does the event 'purple triangle' start and end?\""
+	@echo "              \"At which seconds does the event 'yellow cross' start and end?\""
 	@$(BIN)/python -m quickstart.spread --check $(QUICKSTART_RUN)/6_times/eval
 
 quickstart-data: $(VENV)/.installed
