@@ -7,7 +7,6 @@ A source turns parts into records in a function that raises `BadPart` at the fir
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,13 @@ from typing import Any
 
 from timechat.data.records import Bad, LeftOut, Record, Window
 from timechat.errors import AnnotationError
-from timechat.evaluation.benchmarks.annotations import check_characters, is_number, read_annotation_text
+from timechat.evaluation.benchmarks.annotations import (
+    is_number,
+    json_or_text,
+    parse_annotation_json,
+    read_annotation_json,
+    read_annotation_text,
+)
 from timechat.evaluation.benchmarks.rows import PARQUET, Rows, read_annotations
 from timechat.registry import nearest
 
@@ -82,9 +87,10 @@ def json_rows(path: Path) -> list[Placed]:
         return content.placed if isinstance(content, Rows) else []
     text = read_annotation_text(path)
     if text.lstrip().startswith("["):
-        content = _json(path, text)
+        content = parse_annotation_json(path, text)
         return [(f"item {number}", row) for number, row in enumerate(content)]
-    return [(f"line {n}", _line(path, n, line)) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = enumerate(text.split("\n"), 1)
+    return [(f"line {n}", json_or_text(f"{path}, line {n}", line)) for n, line in lines if line.strip()]
 
 
 def json_object(path: Path, expected: str) -> dict[str, Any]:
@@ -96,27 +102,9 @@ def json_object(path: Path, expected: str) -> dict[str, Any]:
     Raises:
         AnnotationError: it is no JSON, or something else.
     """
-    content = _json(path, read_annotation_text(path))
+    content = read_annotation_json(path)
     if not isinstance(content, dict):
         raise AnnotationError(f"{path}: expected {expected}, found {str(content)[:60]!r}; give the file as downloaded")
-    return content
-
-
-def _json(path: Path, text: str) -> Any:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: not valid JSON ({error}); download it again") from error
-    check_characters(path, text, content)
-    return content
-
-
-def _line(path: Path, number: int, line: str) -> Any:
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        return line
-    check_characters(f"{path}, line {number}", line, content)
     return content
 
 

@@ -53,12 +53,26 @@ def read_annotation_text(path: str | Path) -> str:
 
 def read_annotation_json(path: str | Path) -> Any:
     """A JSON annotation file. Raises AnnotationError."""
-    text = read_annotation_text(path)
+    return parse_annotation_json(path, read_annotation_text(path))
+
+
+def parse_annotation_json(path: str | Path, text: str) -> Any:
+    """The text of a JSON annotation file. Raises AnnotationError."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: not valid JSON ({error}); download it again") from error
     check_characters(path, text, content)
+    return content
+
+
+def json_or_text(where: str, line: str) -> Any:
+    """A line as JSON, or the line itself if it is none, which the check of rows refuses. Raises AnnotationError."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    check_characters(where, line, content)
     return content
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks.annotations import (
-    check_characters,
+    json_or_text,
     read_annotation_json,
     read_annotation_text,
 )
@@ -75,17 +74,7 @@ def part_of(path: Path) -> str:
 
 def _lines(path: str | Path) -> list[tuple[str, Any]]:
     lines = enumerate(read_annotation_text(path).split("\n"), 1)
-    return [(f"line {number}", _json_or_text(path, number, line)) for number, line in lines if line.strip()]
-
-
-def _json_or_text(path: str | Path, number: int, line: str) -> Any:
-    """A line as JSON, or the line itself if it is not JSON, to be refused by the check of rows."""
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        return line
-    check_characters(f"{path}: line {number}", line, content)
-    return content
+    return [(f"line {number}", json_or_text(f"{path}: line {number}", line)) for number, line in lines if line.strip()]
 
 
 def _parquet(path: str | Path) -> list[Any]:
