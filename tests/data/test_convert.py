@@ -73,6 +73,30 @@ def test_the_same_call_writes_the_same_bytes(tmp_path: Path) -> None:
     assert first.keys() == {"rows.jsonl", "out.json", "out.report.json"}
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_any_number_of_processes_writes_the_same_bytes(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several videos have several rows, whose ids count on, and broken ones are listed in the order of the file."""
+    monkeypatch.setattr("timechat.data.convert._CHUNK", 7)
+    rows = [{**row, "video": f"{n % 9}.mp4"} | ({"end": "x"} if n % 11 == 5 else {}) for n, row in enumerate(ROWS)]
+    path = write_lines(tmp_path / "rows.jsonl", [*rows, {**ROWS[0], "video": "../out.mp4"}])
+    written = []
+    for workers in (1, 2, 3):
+        files = [tmp_path / f"{name}{suffix}" for name in ("out", "rows_for_evaluation")]
+        summary = convert(Conversion("mine", path, *files, workers=workers))
+        assert (summary.converted, summary.rows, summary.broken) == (36, 36, 5)
+        written.append([file.read_bytes() for file in (*files, tmp_path / "out.report.json")])
+    assert written[0] == written[1] == written[2]
+
+
+def test_what_a_process_refuses_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timechat.data.convert._CHUNK", 7)
+    with pytest.raises(ConfigError, match=r"--videos \{no\}\.mp4: no mark \{no\}; there are path, id, split"):
+        items_of(tmp_path, ROWS, videos="{no}.mp4", workers=2)
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
 def test_one_item_a_line(tmp_path: Path) -> None:
     listed = items_of(tmp_path, ROWS)
     convert(Conversion("mine", tmp_path / "rows.jsonl", tmp_path / "out.jsonl", tmp_path / "test.jsonl"))

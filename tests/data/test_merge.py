@@ -60,6 +60,18 @@ def test_the_same_seed_writes_the_same_bytes_and_another_one_another_order(tmp_p
     assert set(other) != set(first)
 
 
+def test_any_number_of_processes_writes_the_same_bytes(tmp_path: Path) -> None:
+    parts = [part(tmp_path, "coin", 30, share=1.5), part(tmp_path, "vitt", 20, count=7), part(tmp_path, "anet", 9)]
+    written = []
+    for workers in (1, 2, 3):
+        merge(parts, tmp_path / "out.json", seed=3, workers=workers)
+        written.append([(tmp_path / name).read_bytes() for name in ("out.json", "out.report.json")])
+    assert written[0] == written[1] == written[2]
+    with pytest.raises(AnnotationError, match="40 items are wanted, and it has 30"):
+        merge([*parts, part(tmp_path, "coin", 30, count=40)], tmp_path / "out.json", workers=2)
+    assert (tmp_path / "out.json").read_bytes() == written[0][0]
+
+
 @pytest.mark.parametrize(
     ("how", "taken", "most"),
     [({"count": 7}, 7, 1), ({"share": 0.5}, 10, 1), ({"share": 2.0}, 40, 2), ({"share": 1.25}, 25, 2), ({}, 20, 1)],

@@ -1,17 +1,18 @@
-"""A file on which a process hangs or dies costs that file alone."""
+"""A file on which a process hangs or dies costs that file alone; jobs in order, few of them taken ahead."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.pooled import act
+from helpers.pooled import act, die, double
 
-from timechat.data.worker_pool import WorkerPool
-from timechat.errors import VideoError
+from timechat.data.worker_pool import WorkerPool, chunks, in_order
+from timechat.errors import ConfigError, VideoError
 
 
 def outcome(how: str, pool: WorkerPool, folder: Path) -> str:
@@ -67,3 +68,44 @@ def test_whoever_stops_waiting_leaves_no_process_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         results.throw(KeyboardInterrupt())
     assert not any(map(alive, pids(tmp_path)))
+
+
+# In order -------------------------------------------------------------------------------------------------------------
+
+
+def test_results_come_in_order_and_jobs_are_taken_as_needed() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[int]:
+        while True:
+            taken.append(len(taken))
+            yield taken[-1]
+
+    for workers in (1, 2):
+        taken.clear()
+        results = in_order(double, endless(), workers)
+        assert [next(results) for _ in range(20)] == [2 * number for number in range(20)]
+        results.close()
+        assert len(taken) <= 20 + 4 * workers
+
+
+def test_one_job_is_done_here(tmp_path: Path) -> None:
+    assert list(in_order(partial(act, folder=str(tmp_path)), ["a"], 2)) == ["a"]
+    assert pids(tmp_path) == {os.getpid()}
+
+
+def test_errors_that_can_be_fixed_come_as_they_are(tmp_path: Path) -> None:
+    results = in_order(partial(act, folder=str(tmp_path)), ["a", "wrong", "b"], 2)
+    assert next(results) == "a"
+    with pytest.raises(ConfigError, match="is wrong"):
+        next(results)
+    assert not any(map(alive, pids(tmp_path)))
+
+
+def test_a_killed_process_ends_it_with_advice() -> None:
+    with pytest.raises(ConfigError, match="lower --workers and run the command again"):
+        list(in_order(die, range(3), 2))
+
+
+def test_chunks() -> None:
+    assert list(chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from timechat.errors import VideoError
+from timechat.errors import ConfigError, VideoError
 
 
 def act(how: str, folder: str) -> str:
@@ -19,6 +19,19 @@ def act(how: str, folder: str) -> str:
         os.kill(os.getpid(), signal.SIGSEGV)
     if how == "bad":
         raise VideoError("a.mp4", "is bad")
+    if how == "wrong":
+        raise ConfigError("is wrong")
     if how == "full":
         raise OSError(28, "No space left on device")
     return how
+
+
+def double(number: int) -> int:
+    """Twice as much."""
+    return 2 * number
+
+
+def die(number: int) -> int:
+    """As when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from timechat.data.writing import check_outputs, item_writer
+from timechat.data.writing import check_outputs, item_writer, json_of
 from timechat.datasets.annotations import check_entry, raise_listed
 from timechat.datasets.entries import iter_entries
 from timechat.errors import ConfigError
@@ -60,7 +60,7 @@ def add_speech(annotations: Path, transcripts: Path, output: Path) -> Added:
     added = Added()
     with item_writer(output) as write:
         for entry in _spoken(annotations, transcripts, added):
-            write(entry)
+            write(json_of(entry))
     return added
 
 

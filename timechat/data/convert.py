@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from timechat.data.reading import json_object, stem_of, text_lines
+from timechat.data.reading import Found, json_object, stem_of, text_lines
 from timechat.data.records import Bad, LeftOut, Record
 from timechat.data.sources import SOURCES, Asked, Source
 from timechat.data.tasks import TASKS, Task, turns_of
-from timechat.data.writing import LINES, check_outputs, item_writer
+from timechat.data.worker_pool import chunks, in_order
+from timechat.data.writing import LINES, check_outputs, item_writer, json_of
 from timechat.datasets.annotations import check_entry, inside
 from timechat.errors import AnnotationError, ConfigError
 from timechat.io import sha256_of_file, write_json
@@ -25,6 +27,8 @@ from timechat.registry import nearest
 
 MAX_LISTED = 10  # broken parts that a summary shows
 MAX_REPORTED = 10_000  # that a report holds; all are counted
+
+_CHUNK = 2048  # records that a process is given at once: few enough to wait for, many enough to start one for
 
 _MARK = re.compile(r"\{(\w+)\}")
 _BAD_PATH = "the path of its video, {!r}, points outside of the folder of videos"
@@ -46,6 +50,7 @@ class Conversion:
         text_only: whether items without a video or picture are kept.
         seed: of the choice of questions.
         strict: whether a broken part is an error.
+        workers: processes; what is written does not depend on them.
     """
 
     source: str
@@ -59,6 +64,7 @@ class Conversion:
     text_only: bool = False
     seed: int = 0
     strict: bool = False
+    workers: int = 1
 
     @property
     def files(self) -> list[Path]:
@@ -130,7 +136,7 @@ def convert(asked: Conversion) -> Summary:
                 add_item(item)
             if add_row and row is not None:
                 summary.rows += 1
-                add_row(row)
+                add_row(json_of(row))
         _refuse_if_useless(asked, summary)
     write_json(asked.report, _report(asked, task, split) | summary.as_json())
     return summary
@@ -138,50 +144,100 @@ def convert(asked: Conversion) -> Summary:
 
 def _items(
     asked: Conversion, source: Source, how: Asked, summary: Summary
-) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """Each item with its row for evaluation; everything is counted in the summary."""
-    task = TASKS[how.task]
-    template = asked.videos or source.videos[how.task]
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Each item, as JSON, with its row for evaluation; everything is counted in the summary."""
     ids = None if asked.ids is None else _read_ids(asked.ids)
+    making = _Making(
+        how.task, asked.videos or source.videos[how.task], how.split, ids, asked.seed, asked.eval_output is not None
+    )
+    found = tqdm(source.read(asked.path, how), desc=source.name, unit=" records", disable=None)
     seen: Counter[str] = Counter()
-    for found in tqdm(source.read(asked.path, how), desc=source.name, unit=" records", disable=None):
-        if not isinstance(found, Record):
-            summary.count(found)
-            continue
-        video = _video_path(found, template, how.split, ids)
-        if not isinstance(video, str):
-            summary.count(video)
-            continue
-        item: dict[str, Any] = {task.media: video} if video else {}
-        item["QA"] = turns_of(how.task, found, video, asked.seed)
-        _, problems = check_entry({task.media: "text alone", **item}, summary.converted, "videos", task.media)
-        if problems:
-            summary.count(Bad(found.where, problems[0]))
-            continue
-        summary.converted += 1
-        summary.text_only += not video
-        yield item, _row(task, found, video, seen) if asked.eval_output is not None else None
+    for parts in in_order(partial(_make_all, making=making), chunks(found, _CHUNK), asked.workers):
+        for made in parts:
+            if not isinstance(made, _Made):
+                summary.count(made)
+                continue
+            summary.converted += 1
+            summary.text_only += not made.video
+            yield made.item, _numbered(TASKS[how.task], made, seen)
 
 
-def _row(task: Task, record: Record, video: str, seen: Counter[str]) -> dict[str, Any] | None:
-    """The record's row for evaluation, whose id is VIDEO#k, k counting a video's rows from 0; None if it has none."""
-    row = task.row(record, video, f"{stem_of(record.video)}#{seen[video]}")
-    if row is not None and task.coco and "id" not in row and seen[video]:
-        return None  # such rows are told apart by their video
-    seen[video] += row is not None
+@dataclass(frozen=True)
+class _Making:
+    """How records become items: the same for all of them, and all that a process must know.
+
+    Attributes:
+        task: a name in TASKS.
+        template: path of a video, with marks.
+        split: of the source.
+        ids: other ids of the videos; None keeps them.
+        seed: of the choice of questions.
+        rows: whether rows for evaluation are wanted.
+    """
+
+    task: str
+    template: str
+    split: str
+    ids: Mapping[str, str] | None
+    seed: int
+    rows: bool
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a record has become.
+
+    Attributes:
+        video: its path; "" for text alone.
+        item: the instructions, as JSON.
+        row: for evaluation, with the video's name as its id; None if it is not wanted, or no benchmark reads it.
+    """
+
+    video: str
+    item: str
+    row: dict[str, Any] | None
+
+
+def _make_all(found: Sequence[Found], making: _Making) -> list[_Made | Bad | LeftOut]:
+    return [_make(part, making) if isinstance(part, Record) else part for part in found]
+
+
+def _make(record: Record, making: _Making) -> _Made | Bad | LeftOut:
+    task = TASKS[making.task]
+    video = _video_path(record, making)
+    if not isinstance(video, str):
+        return video
+    item: dict[str, Any] = {task.media: video} if video else {}
+    item["QA"] = turns_of(making.task, record, video, making.seed)
+    _, problems = check_entry({task.media: "text alone", **item}, 0, "videos", task.media)
+    if problems:
+        return Bad(record.where, problems[0])
+    row = task.row(record, video, stem_of(record.video)) if making.rows else None
+    return _Made(video, json_of(item), row)
+
+
+def _numbered(task: Task, made: _Made, seen: Counter[str]) -> dict[str, Any] | None:
+    """The row for evaluation, whose id is VIDEO#k, k counting a video's rows from 0; None if there is none."""
+    row = made.row
+    if row is not None and task.coco:
+        if "id" in row:
+            row = {**row, "id": f"{row['id']}#{seen[made.video]}"}
+        elif seen[made.video]:
+            return None  # such rows are told apart by their video
+    seen[made.video] += row is not None
     return row
 
 
-def _video_path(record: Record, template: str, split: str, ids: Mapping[str, str] | None) -> str | Bad | LeftOut:
+def _video_path(record: Record, making: _Making) -> str | Bad | LeftOut:
     """Where the record's video is; empty for text alone."""
     if not record.video:
         return ""
-    name = record.video
+    name, ids, template = record.video, making.ids, making.template
     if ids is not None:
         if stem_of(name) not in ids:
             return LeftOut(record.where, "its id is not in the file of --ids")
         name = ids[stem_of(name)]
-    known = {"path": name, "id": stem_of(name), "split": split, **record.parts}
+    known = {"path": name, "id": stem_of(name), "split": making.split, **record.parts}
     unknown = [mark for mark in _MARK.findall(template) if mark not in known]
     if unknown:
         raise ConfigError(f"--videos {template}: no mark {{{unknown[0]}}}; there are {', '.join(known)}")

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tqdm import tqdm
 
 from timechat.data.published import published
 from timechat.data.records import Bad
-from timechat.data.writing import check_outputs, item_writer
+from timechat.data.worker_pool import in_order
+from timechat.data.writing import check_outputs, item_writer, json_of
 from timechat.datasets.annotations import check_entry
 from timechat.datasets.entries import iter_entries
 from timechat.errors import AnnotationError, ConfigError
@@ -154,11 +156,17 @@ def _above_zero(number: Any) -> Any:
     return number
 
 
-def merge(parts: Sequence[Part], output: Path, seed: int = 0) -> list[Merged]:
+def merge(parts: Sequence[Part], output: Path, seed: int = 0, workers: int = 1) -> list[Merged]:
     """Merge files, and write a report beside the output.
 
+    Args:
+        parts: the files.
+        output: .json, a list, or .jsonl, one item a line.
+        seed: of the choice and the order.
+        workers: processes, each of which reads one file at a time; the output does not depend on them.
+
     Raises:
-        ConfigError: the output is one of the files.
+        ConfigError: the output is one of the files, or a process was killed.
         AnnotationError: files that are missing or no lists, or that have fewer items than are wanted.
     """
     report = output.with_suffix(".report.json")
@@ -167,9 +175,9 @@ def merge(parts: Sequence[Part], output: Path, seed: int = 0) -> list[Merged]:
         listed = "\n  ".join(map(str, missing))
         raise AnnotationError(f"{len(missing)} of {len(parts)} files are not there; download or convert:\n  {listed}")
     merged = []
-    chosen: list[tuple[bytes, Item]] = []
-    for part in tqdm(parts, desc="merge", unit=" files", disable=None):
-        state, items = _take(part, seed)
+    chosen: list[tuple[bytes, str]] = []
+    taken = in_order(partial(_take, seed=seed), parts, workers)
+    for state, items in tqdm(taken, total=len(parts), desc="merge", unit=" files", disable=None):
         merged.append(state)
         chosen += items
     chosen.sort(key=lambda pair: pair[0])
@@ -180,8 +188,8 @@ def merge(parts: Sequence[Part], output: Path, seed: int = 0) -> list[Merged]:
     return merged
 
 
-def _take(part: Part, seed: int) -> tuple[Merged, list[tuple[bytes, Item]]]:
-    """The part's items that are wanted, each with what decides its place in the order."""
+def _take(part: Part, seed: int) -> tuple[Merged, list[tuple[bytes, str]]]:
+    """The part's items that are wanted, as JSON, each with what decides its place in the order."""
     state = Merged(part)
     keyed = []
     seen: Counter[str] = Counter()
@@ -198,7 +206,7 @@ def _take(part: Part, seed: int) -> tuple[Merged, list[tuple[bytes, Item]]]:
     order = sorted(keyed, key=lambda pair: _digest(seed, "choice", pair[0]))
     rounds = [(number, order[: wanted - number * len(order)]) for number in range(-(-wanted // len(order)))]
     taken = [
-        (_digest(seed, f"order {number}", key), {**item, "source": part.source})
+        (_digest(seed, f"order {number}", key), json_of({**item, "source": part.source}))
         for number, pairs in rounds
         for key, item in pairs
     ]

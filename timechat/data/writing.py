@@ -1,4 +1,7 @@
-"""Writing items one after the other, as a JSON list, in coco form, or one a line; the file is there when all are."""
+"""Writing items one after the other, as a JSON list, in coco form, or one a line; the file is there when all are.
+
+Items are handed over as JSON, so that the processes that make them can do that work, too.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,14 @@ from timechat.io import replacing
 LINES = ".jsonl"
 
 
+def json_of(item: Mapping[str, Any]) -> str:
+    """An item as a function of `item_writer` takes it."""
+    return json.dumps(item, ensure_ascii=False)
+
+
 @contextmanager
-def item_writer(path: Path, coco: bool = False) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that adds an item, for a `with` block; an error in the block leaves what was there before.
+def item_writer(path: Path, coco: bool = False) -> Iterator[Callable[[str], None]]:
+    """A function that adds an item, given as JSON, for a `with` block; an error in it leaves what was there before.
 
     Args:
         path: .jsonl has one item a line, .json a list.
@@ -29,9 +37,9 @@ def item_writer(path: Path, coco: bool = False) -> Iterator[Callable[[Mapping[st
         file.write(head)
         count = 0
 
-        def write(item: Mapping[str, Any]) -> None:
+        def write(item: str) -> None:
             nonlocal count
-            file.write((between if count else "") + json.dumps(item, ensure_ascii=False))
+            file.write((between if count else "") + item)
             count += 1
 
         yield write

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timechat.cli.common import path, run_main
+from timechat.cli.data.arguments import add_workers
 from timechat.data.asr import describe, transcribe, whisper
 
 
@@ -41,5 +42,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--language", help="such as en (default: detected, for each video)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--compute-type", default="default", help="such as int8 or float16 (default: the model's own)")
-    parser.add_argument("--workers", type=int, default=1, help="videos side by side (default: %(default)s)")
+    add_workers(parser, "videos side by side", default=1)
     return parser

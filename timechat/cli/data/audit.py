@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from timechat.cli.common import add_options, path, run_main
+from timechat.cli.data.arguments import add_target, add_workers
 from timechat.data.audit.faults import FAULTS, UNFIT
 from timechat.data.audit.report import coverage_page, summary, write_audit_manifest
 from timechat.data.audit.run import Audit, Settings, audit
@@ -67,11 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         "be used. An audit that was stopped goes on where it stopped; videos that have not changed are not looked at "
         "again. The exit status is 1 if there are faults.",
     )
-    parser.add_argument("target", type=path, help="YAML config with datasets, or annotations (JSON, JSON lines, CSV)")
-    parser.add_argument("--videos-dir", type=path, help="folder of the videos of an annotation file")
+    add_target(parser)
     parser.add_argument("--output", type=path, help="folder of the results (default: runs/audit/NAME)")
     parser.add_argument("--decode", action="store_true", help="decode every frame; by default headers and ends")
-    parser.add_argument("--workers", type=_whole, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add_workers(parser)
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds that one video may take (default: 120)")
     parser.add_argument("--min-seconds", type=float, default=1.0, help="shorter videos are too short (default: 1)")
     parser.add_argument(
@@ -86,9 +85,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(parser, "model.max_txt_len=4096")
     return parser
-
-
-def _whole(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timechat.cli.common import path, run_main
-from timechat.cli.data.video_arguments import add_running, positive, quality, running_of, whole
+from timechat.cli.data.arguments import add_encoding, add_running, encoding_of, running_of
 from timechat.data.clips import COLUMNS, read_clips
 from timechat.data.encoding import Encoding
 from timechat.data.video_jobs import Summary, run_jobs
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run() -> None:
         found, output = read_clips(Path(args.annotations)), Path(args.output)
         jobs = found.jobs(Path(args.videos), output)
-        summaries.append(run_jobs(jobs, output, Encoding(args.fps, args.short_side, args.crf), running_of(args)))
+        summaries.append(run_jobs(jobs, output, encoding_of(args), running_of(args)))
         lines = [*summaries[0].lines(output), *found.lines()]
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
@@ -42,8 +42,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("videos", type=path, help="folder of the whole videos, which are not changed")
     parser.add_argument("output", type=path, help="folder of the clips")
-    parser.add_argument("--fps", type=positive, help="frames per second (default: those of the video)")
-    parser.add_argument("--short-side", type=whole, help="of a picture, in pixels (default: that of the video)")
-    parser.add_argument("--crf", type=quality, default=18, help="quality of H.264, 0 (no loss) to 51 (default: 18)")
+    add_encoding(parser, Encoding())
     add_running(parser)
     return parser

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timechat.cli.common import path, run_main
-from timechat.cli.data.video_arguments import add_running, positive, quality, running_of, whole
+from timechat.cli.data.arguments import add_encoding, add_running, encoding_of, running_of
 from timechat.data.compress import videos_of
 from timechat.data.encoding import Encoding
 from timechat.data.video_jobs import Summary, run_jobs
@@ -22,8 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run() -> None:
         folder, output = Path(args.videos), Path(args.output)
         found = videos_of(folder, output)
-        encoding = Encoding(args.fps, args.short_side, args.crf)
-        summaries.append(run_jobs(found.jobs, output, encoding, running_of(args)))
+        summaries.append(run_jobs(found.jobs, output, encoding_of(args), running_of(args)))
         lines = [*summaries[0].lines(output), *found.lines()]
         sys.stdout.write("".join(f"{line}\n" for line in lines))
 
@@ -38,8 +37,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("videos", type=path, help="folder of the original videos, which are not changed")
     parser.add_argument("output", type=path, help="folder of the smaller ones")
-    parser.add_argument("--fps", type=positive, default=6.0, help="frames per second (default: 6)")
-    parser.add_argument("--short-side", type=whole, default=224, help="of a picture, in pixels (default: 224)")
-    parser.add_argument("--crf", type=quality, default=23, help="quality of H.264, 0 (no loss) to 51 (default: 23)")
+    add_encoding(parser, Encoding(fps=6.0, short_side=224, crf=23))
     add_running(parser)
     return parser

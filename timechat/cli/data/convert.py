@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from timechat.cli.common import path, run_main
+from timechat.cli.common import run_main
+from timechat.cli.data.arguments import a_path, add_workers
 from timechat.data.convert import Conversion, convert, told
 from timechat.data.sources import SOURCES
 
@@ -26,21 +26,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", help="one of those below")
-    add("path", metavar="IN", type=_path, help="its file or folder, which is only read")
-    add("--output", type=_path, metavar="FILE", help="the instructions: .json, a list, or .jsonl, one item a line")
-    add("--eval-output", type=_path, metavar="FILE", help="the same for `timechat evaluate --anno-path`")
+    add("path", metavar="IN", type=a_path, help="its file or folder, which is only read")
+    add("--output", type=a_path, metavar="FILE", help="the instructions: .json, a list, or .jsonl, one item a line")
+    add("--eval-output", type=a_path, metavar="FILE", help="the same for `timechat evaluate --anno-path`")
     add("--task", help="one of the source's tasks (default: the first one)")
     add("--split", help="one of the source's splits (default: the first one)")
     add("--videos", metavar="PATH", help="path of a video, such as '{id}.mp4' (default: as below)")
-    add("--ids", type=_path, metavar="FILE", help="other ids of the videos: JSON {id: id}, or two columns")
+    add("--ids", type=a_path, metavar="FILE", help="other ids of the videos: JSON {id: id}, or two columns")
     add("--text-only", choices=("drop", "keep"), default="drop", help="items without video or picture (default: drop)")
     add("--seed", type=int, default=0, help="of the choice among six questions (default: %(default)s)")
+    add_workers(parser)
     add("--strict", action="store_true", help="stop if anything in IN is broken, instead of leaving it out")
     return parser
-
-
-def _path(text: str) -> Path:
-    return Path(path(text))
 
 
 def _listing() -> str:

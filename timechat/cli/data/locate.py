@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from timechat.cli.common import add_options, path, run_main
+from timechat.cli.data.arguments import add_target
 from timechat.data.audit.targets import Target, targets_of
 from timechat.data.locate import Located, link, locate
 from timechat.data.places import load_rules
@@ -77,8 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         "folders of re-hosted archives, with another extension, with or without v_. By default it only prints what it "
         "would link; nothing is ever moved. The exit status is 1 if videos are found nowhere.",
     )
-    parser.add_argument("target", type=path, help="YAML config with datasets, or annotations (JSON, JSON lines, CSV)")
-    parser.add_argument("--videos-dir", type=path, help="folder of the videos of an annotation file")
+    add_target(parser)
     parser.add_argument(
         "--search", nargs="+", type=path, default=[], metavar="FOLDER", help="where to search (default: videos_dir)"
     )

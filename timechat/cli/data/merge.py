@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from timechat.cli.common import path, run_main
+from timechat.cli.common import run_main
+from timechat.cli.data.arguments import a_path, add_workers
 from timechat.data.merge import file_part, merge, recipe_parts, told
 from timechat.errors import ConfigError
 
@@ -25,16 +26,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="FILE, FILE=500 (items) or FILE=50%% (of its items; may exceed 100)")
-    add("--output", required=True, type=_path, metavar="FILE", help=".json, a list, or .jsonl, one item a line")
+    add("--output", required=True, type=a_path, metavar="FILE", help=".json, a list, or .jsonl, one item a line")
     add("--recipe", metavar="NAME", help="timeit_104k, or a YAML file like it: {sources: [{file, count | share}]}")
-    add("--folder", type=_path, default=Path("data/TimeIT/data"), help="of the recipe's files (default: %(default)s)")
+    add("--folder", type=a_path, default=Path("data/TimeIT/data"), help="of the recipe's files (default: %(default)s)")
     add("--speech", action="store_true", help="with transcribed speech: NAME_15asr.json where there is one")
     add("--seed", type=int, default=0, help="of the choice and the order (default: %(default)s)")
+    add_workers(parser, "processes, each of which reads one file at a time")
     return parser
-
-
-def _path(text: str) -> Path:
-    return Path(path(text))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parts += [file_part(text) for text in args.files]
         if not parts:
             raise ConfigError("give files, or --recipe timeit_104k")
-        sys.stdout.write(told(merge(parts, args.output, args.seed), args.output, args.speech))
+        sys.stdout.write(told(merge(parts, args.output, args.seed, args.workers), args.output, args.speech))
 
     return run_main(run)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timechat.cli.common import path, run_main
+from timechat.cli.data.arguments import add_workers
 from timechat.data.pack import Packing, describe, pack
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--manifest", type=path, help="of timechat data audit: what it leaves out is not packed")
     about = "videos that are not there: stop, or pack the others and list them (default: %(default)s)"
     parser.add_argument("--missing", choices=("error", "drop"), default="error", help=about)
-    parser.add_argument("--workers", type=_count, default=4, help="shards written side by side (default: %(default)s)")
+    add_workers(parser, "shards written side by side", default=4)
     return parser
 
 
@@ -72,9 +73,3 @@ def _name(text: str) -> str:
     if not re.fullmatch(r"[\w-]+", text):
         raise argparse.ArgumentTypeError(f"{text!r}: use letters, digits, _ and -")
     return text
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
-    return int(text)

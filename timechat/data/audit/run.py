@@ -22,8 +22,8 @@ from timechat.data.audit.findings import Findings
 from timechat.data.audit.items import Checked, Checks, check_items
 from timechat.data.audit.targets import Target
 from timechat.data.audit.videos import HEADER, Looking, Looks
-from timechat.data.audit.workers import chunks, in_order
 from timechat.data.published import source_of
+from timechat.data.worker_pool import chunks, in_order
 from timechat.datasets.annotations import Item
 from timechat.datasets.readers.header import Header
 from timechat.errors import AnnotationError, ConfigError

@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from timechat.data.audit.faults import MISSING, POINTER, TOO_SHORT, UNREADABLE
-from timechat.data.audit.workers import chunks, in_order
+from timechat.data.worker_pool import chunks, in_order
 from timechat.datasets.readers.base import one_line
 from timechat.datasets.readers.guard import check_video
 from timechat.datasets.readers.header import Header
