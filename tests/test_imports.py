@@ -19,7 +19,7 @@ FLOORS = (
     {"models", "datasets"},
     {"text", "batch"},
     {"config", "composition", "options", "model_folder", "registry", "plugins", "schema"}
-    | {"device", "distributed", "io", "locks", "errors", "lazy", "lfs", "sources"},
+    | {"device", "distributed", "io", "locks", "errors", "lazy", "lfs", "sources", "wording"},
 )
 HEIGHT = {room: height for height, floor in enumerate(reversed(FLOORS)) for room in floor}
 MODULES = modules_of("timechat")

@@ -55,9 +55,9 @@ def test_speech_comes_before_the_first_question(tmp_path: Path, transcripts: Pat
     )
     assert (tmp_path / "in.json").read_bytes() == before
     assert list(describe(added, out)) == [
-        f"{out}: 1 items with speech, 1 in whose video nothing is said",
-        "1 items had speech already, and keep it",
-        "1 videos have no transcript, such as none.mp4: 1 items have no speech",
+        f"{out}: 1 item with speech, 1 in whose video nothing is said",
+        "1 item had speech already, which stays",
+        "1 video has no transcript, such as none.mp4: 1 item has no speech",
     ]
 
 

@@ -114,7 +114,7 @@ def test_broken_items_are_counted_and_named(tmp_path: Path, capsys: pytest.Captu
 
 def test_what_is_refused(tmp_path: Path) -> None:
     coin = part(tmp_path, "coin", 3)
-    with pytest.raises(AnnotationError, match=r"1 of 2 files are not there; download or convert:\n  .*gone.json"):
+    with pytest.raises(AnnotationError, match=r"1 of 2 files not there; download or convert:\n  .*gone.json"):
         merge([coin, Part(tmp_path / "gone.json", "gone")], tmp_path / "out.json")
     with pytest.raises(AnnotationError, match="5 items are wanted, and it has 3"):
         merge([part(tmp_path, "coin", 3, count=5)], tmp_path / "out.json")

@@ -114,7 +114,7 @@ def test_raw_valley_names_the_whole_video_beside_the_clip(tmp_path: Path, caplog
     with caplog.at_level(logging.INFO):
         items = read(tmp_path, [CROP, CROP | {"video": "raw/7.mkv"}, *cut, jukin])
     assert [(item.start, item.end) for item in items] == [(122.0, 132.0)] * 2 + [(None, None)] * 3
-    assert "2 of 5 items name the whole video, and are read from the start to the end that their v_id" in caplog.text
+    assert "2 of 5 items with the whole video in `video`, which is read from the start to the end" in caplog.text
     assert "timechat data clip cuts such clips once" in caplog.text
 
 

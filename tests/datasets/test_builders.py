@@ -177,5 +177,5 @@ def test_no_datasets() -> None:
 def test_annotation_problems_come_through(tmp_path: Path) -> None:
     info = tiny_dataset(tmp_path)
     Path(info["anno_dir"]).write_text(json.dumps([{"video": "../a.mp4", "QA": QA}]))
-    with pytest.raises(AnnotationError, match=r"train\.json: 1 problems"):
+    with pytest.raises(AnnotationError, match=r"train\.json: 1 problem"):
         build({"builder": "video_instruct", "build_info": info})

@@ -115,7 +115,7 @@ def test_one_of_other_annotations_is_refused(info: dict[str, str]) -> None:
 
 def test_one_that_leaves_nothing_is_refused(info: dict[str, str], tmp_path: Path) -> None:
     info["manifest"] = written(tmp_path / "all.json", info, missing=[0, 1, 2, 3])
-    with pytest.raises(AnnotationError, match=r"all 4 items are left out by build_info\.manifest"):
+    with pytest.raises(AnnotationError, match=r"all of 4 items left out by build_info\.manifest"):
         build(info)
 
 

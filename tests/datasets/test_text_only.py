@@ -45,7 +45,7 @@ def test_dropped_or_kept_and_counted(
     with caplog.at_level(logging.INFO):
         items = read_instructions(path, tmp_path, "image", text_only=text_only)
     assert [item.path for item in items] == paths
-    assert f"a.json: 1 items are text alone; text_only={text_only}" in caplog.text
+    assert f"a.json: 1 item is text alone; text_only={text_only}" in caplog.text
 
 
 def test_a_misspelled_key_is_not_taken_for_text_alone(tmp_path: Path) -> None:

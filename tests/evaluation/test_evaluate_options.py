@@ -155,7 +155,7 @@ def test_controls_from_the_train_split_and_durations(
     assert scores(tmp_path / "out")["controls"] == record["controls"]
     monkeypatch.setattr("timechat.evaluation.run.build_model", None)
     train.write_text("a 0.0 1.0 no marks\n")
-    assert "train.txt: 1 problems" in error_of(arguments(data, tmp_path / "new", "--train-anno", str(train)), capsys)
+    assert "train.txt: 1 problem" in error_of(arguments(data, tmp_path / "new", "--train-anno", str(train)), capsys)
 
 
 def test_a_video_of_another_size_is_measured_again(data: Path, tmp_path: Path) -> None:

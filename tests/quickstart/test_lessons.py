@@ -85,7 +85,7 @@ def test_events_come_in_order_of_time(info: dict[str, str]) -> None:
 )
 def test_broken_rows_are_named(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
     path = write_json(tmp_path / "x.json", {"annotations": [ROWS[0], ROWS[0] | change]})
-    with pytest.raises(AnnotationError, match=rf"(?s)x\.json: 1 problems.*annotations\[1\]: {problem}"):
+    with pytest.raises(AnnotationError, match=rf"(?s)x\.json: 1 problem.*annotations\[1\]: {problem}"):
         read_events(path, tmp_path)
 
 

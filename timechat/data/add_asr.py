@@ -21,6 +21,7 @@ from timechat.evaluation.transcripts import (
     speech_prompt,
     without_speech,
 )
+from timechat.wording import counted
 
 _MARK = "<video>\n"  # of LLaVA's first turn
 
@@ -105,9 +106,10 @@ def _with_speech(
 
 def describe(added: Added, output: Path) -> Iterator[str]:
     """What became of it, for people."""
-    yield f"{output}: {added.spoken:,} items with speech, {added.silent:,} in whose video nothing is said"
+    yield f"{output}: {counted(added.spoken, 'item')} with speech, {added.silent:,} in whose video nothing is said"
     if added.had:
-        yield f"{added.had:,} items had speech already, and keep it"
+        yield f"{counted(added.had, 'item')} had speech already, which stays"
     if added.without:
-        count, first = len(added.without), next(iter(added.without))
-        yield f"{count:,} videos have no transcript, such as {first}: {added.items_without:,} items have no speech"
+        videos, first = counted(len(added.without), "video has", "videos have"), next(iter(added.without))
+        items = counted(added.items_without, "item has", "items have")
+        yield f"{videos} no transcript, such as {first}: {items} no speech"

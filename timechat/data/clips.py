@@ -18,6 +18,7 @@ from timechat.datasets.clip_names import named_clip
 from timechat.datasets.entries import read_json
 from timechat.errors import AnnotationError
 from timechat.lfs import refuse_pointer
+from timechat.wording import counted
 
 COLUMNS = ("video", "start", "end", "output")
 
@@ -72,7 +73,8 @@ class Clips:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        yield from (f"{count:,} entries need no clip: {reason}" for reason, count in self.left_out.items())
+        for reason, count in self.left_out.items():
+            yield f"{counted(count, 'entry needs', 'entries need')} no clip: {reason}"
 
     def jobs(self, videos: Path, output: Path) -> list[VideoJob]:
         """What to make.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from timechat.data.rewriting import FORMATS, VideoJob
 from timechat.errors import ConfigError
+from timechat.wording import counted
 
 # Of files that are videos; "" because QuerYD's have none. Those that cannot hold H.264 become .mp4.
 VIDEO_SUFFIXES = frozenset(
@@ -35,7 +36,8 @@ class Folder:
     def lines(self) -> Iterator[str]:
         """For people."""
         if self.renamed:
-            yield f"{self.renamed:,} have the suffix .mp4 now, because their own cannot hold H.264"
+            have = counted(self.renamed, "has", "have")
+            yield f"{have} the suffix .mp4 now, because the original one cannot hold H.264"
         if self.others:
             kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in self.others.most_common(5))
             yield f"not looked at, because they are no videos by their names: {kinds}"

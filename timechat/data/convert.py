@@ -24,6 +24,7 @@ from timechat.errors import AnnotationError, ConfigError
 from timechat.io import sha256_of_file, write_json
 from timechat.lfs import refuse_pointer
 from timechat.registry import nearest
+from timechat.wording import counted
 
 MAX_LISTED = 10  # broken parts that a summary shows
 MAX_REPORTED = 10_000  # that a report holds; all are counted
@@ -304,13 +305,14 @@ def _refuse_if_useless(asked: Conversion, summary: Summary) -> None:
     """Raise AnnotationError if nothing was converted, or if a part is broken and that is not allowed."""
     first = "".join(f"\n  {asked.path}, {bad.where}: {bad.problem}" for bad in summary.bad[:MAX_LISTED])
     if summary.broken and asked.strict:
-        raise AnnotationError(f"{asked.path}: {summary.broken} parts are broken, correct or remove them:{first}")
+        broken = counted(summary.broken, "part is", "parts are")
+        raise AnnotationError(f"{asked.path}: {broken} broken, to be corrected or removed:{first}")
     if not summary.converted:
         rules = "".join(f"\n  {count} left out: {rule}" for rule, count in summary.left_out.items())
         raise AnnotationError(f"{asked.path}: nothing in it can be converted{first}{rules}")
     if asked.eval_output is not None and not summary.rows:
         raise AnnotationError(
-            f"{asked.path}: none of {summary.converted} records can be evaluated; leave --eval-output out"
+            f"{asked.path}: none of {counted(summary.converted, 'record')} can be evaluated; leave --eval-output out"
         )
 
 
@@ -332,14 +334,14 @@ def _report(asked: Conversion, task: str, split: str) -> dict[str, Any]:
 
 def told(asked: Conversion, summary: Summary) -> str:
     """What a conversion did, for a terminal."""
-    lines = [f"{summary.converted:,} records of {asked.path} converted"]
+    lines = [f"{counted(summary.converted, 'record')} of {asked.path} converted"]
     if asked.output is not None:
-        alone = f", {summary.text_only:,} of them text alone" if summary.text_only else ""
-        lines.append(f"{asked.output}: {summary.converted:,} items{alone}")
+        alone = f", {summary.text_only:,} of which text alone" if summary.text_only else ""
+        lines.append(f"{asked.output}: {counted(summary.converted, 'item')}{alone}")
     if asked.eval_output is not None:
         lacking = summary.converted - summary.rows
-        without = f"; {lacking:,} have no place in its benchmark" if lacking else ""
-        lines.append(f"{asked.eval_output}: {summary.rows:,} rows{without}")
+        without = f"; {counted(lacking, 'has', 'have')} no place in its benchmark" if lacking else ""
+        lines.append(f"{asked.eval_output}: {counted(summary.rows, 'row')}{without}")
     lines += [f"left out: {count:,} ({rule})" for rule, count in summary.left_out.most_common()]
     if summary.broken:
         lines.append(f"broken, and left out: {summary.broken:,} (all of them in {asked.report})")

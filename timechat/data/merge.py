@@ -29,6 +29,7 @@ from timechat.errors import AnnotationError, ConfigError
 from timechat.evaluation.tables import MISSING, text_table
 from timechat.io import sha256_of, sha256_of_file, write_json
 from timechat.registry import nearest
+from timechat.wording import counted
 
 TIMEIT_104K = "timeit_104k"
 SPEECH = "_15asr"  # TimeIT's files whose questions begin with transcribed speech are called so
@@ -173,7 +174,9 @@ def merge(parts: Sequence[Part], output: Path, seed: int = 0, workers: int = 1) 
     check_outputs([part.file for part in parts], [output, report])
     if missing := [part.file for part in parts if not part.file.is_file()]:
         listed = "\n  ".join(map(str, missing))
-        raise AnnotationError(f"{len(missing)} of {len(parts)} files are not there; download or convert:\n  {listed}")
+        raise AnnotationError(
+            f"{len(missing)} of {counted(len(parts), 'file')} not there; download or convert:\n  {listed}"
+        )
     merged = []
     chosen: list[tuple[bytes, str]] = []
     taken = in_order(partial(_take, seed=seed), parts, workers)
@@ -200,8 +203,9 @@ def _take(part: Part, seed: int) -> tuple[Merged, list[tuple[bytes, str]]]:
     state.there = len(keyed)
     wanted = part.wanted(state.there)
     if not keyed or (part.count is not None and wanted > len(keyed)):
+        items = counted(wanted, "item is", "items are")
         raise AnnotationError(
-            f"{part.file}: {wanted} items are wanted, and it has {len(keyed)}; take fewer, or a share above 100%"
+            f"{part.file}: {items} wanted, and it has {len(keyed):,}; take fewer, or a share above 100%"
         )
     order = sorted(keyed, key=lambda pair: _digest(seed, "choice", pair[0]))
     rounds = [(number, order[: wanted - number * len(order)]) for number in range(-(-wanted // len(order)))]
@@ -263,7 +267,7 @@ def told(merged: Sequence[Merged], output: Path, speech: bool) -> str:
         for state in merged
     ]
     text = text_table(("source", "items", "published", "taken", "broken"), rows)
-    text += f"{output}: {sum(state.taken for state in merged):,} items\n"
+    text += f"{output}: {counted(sum(state.taken for state in merged), 'item')}\n"
     if speech and (silent := [state.part.source for state in merged if not state.part.spoken]):
         text += f"without a version with speech (NAME{SPEECH}.json): {', '.join(silent)}\n"
     broken = [f"  {state.part.file}, {bad.where}: {bad.problem}" for state in merged for bad in state.bad]

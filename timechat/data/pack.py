@@ -29,6 +29,7 @@ from timechat.errors import AnnotationError, ConfigError
 from timechat.io import json_line, replacing, sha256_of, sha256_of_file, write_json, write_text
 from timechat.lfs import pointer_problem
 from timechat.locks import FolderLock
+from timechat.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -299,13 +300,12 @@ def _filled(size: int) -> int:
 def describe(packed: Packed, job: Packing) -> Iterator[str]:
     """What became of it, for people."""
     yield (
-        f"{packed.samples:,} annotations of {packed.videos:,} videos in {packed.shards:,} shards, "
-        f"{packed.size / 1e9:.2f} GB, in {job.output} ({packed.found:,} were there already; {packed.seconds:.1f} s)"
+        f"{counted(packed.samples, 'annotation')} of {counted(packed.videos, 'video')} in "
+        f"{counted(packed.shards, 'shard')}, {packed.size / 1e9:.2f} GB, in {job.output} "
+        f"({counted(packed.found, 'was', 'were')} there already; {packed.seconds:.1f} s)"
     )
     if packed.left_out:
-        yield (
-            f"{len(packed.left_out):,} videos with {packed.samples_left_out:,} annotations are left out: "
-            f"{job.output / UNUSABLE}"
-        )
+        videos, annotations = len(packed.left_out), counted(packed.samples_left_out, "annotation")
+        yield f"left out: {counted(videos, 'video')} with {annotations}, listed in {job.output / UNUSABLE}"
     for failure in packed.failures:
         yield f"not written: {failure}"

@@ -21,6 +21,7 @@ from timechat.datasets.clip_names import clip_of
 from timechat.datasets.entries import in_words, iter_entries, iter_rows
 from timechat.errors import AnnotationError, SampleError
 from timechat.text.tokenizers import IMAGE_TOKEN
+from timechat.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +80,14 @@ def read_instructions(
         problems += [f"item {number}: {problem}" for problem in found]
         items += [dataclasses.replace(item, path="") if text else item] if item else []
     if alone:
-        logger.info("%s: %d items are text alone; text_only=%s", path, alone, text_only)
+        logger.info("%s: %s text alone; text_only=%s", path, counted(alone, "item is", "items are"), text_only)
     raise_listed(path, problems)
     _must_have_some(path, items, left_out, "the list is empty")
     if cut := sum(item.end is not None for item in items):
         logger.info(
-            "%s: %d of %d items name the whole video, and are read from the start to the end that their v_id names; "
+            "%s: %d of %s with the whole video in `video`, which is read from the start to the end that v_id names; "
             "timechat data clip cuts such clips once",
-            path, cut, len(items),
+            path, cut, counted(len(items), "item"),
         )  # fmt: skip
     return items
 
@@ -121,7 +122,7 @@ def entry_of_row(row: Mapping[str, str | None]) -> dict[str, Any]:
 
 def _must_have_some(path: str | Path, items: Sequence[Item], left_out: Collection[int], empty: str) -> None:
     if not items:
-        why = f"all {len(left_out):,} items are left out by build_info.manifest" if left_out else empty
+        why = f"all of {counted(len(left_out), 'item')} left out by build_info.manifest" if left_out else empty
         raise AnnotationError(f"{path}: {why}; training needs at least one item")
 
 
@@ -152,7 +153,10 @@ def raise_listed(path: str | Path, problems: Sequence[str]) -> None:
     if problems:
         rest = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
         listed = "\n  ".join(problems[:MAX_LISTED])
-        raise AnnotationError(f"{path}: {len(problems)} problems, correct or remove these items:\n  {listed}{rest}")
+        these = "this item" if len(problems) == 1 else "these items"
+        raise AnnotationError(
+            f"{path}: {counted(len(problems), 'problem')}, correct or remove {these}:\n  {listed}{rest}"
+        )
 
 
 def _problems_of(entry: Any, videos_dir: str | Path, media: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TextIO
 
 from timechat.errors import AnnotationError
 from timechat.lfs import refuse_pointer
+from timechat.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,8 @@ def _lines(path: Path) -> Iterator[Any]:
                 ) from error
             count += 1
             yield entry
-    logger.info("%s: has one item a line (JSON lines) instead of a JSON list; %d items", path, count)
+    items = counted(count, "item")
+    logger.info("%s: has one item a line (JSON lines) instead of a JSON list; %s", path, items)
 
 
 def _text(path: Path, lines: Iterator[str]) -> Iterator[str]:

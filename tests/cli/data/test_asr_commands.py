@@ -37,7 +37,7 @@ def test_from_videos_to_instructions(
     (tmp_path / "said" / "a.tsv").write_text("0.00\t1.50\tcut the bread\n")
     out = tmp_path / "out.json"
     assert main(["data", "add-asr", info["anno_dir"], "--asr", said, "--output", str(out)]) == 0
-    assert "1 items with speech, 1 in whose video nothing is said" in capsys.readouterr().out
+    assert "1 item with speech, 1 in whose video nothing is said" in capsys.readouterr().out
     first, second = (item["QA"][0]["q"] for item in json.loads(out.read_text()))
     assert first.startswith("Transcribed speech: 0.0 - 1.5 seconds, cut the bread. Based on the video content")
     assert not second.startswith("Transcribed")
@@ -50,4 +50,4 @@ def test_a_failure_is_an_exit_status(
     write_video(tmp_path / "a.mp4")
     (tmp_path / "b.mp4").write_bytes(b"-")
     assert main(["data", "asr", str(tmp_path), "--output", str(tmp_path / "said"), "--model", "tiny"]) == 1
-    assert "1 videos failed" in capsys.readouterr().out
+    assert "1 video failed" in capsys.readouterr().out

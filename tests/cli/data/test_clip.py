@@ -79,14 +79,14 @@ def test_valley_and_vatex(videos: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert made(videos) == {f"{YOUTUBE}_000001_000004.mp4"}
     assert frames_of(videos, f"{YOUTUBE}_000001_000004.mp4") == (10, 39)
     printed = capsys.readouterr().out
-    assert "1 entries need no clip: whole videos\n" in printed
-    assert "1 entries need no clip: clips already\n" in printed
+    assert "1 entry needs no clip: whole videos\n" in printed
+    assert "1 entry needs no clip: clips already\n" in printed
     vatex = [{"videoID": f"{YOUTUBE}_{part}", "enCap": ["A frame."]} for part in ("000001_000004", "000004_000014")]
     assert clip(write_json(tmp_path / "vatex.json", vatex), videos) == 0
     assert frames_of(videos, f"{YOUTUBE}_000004_000014.mp4") == (40, 59)
     printed = capsys.readouterr().out
     assert "made 1, were there 1, failed 0\n" in printed
-    assert "1 end with their video, before the end that was asked for: " in printed
+    assert "1 ends with its video, before the end that was asked for: " in printed
     assert "_000004_000014.mp4 by 8.00 s\n" in printed
 
 
@@ -114,7 +114,7 @@ def test_a_table(videos: Path, tmp_path: Path) -> None:
         ("a.json", '{"a.mp4": [1, 2]}', "'a.mp4' is no query of HiREST"),
         ("a.json", '[{"video": "a.mp4"}]', "item 0: has no v_id (Valley) and no videoID (VATEX)"),
         ("a.json", '[{"v_id": "Ptf_2VRj-V0_000004_000001", "video": "a.mp4"}]', "item 0: from 4 s to 1 s"),
-        ("a.json", '[{"v_id": "v_1"}]', "names no clip (1 entries need no clip: whole videos)"),
+        ("a.json", '[{"v_id": "v_1"}]', "names no clip (1 entry needs no clip: whole videos)"),
         ("a.json", "3", "expected the file of HiREST, Valley or VATEX"),
     ],
 )  # fmt: skip

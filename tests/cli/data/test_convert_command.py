@@ -66,7 +66,7 @@ def test_what_is_broken_is_printed_with_its_line(tmp_path: Path, capsys: pytest.
 def test_strict_writes_nothing_if_something_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "moments.csv").write_text(f"{CSV}c.mp4,9,3,backwards\n")
     argv = ["mine", str(tmp_path / "moments.csv"), "--output", str(tmp_path / "out.json"), "--strict"]
-    assert "1 parts are broken, correct or remove them:\n  " in error_of(argv, capsys)
+    assert "1 part is broken, to be corrected or removed:\n  " in error_of(argv, capsys)
     assert [file.name for file in tmp_path.iterdir()] == ["moments.csv"]
 
 

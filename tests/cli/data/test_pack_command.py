@@ -32,7 +32,7 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "b.mp4 is missing" in capsys.readouterr().err
     assert main([*command, "--missing", "drop"]) == 0
     said = capsys.readouterr().out
-    assert f"1 videos with 1 annotations are left out: {tmp_path}/out/left_out.txt" in said
+    assert f"left out: 1 video with 1 annotation, listed in {tmp_path}/out/left_out.txt" in said
     assert (tmp_path / "out" / "train-000000.tar").is_file()
 
 

@@ -297,7 +297,7 @@ def test_broken_samples_name_file_sample_and_field(
 ) -> None:
     row = next(row for row in etbench_rows() if row["task"] == task)
     path = write_json(tmp_path / "txt.json", [{**row, **change}])
-    with pytest.raises(AnnotationError, match=rf"(?s)txt\.json: 1 problems.*txt\.json, sample 0: .*{message}"):
+    with pytest.raises(AnnotationError, match=rf"(?s)txt\.json: 1 problem.*txt\.json, sample 0: .*{message}"):
         get_benchmark("etbench").read(path)
 
 

@@ -70,7 +70,7 @@ def test_the_test_set_becomes_a_submission(tmp_path: Path, hidden: dict[str, Any
 )
 def test_broken_rows_name_file_row_and_field(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = write_json(tmp_path / "lvb_val.json", [longvideobench_row(1), longvideobench_row(0) | change])
-    with pytest.raises(AnnotationError, match=rf"(?s)lvb_val\.json: 1 problems.*row 1: {message}|points outside"):
+    with pytest.raises(AnnotationError, match=rf"(?s)lvb_val\.json: 1 problem.*row 1: {message}|points outside"):
         BENCHMARK.read(path)
     with pytest.raises(AnnotationError, match="expected a list"):
         BENCHMARK.read(write_json(tmp_path / "lvb_val.json", {"rows": []}))

@@ -93,7 +93,7 @@ def test_the_test_set_becomes_a_submission(tmp_path: Path) -> None:
 )
 def test_broken_rows_name_file_row_and_field(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = write_json(tmp_path / "3_ego.json", [{**mlvu_row("3_ego", 0), **change}])
-    with pytest.raises(AnnotationError, match=rf"(?s)3_ego\.json: 1 problems.*{message}"):
+    with pytest.raises(AnnotationError, match=rf"(?s)3_ego\.json: 1 problem.*{message}"):
         BENCHMARK.read(path)
 
 
@@ -104,7 +104,7 @@ def test_files_that_are_missing_or_cannot_be_scored(tmp_path: Path) -> None:
     (anno / "6_anomaly_reco.json").unlink()
     with pytest.raises(AnnotationError, match=r"1 of MLVU's 7 files .* missing \(6_anomaly_reco\.json\)"):
         BENCHMARK.read(anno)
-    with pytest.raises(AnnotationError, match=r"other\.json: 1 problems.*\n.*question_id is None"):
+    with pytest.raises(AnnotationError, match=r"other\.json: 1 problem.*\n.*question_id is None"):
         BENCHMARK.read(write_json(tmp_path / "other.json", [mlvu_row("1_plotQA", 0)]))
     with pytest.raises(AnnotationError, match="expected a list of questions"):
         BENCHMARK.read(write_json(tmp_path / "4_count.json", {}))

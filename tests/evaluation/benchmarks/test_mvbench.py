@@ -157,7 +157,7 @@ def test_the_prompt_takes_the_question_and_the_protocol_is_the_published_one(tmp
 )
 def test_broken_rows_name_file_row_and_field(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = write_json(tmp_path / "action_sequence.json", [{**mvbench_row("action_sequence", 0), **change}])
-    with pytest.raises(AnnotationError, match=r"action_sequence\.json: 1 problems.*\n.*" + message):
+    with pytest.raises(AnnotationError, match=r"action_sequence\.json: 1 problem.*\n.*" + message):
         BENCHMARK.read(path)
 
 

@@ -107,8 +107,8 @@ def test_broken_files_of_tvsum(tmp_path: Path) -> None:
     good = anno.read_text()
     for line, message in (
         ("Air_force\tVT\n", "line 9: 2 columns; expected video, category and ratings"),
-        ("Air_force\tVT\t1,2\n", "(?s)1 problems.*video Air_force: its users rated different numbers of frames"),
-        ("Eating\tVT\t1,2\n", "(?s)1 problems.*video Eating: no length as m:ss"),
+        ("Air_force\tVT\t1,2\n", "(?s)1 problem.*video Air_force: its users rated different numbers of frames"),
+        ("Eating\tVT\t1,2\n", "(?s)1 problem.*video Eating: no length as m:ss"),
         ("../x\tVT\t1,2\n", "points outside"),
         ("Diving\tVT\t1,x\n", "its ratings must be numbers from 1 to 5"),
         ("Diving\tVT\t0,2\n", "its ratings must be numbers from 1 to 5"),
@@ -140,7 +140,7 @@ def test_broken_files_of_tvsum(tmp_path: Path) -> None:
 )
 def test_broken_files_of_summe(content: dict[str, Any], message: str, tmp_path: Path) -> None:
     savemat(tmp_path / "Eating.mat", content)
-    with pytest.raises(AnnotationError, match=rf"(?s)Eating\.mat: 1 problems.*{message}"):
+    with pytest.raises(AnnotationError, match=rf"(?s)Eating\.mat: 1 problem.*{message}"):
         get_benchmark("summe").read(tmp_path / "Eating.mat")
     (tmp_path / "Eating.mat").write_bytes(b"no file of MATLAB")
     with pytest.raises(AnnotationError, match=r"Eating\.mat: cannot be read as a file of MATLAB"):

@@ -221,7 +221,7 @@ def test_every_problem_is_listed_up_to_ten(tmp_path: Path) -> None:
     with pytest.raises(PredictionError) as caught:
         read_predictions(path)
     lines = str(caught.value).splitlines()
-    assert lines[0].endswith("12 problems, correct or remove these:")
+    assert lines[0].endswith("12 problems, correct or remove:")
     assert len(lines) == 12
     assert lines[-1] == "  and 2 more"
 

@@ -14,6 +14,7 @@ from timechat.data.locate import Located, link, locate
 from timechat.data.places import load_rules
 from timechat.errors import ConfigError
 from timechat.evaluation.tables import text_table
+from timechat.wording import counted
 
 _EXAMPLES = 3
 
@@ -42,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _link(target: Target, found: dict[str, Located], really: bool) -> None:
     links = {path: file for located in found.values() for path, file in located.links.items()}
     if really:
-        sys.stdout.write(f"{link(links, target.videos_dir):,} links made below {target.videos_dir}\n")
+        sys.stdout.write(f"{counted(link(links, target.videos_dir), 'link')} made below {target.videos_dir}\n")
     elif links:
-        sys.stdout.write(f"nothing was changed; --link makes these {len(links):,} links\n")
+        sys.stdout.write(f"nothing was changed; --link makes {counted(len(links), 'link')}\n")
 
 
 def _lines(target: Target, found: dict[str, Located], all_of_them: bool) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from timechat.data.audit.faults import FAULTS, SCHEMA, Finding
 from timechat.io import json_line
+from timechat.wording import counted
 
 _EXAMPLES = 3
 
@@ -60,8 +61,7 @@ class Findings:
         for fault in FAULTS:
             if self.counts[fault]:
                 note = ", left out" if fault in self._unfit else ""
-                items = "1 item" if self.counts[fault] == 1 else f"{self.counts[fault]:,} items"
-                yield f"{fault}: {items}{note} ({FAULTS[fault]})"
+                yield f"{fault}: {counted(self.counts[fault], 'item')}{note} ({FAULTS[fault]})"
                 yield from (f"    {example}" for example in self.examples[fault])
                 if self.counts[fault] > _EXAMPLES:
                     yield f"    and {self.counts[fault] - _EXAMPLES:,} more"

@@ -15,6 +15,7 @@ from timechat.data.published import Published, published
 from timechat.datasets.manifest import Manifest, write_manifest
 from timechat.evaluation.tables import markdown_table
 from timechat.io import git_commit
+from timechat.wording import counted
 
 _COLUMNS = ("source", "task", "items", "as published", "videos", "there", "readable", "items kept")
 
@@ -46,15 +47,16 @@ def summary(audit: Audit) -> Iterator[str]:
     videos = sum(counts.files for counts in audit.sources.values())
     readable = sum(counts.files_readable for counts in audit.sources.values())
     yield f"{target.name}: {target.annotations}, videos in {target.videos_dir}"
-    yield f"  {audit.items:,} items about {videos:,} videos, of which {readable:,} can be read ({audit.settings.how})"
+    about = f"{counted(audit.items, 'item')} about {counted(videos, 'video')}"
+    yield f"  {about}, of which {readable:,} can be read ({audit.settings.how})"
     known = f"; what was found before in {videos - audit.looked:,} is unchanged" if audit.looked < videos else ""
-    yield f"  {audit.looked:,} videos were looked at{known}"
+    yield f"  {counted(audit.looked, 'video was', 'videos were')} looked at{known}"
     if lengths := _lengths(audit):
         yield "  tokens of an item: " + ", ".join(f"{name} {value:,}" for name, value in lengths.items())
     else:
         yield f"  tokens were not counted: {target.no_tokens or 'no video can be read'}"
     yield from (f"  {line}" for line in findings.lines())
-    yield f"  kept: {audit.left:,} of {audit.items:,} items ({_percent(audit.left, audit.items)})"
+    yield f"  kept: {audit.left:,} of {counted(audit.items, 'item')} ({_percent(audit.left, audit.items)})"
 
 
 def coverage_page(audits: Sequence[Audit]) -> str:
@@ -92,7 +94,7 @@ def _sentence(audit: Audit) -> str:
         if counts.items_left < counts.items
     ]
     where = f": {', '.join(lost)}" if lost else ""
-    kept = f"{audit.left:,} of {audit.items:,} items ({_percent(audit.left, audit.items)})"
+    kept = f"{audit.left:,} of {counted(audit.items, 'item')} ({_percent(audit.left, audit.items)})"
     return f"Trained on {kept} of {Path(audit.target.annotations).name}{where}."
 
 
@@ -106,7 +108,8 @@ def _places(audits: Sequence[Audit]) -> Iterator[str]:
         yield "None is missing."
     for name, count in sorted(lacking.items(), key=lambda pair: -pair[1]):
         entry = published().get(name)
-        yield f"- **{_title(name)}**, {count:,} videos:" + ("" if entry else " not a source of TimeIT or Valley")
+        note = "" if entry else " not a source of TimeIT or Valley"
+        yield f"- **{_title(name)}**, {counted(count, 'video')}:{note}"
         yield from (f"  - {place}" for place in (entry.places() if entry else ()))
     if lacking:
         yield ""

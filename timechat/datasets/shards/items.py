@@ -18,6 +18,7 @@ from timechat.datasets.shards.index import ShardIndex, index_name, index_text, r
 from timechat.datasets.shards.storage import base_name, is_url, read_file, size_of
 from timechat.errors import AnnotationError
 from timechat.io import sha256_of, write_text
+from timechat.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -151,15 +152,20 @@ def read_items(shards: Sequence[str], index_dir: str, where: str) -> ShardItems:
     problems = [problem for problem in found if isinstance(problem, str)]
     if problems:
         listed = "\n  ".join(_first_of(problems))
-        raise AnnotationError(f"{where}: {len(problems)} of {len(shards)} shards cannot be used:\n  {listed}")
+        raise AnnotationError(
+            f"{where}: {len(problems):,} of {counted(len(shards), 'shard')} cannot be used:\n  {listed}"
+        )
     known = [entry for entry in found if not isinstance(entry, str)]
     items = ShardItems(shards, [index for index, _ in known], [size for _, size in known])
     unused = sum(index.unused for index, _ in known)
     if unused:
-        logger.warning("%s: %d videos of the shards have no annotation (KEY.json) and are not used", where, unused)
+        videos = counted(unused, "video of the shards has", "videos of the shards have")
+        logger.warning("%s: %s no annotation (KEY.json) and will not be used", where, videos)
     if not len(items):
-        raise AnnotationError(f"{where}: its {len(shards)} shards have no sample, a video KEY.mp4 with its KEY.json")
-    logger.info("%s: %d samples in %d shards", where, len(items), len(shards))
+        raise AnnotationError(
+            f"{where}: no sample in its {counted(len(shards), 'shard')}, a video KEY.mp4 with its KEY.json"
+        )
+    logger.info("%s: %s in %s", where, counted(len(items), "sample"), counted(len(shards), "shard"))
     return items
 
 

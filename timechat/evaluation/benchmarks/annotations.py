@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from timechat.errors import AnnotationError
 from timechat.io import sha256_of
 from timechat.lfs import refuse_pointer
+from timechat.wording import counted
 
 MAX_LISTED = 10
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi")  # the usual one first
@@ -167,7 +168,7 @@ def check_rows(
     if problems:
         rest = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
         listed = "\n  ".join(problems[:MAX_LISTED])
-        raise AnnotationError(f"{path}: {len(problems)} problems, correct or remove these:\n  {listed}{rest}")
+        raise AnnotationError(f"{path}: {counted(len(problems), 'problem')}, correct or remove:\n  {listed}{rest}")
     if not good:
         raise AnnotationError(f"{path}: holds no annotations; there is nothing to evaluate")
     return good

@@ -20,6 +20,7 @@ from timechat.evaluation.prediction_files import (
 from timechat.evaluation.prediction_files.documents import Document, read_documents
 from timechat.evaluation.prediction_files.predictions import Form, Prediction
 from timechat.registry import nearest
+from timechat.wording import counted
 
 __all__ = ["FORMS", "Document", "Prediction", "PredictionFile", "read_predictions"]
 
@@ -99,4 +100,4 @@ def _read(document: Document, form: Form) -> list[Prediction]:
 def _refuse(name: str, problems: Sequence[str]) -> None:
     rest = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
     listed = "\n  ".join(problems[:MAX_LISTED])
-    raise PredictionError(f"{name}: {len(problems)} problems, correct or remove these:\n  {listed}{rest}")
+    raise PredictionError(f"{name}: {counted(len(problems), 'problem')}, correct or remove:\n  {listed}{rest}")
