@@ -13,6 +13,9 @@ import yaml
 
 from timechat.sources import videos_from
 
+# What raw Valley calls its sources.
+_RAW_VALLEY = {"VATEX": "vatex", "jukinmedia": "jukin"}
+
 _WITH_SPEECH = re.compile(r"_(?:\d+)?asr(?=\.json$)")
 
 
@@ -64,6 +67,7 @@ def source_of(said: str, path: str, annotations: str | Path) -> str:
         A name of `published` if it is one of them; else what the item says, or the first folder of its path, or "".
     """
     known = published()
+    said = _RAW_VALLEY.get(said, said)
     if said in known:
         return said
     first, _, rest = path.partition("/")

@@ -243,6 +243,28 @@ def test_images_captions_and_lines(tmp_path: Path) -> None:
     assert found_in(tmp_path) == {1: ("missing",)}
 
 
+def test_raw_valley_is_audited_as_it_is_read(tmp_path: Path) -> None:
+    """`video` is the whole one, of which v_id names a clip; a video may be missing, or end before its clip."""
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "Ptf_2VRj-V0.mp4", frames=50)  # 5 s
+    turns = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "It lasts until 3.0 seconds."}]
+    entries = [
+        {"source": "VATEX", "v_id": f"{video}_00000{start}_0000{end}", "video": f"{video}.mp4", "conversations": turns}
+        for video, start, end in (("Ptf_2VRj-V0", 1, 11), ("Ptf_2VRj-V0", 5, 15), ("Qtf_2VRj-V0", 1, 11))
+    ]
+    entries += [{"source": "jukinmedia", "v_id": "v_17", "video": "v_17.mp4", "conversations": turns}]
+    raw = write_json(tmp_path / "Valley_instruct_73k.json", entries)
+    result = run(Planted(raw, tmp_path / "videos", ()), tmp_path)
+    assert found_in(tmp_path) == {1: ("too-short",), 2: ("missing",), 3: ("missing",)}
+    (short,) = (row for row in read_lines(tmp_path / "faults.jsonl") if row["item"] == 1)
+    assert short["detail"] == "the clip from 5 to 15 s lasts 0.00 s; its video ends at 5.00 s"
+    assert {name: (one.items, one.files, one.files_there) for name, one in result.sources.items()} == {
+        "vatex": (3, 2, 1),
+        "jukin": (1, 1, 0),
+    }
+    assert "hub: omni-research/Tarsier2-Recap-585K" in coverage_page([result])
+
+
 def test_an_item_is_left_out_once_for_its_first_fault() -> None:
     findings = Findings(io.StringIO(), UNFIT)
     for number, fault in ((3, "missing"), (3, "nothing-to-learn"), (0, "too-short"), (1, "duplicate")):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from timechat.data.audit.answers import TEXT, faults_of, stated_times
-from timechat.data.audit.faults import NOTHING_TO_LEARN, TOO_LONG, Finding
+from timechat.data.audit.faults import NOTHING_TO_LEARN, TOO_LONG, TOO_SHORT, Finding
 from timechat.datasets.annotations import Item
 from timechat.datasets.readers.header import Header
 from timechat.datasets.video import frames_by_rate, uniform_indices
@@ -42,10 +42,12 @@ class Checks:
     Attributes:
         tokens: None if there is no tokenizer.
         tolerance_s: how far beyond the end of a video a time may be.
+        min_seconds: a shorter clip is too short.
     """
 
     tokens: Tokens | None
     tolerance_s: float
+    min_seconds: float
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def _check(item: Item, header: Header | None, checks: Checks) -> Checked:
     number = item.number or 0
     stated = [stated_times(turn["a"]) for turn in item.qa]
     kind = next((kind for kind, _ in stated if kind != TEXT), TEXT)
+    if too_short := _short_clip(item, header, checks.min_seconds):
+        return Checked(number, kind, None, (Finding(number, TOO_SHORT, too_short),))
     header = _of_clip(item, header) if header else None
     seconds = header.seconds if header and header.fps else None
     intervals = [interval for _, intervals in stated for interval in intervals]
@@ -87,6 +91,15 @@ def _check(item: Item, header: Header | None, checks: Checks) -> Checked:
     elif length > most:
         found.append(Finding(number, TOO_LONG, f"{length} tokens"))
     return Checked(number, kind, length, tuple(found))
+
+
+def _short_clip(item: Item, header: Header | None, least: float) -> str:
+    """What is wrong with the clip that an item is about, if its video, which is long enough, ends too early for it."""
+    if header is None or item.start is None or item.end is None or header.seconds - header.begin < least:
+        return ""
+    left = max(0.0, min(item.end, header.seconds) - item.start)
+    clip = f"the clip from {item.start:g} to {item.end:g} s"
+    return f"{clip} lasts {left:.2f} s; its video ends at {header.seconds:.2f} s" if left < least else ""
 
 
 def _of_clip(item: Item, header: Header) -> Header:

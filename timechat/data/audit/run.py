@@ -27,7 +27,7 @@ from timechat.data.worker_pool import chunks, in_order
 from timechat.datasets.annotations import Item
 from timechat.datasets.readers.header import Header
 from timechat.errors import AnnotationError, ConfigError
-from timechat.io import replacing
+from timechat.io import remove_left_overs, replacing
 
 _CHUNK = 128  # items that a process is given at once
 
@@ -132,6 +132,7 @@ def audit(target: Target, settings: Settings, faults: Path, looks: Path) -> Audi
     """
     if Path(target.annotations).resolve() in (faults.resolve(), looks.resolve()):
         raise ConfigError(f"{target.annotations}: would be overwritten; give another --output")
+    remove_left_overs([faults])
     with replacing(faults) as temporary, temporary.open("w", encoding="utf-8") as file:
         findings = Findings(file, settings.unfit)
         survey = _survey(target, findings)
@@ -164,7 +165,7 @@ def _survey(target: Target, findings: Findings) -> _Survey:
 
 
 def _digest(item: Item) -> int:
-    content = json.dumps([item.path, item.qa])
+    content = json.dumps([item.path, item.start, item.end, item.qa])
     return int.from_bytes(hashlib.blake2b(content.encode("utf-8", "backslashreplace"), digest_size=8).digest(), "big")
 
 
@@ -192,7 +193,7 @@ def _check_items(survey: _Survey, looks: Looks, result: Audit) -> None:
                 yield item, looks[item.path].header
 
     paths: list[str] = []
-    checks = Checks(target.tokens, settings.tolerance_s)
+    checks = Checks(target.tokens, settings.tolerance_s, settings.min_seconds)
     jobs = chunks(pairs(), _CHUNK)
     with tqdm(total=result.items, desc="answers", unit="item", disable=None) as bar:
         for checked in in_order(partial(check_items, checks=checks), jobs, settings.workers):

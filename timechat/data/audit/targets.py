@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,10 @@ def _items_of(kind: type[DatasetBuilder], name: str, entry: DictConfig, model: D
     """The items of a builder that reads a format of its own, and checks it."""
     _, items, _ = kind(name, entry, model).sources()
     for number, item in enumerate(items):
-        turns: Any = getattr(item, "qa", ())
-        yield Item(item.path, tuple(turns), getattr(item, "source", ""), number), []
+        if not isinstance(item, Item):
+            turns: Any = getattr(item, "qa", ())
+            item = Item(item.path, tuple(turns), getattr(item, "source", ""))
+        yield replace(item, number=number), []
 
 
 def _tokens(model: DictConfig) -> tuple[Tokens | None, str]:
