@@ -17,6 +17,7 @@ from timechat.io import (
     file_state,
     git_commit,
     git_state,
+    remove_left_overs,
     replacing,
     sha256_of,
     sha256_of_file,
@@ -51,6 +52,17 @@ def test_after_an_error_the_old_file_stays_and_nothing_else(tmp_path: Path, erro
         fail()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    """A live process may still write, and files of other names are not ours."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    names = [f".file.{gone.pid}.tmp", f".other.{gone.pid}.tmp", f".file.{os.getpid()}.tmp", ".file.x.tmp", "file"]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_left_overs([tmp_path / "file", tmp_path / "none" / "file"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
 def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:

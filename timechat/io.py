@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 NOT_THERE = "not there"  # the state of a missing file
 _CHUNK = 1 << 20
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.tmp")  # what `replacing` calls the files that it writes
 
 
 @contextmanager
@@ -42,6 +44,33 @@ def replacing(path: str | Path, *, synced: bool = False) -> Iterator[Path]:
             sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left_overs(paths: Iterable[str | Path]) -> None:
+    """Remove what processes that were killed left of the files that they wrote through `replacing`.
+
+    Args:
+        paths: the files, as they were to be called. Each of their folders is listed once.
+    """
+    names: dict[Path, set[str]] = {}
+    for path in map(Path, paths):
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, wanted in names.items():
+        for name in os.listdir(folder) if folder.is_dir() else ():
+            found = _TEMPORARY.fullmatch(name)
+            if found and found["name"] in wanted and not process_lives(int(found["pid"])):
+                (folder / name).unlink(missing_ok=True)
+
+
+def process_lives(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # for example somebody else's process
+        pass
+    return True
 
 
 def sync(path: str | Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import ConfigError
+from timechat.io import process_lives
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +102,7 @@ class FolderLock:
         pid = holder.get("pid")
         if holder.get("host") != socket.gethostname() or not isinstance(pid, int) or pid in (os.getpid(), 0):
             return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except (OSError, OverflowError):  # for example somebody else's process
-            pass
-        return True
+        return process_lives(pid)
 
     def _holder(self) -> str:
         holder = self._read()

@@ -16,7 +16,9 @@ from timechat.data.ffmpeg import problem_of_ffmpeg, require_ffmpeg
 from timechat.data.rewriting import VideoJob, Written, rewrite
 from timechat.data.worker_pool import WorkerPool
 from timechat.errors import ConfigError, VideoError
-from timechat.io import replacing, write_json, write_json_lines
+from timechat.io import remove_left_overs, replacing, write_json, write_json_lines
+from timechat.locks import FolderLock
+from timechat.wording import counted
 
 # In the folder of the new files: what could not be made, and with which settings the others were.
 FAILED = "failed.jsonl"
@@ -76,7 +78,8 @@ class Summary:
         short = [(written.short_by, target) for target, written in self.written.items() if written.short_by > 0]
         if short:
             most, target = max(short)
-            yield f"{len(short):,} end with their video, before the end that was asked for: {target} by {most:.2f} s"
+            ends = counted(len(short), "ends with its video", "end with their video")
+            yield f"{ends}, before the end that was asked for: {target} by {most:.2f} s"
         if self.failed:
             yield f"why they failed: {output / FAILED}; the same command tries them again"
 
@@ -93,11 +96,22 @@ def run_jobs(jobs: Sequence[VideoJob], output: Path, encoding: Encoding, running
         running: how.
 
     Raises:
-        ConfigError: the folder was begun with other settings, or ffmpeg is asked for and cannot be used.
+        ConfigError: the folder was begun with other settings, another process makes videos in it, it cannot be written
+            to, or ffmpeg is asked for and cannot be used.
         OSError: the folder cannot be written to.
     """
     writer = running.chosen_writer()
-    _claim(output, encoding)
+    lock = FolderLock(output, str(output), "is making videos in it")
+    lock.acquire()
+    try:
+        _claim(output, encoding)
+        remove_left_overs(job.target for job in jobs)
+        return _run(jobs, output, encoding, running, writer)
+    finally:
+        lock.release()
+
+
+def _run(jobs: Sequence[VideoJob], output: Path, encoding: Encoding, running: Running, writer: str) -> Summary:
     summary = Summary()
     waiting = [job for job in jobs if not os.path.lexists(job.target)]
     summary.kept = len(jobs) - len(waiting)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from timechat.errors import ConfigError
-from timechat.io import replacing
+from timechat.io import remove_left_overs, replacing
 
 LINES = ".jsonl"
 
@@ -33,6 +33,7 @@ def item_writer(path: Path, coco: bool = False) -> Iterator[Callable[[str], None
     lines = path.suffix == LINES
     head, tail = ("", "") if lines else ('{"annotations": [', "]}") if coco else ("[", "]")
     between = "\n" if lines else ",\n"
+    remove_left_overs([path])
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(head)
         count = 0

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.locks import holding
 from helpers.rewritten import wrong_frames
 from helpers.timed_videos import write_numbered
 
@@ -54,7 +55,7 @@ def test_a_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "made 4, were there 0, failed 1\n19.2 s of video: " in printed
     assert "written by ffmpeg 0, by PyAV 4\n" in printed
     assert f"{output / 'failed.jsonl'}; the same command tries them again\n" in printed
-    assert "1 have the suffix .mp4 now" in printed
+    assert "1 has the suffix .mp4 now" in printed
     assert "no videos by their names: 1 .part, 1 .json\n" in printed
 
 
@@ -94,10 +95,21 @@ def test_a_killed_run_leaves_whole_files_alone_and_goes_on(tmp_path: Path) -> No
     process.wait()
     whole = {path: path.stat().st_mtime_ns for path in output.glob("*.mp4")}
     assert whole
+    (output / f".3.mp4.{process.pid}.tmp").touch()  # mostly there is one already
     assert compress(videos, output) == 0
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
     for number in range(12):
         assert wrong_frames(videos / f"{number}.mp4", output / f"{number}.mp4") == []
     assert {path: path.stat().st_mtime_ns for path in whole} == whole
+
+
+def test_a_second_process_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timechat.locks.PATIENCE_S", 0.0)
+    with holding(tmp_path / "small") as other:
+        assert compress(folder, tmp_path / "small") == 1
+    assert f"small: process {other.pid} on " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
