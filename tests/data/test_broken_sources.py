@@ -20,6 +20,7 @@ COIN = {"duration": 9.0, "recipe_type": 1, "subset": "training", "annotation": [
 CAPTIONS = {"duration": 9.0, "timestamps": [[0, 1], [2, 3]], "sentences": ["a", "b"]}
 TALK = {"info": {"id": "v"}, "subtitles": [{"word": "a", "time": 1.0}, {"word": "b", "time": 0.5}]}
 EARLY = [{"heading": "x", "absolute_bounds": [8, 10]}]
+LATE = [{"heading": "x", "absolute_bounds": [12, 21]}]
 STEPS = {"relevant": True, "clip": True, "v_duration": 99, "bounds": [9, 20], "steps": EARLY}
 SPLIT, TURNED = {**CAPTIONS, "sentences": ["a. b"]}, {**CAPTIONS, "timestamps": [[0, 1], [3, 2]]}
 TOKENS = [TURNS[0], {"from": "gpt", "value": "<vid>"}]
@@ -38,13 +39,14 @@ CASES: list[tuple[str, Any, str, str]] = [
     ("qvhighlights", [ROW, {**ROW, "saliency_scores": []}], "line 2", "saliency_scores is []: it must be"),
     ("qvhighlights", [{"qid": 1, "query": "q", "vid": "v"}, ROW], "line 1", "has no labels, as in the split test"),
     ("qvhighlights", [ROW, {**ROW, "query": None}], "line 2", "query is None: it must be text"),
-    ("activitynet_captions", {"v": CAPTIONS, "w": SPLIT}, "video 'w'", "1 sentences, but 2"),
+    ("activitynet_captions", {"v": CAPTIONS, "w": SPLIT}, "video 'w'", "sentences has 1, but timestamps 2"),
     ("activitynet_captions", {"v": CAPTIONS, "w": TURNED}, "video 'w'", "sentence 1: "),
     ("activitynet_captions", {"v": CAPTIONS, "w": 3}, "video 'w'", "expected an object, found '3'"),
     ("didemo", [{"video": "v.mov", "description": "x", "times": [[2, 1]]}] * 2, "line 1", "times has [2, 1]: each"),
     ("coin", {"database": {"v": COIN, "w": {**COIN, "recipe_type": "1"}}}, "video 'w'", "recipe_type is '1'"),
     ("coin", {"database": {"v": COIN, "w": {**COIN, "annotation": []}}}, "video 'w'", "annotation is []: it must"),
     ("hirest", {"q": {"v.mp4": STEPS}}, "query 'q', v.mp4", "outside"),
+    ("hirest", {"q": {"v.mp4": {**STEPS, "steps": LATE}}}, "query 'q', v.mp4", "step 0 is at [12, 21], outside of"),
     ("hirest", {"q": 3}, "query 'q'", "expected videos by name, found '3'"),
     ("vitt", [{"id": "x", "annotations": [{"timestamp": "2", "tag": "a"}]}] * 2, "line 1", "timestamp is '2'"),
     ("yttemporal", [TALK] * 2, "line 1", "subtitles are not in the order of their times"),

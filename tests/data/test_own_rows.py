@@ -9,7 +9,7 @@ import pytest
 from helpers.source_data import write_json
 
 from timechat.data.convert import Conversion, convert
-from timechat.data.reading import iso_seconds, seconds_of, stem_of
+from timechat.data.reading import seconds_of, stem_of
 
 ANSWER = "The given query happens in 1.0 - 62.5 seconds."
 
@@ -86,11 +86,6 @@ def test_a_line_with_too_many_fields_is_broken(tmp_path: Path) -> None:
 )
 def test_times_as_people_write_them(value: str | float, seconds: float) -> None:
     assert seconds_of(value, "start") == seconds
-
-
-@pytest.mark.parametrize(("value", "seconds"), [("PT00H01M10S", 70.0), ("PT10S", 10.0), ("12.5", 12.5), ("", None)])
-def test_durations_of_webvid(value: str, seconds: float | None) -> None:
-    assert iso_seconds(value) == seconds
 
 
 def test_ids_lose_suffixes_of_videos_alone() -> None:

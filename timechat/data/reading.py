@@ -30,7 +30,6 @@ Placed = tuple[str, Any]
 
 _VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".flv"}
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:\.\d+)?)")
-_ISO_TIME = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 
 
 class BadPart(Exception):
@@ -200,19 +199,6 @@ def seconds_of(value: Any, name: str) -> float:
         except ValueError:
             raise BadPart(f"{name} is {value!r}: write seconds (83.5) or a clock (1:23.5)") from None
     return number_of(value, name)
-
-
-def iso_seconds(value: Any) -> float | None:
-    """`PT00H00M20S`, or a number, in seconds; None for anything else."""
-    match = _ISO_TIME.fullmatch(str(value).strip())
-    if match and any(match.groups()):
-        hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        return 3600 * hours + 60 * minutes + seconds
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if is_number(number) and number > 0 else None
 
 
 def duration_of(row: Mapping[str, Any], key: str = "duration") -> float | None:

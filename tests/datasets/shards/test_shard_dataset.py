@@ -12,7 +12,7 @@ import fsspec
 import pytest
 import torch
 from helpers.shards import packed, write_tar
-from helpers.tiny import QA, dataset_config, tiny_dataset
+from helpers.tiny import QA, dataset_config, tiny_dataset, write_json
 from helpers.videos import write_video
 
 from timechat.datasets import build_datasets
@@ -72,6 +72,19 @@ def test_samples_equal_those_of_single_files(tmp_path: Path, single: dict[str, s
     ]  # fmt: skip
     assert draw(data, 2).key == data.key(2)
     assert data.source(0) == "tv"
+
+
+def test_of_raw_valley_only_the_clip_is_read(tmp_path: Path) -> None:
+    """`video` is the whole one, and v_id the clip that the turns are about."""
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "Ptf_2VRj-V0.mp4", frames=40)  # 4 s
+    item = {"video": "Ptf_2VRj-V0.mp4", "v_id": "Ptf_2VRj-V0_000001_000003", "QA": QA}
+    info = {"anno_dir": str(write_json(tmp_path / "a.json", [item])), "videos_dir": str(tmp_path / "videos")}
+    ours = draw(build(shards(tmp_path, info)), 0)
+    theirs = draw(build("", builder="video_instruct", build_info=info), 0)
+    assert torch.equal(ours.frames, theirs.frames)
+    assert ours.seconds == theirs.seconds
+    assert max(ours.seconds) < 2.0
 
 
 def test_nothing_stays_behind(tmp_path: Path, single: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

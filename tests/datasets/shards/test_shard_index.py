@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.shards import write_tar
 
-from timechat.datasets.shards.index import ShardIndex, index_text, read_index, scan
+from timechat.datasets.shards.index import Member, ShardIndex, index_text, read_index, scan
 from timechat.errors import AnnotationError
 
 MEMBERS = {
@@ -46,6 +46,12 @@ def test_members_are_grouped_by_key(tmp_path: Path) -> None:
     assert index.annotations[:, 1].tolist() == [2, 3, 2, 2, 2]
     assert index.unused == 2
     assert len(index) == 5
+
+
+def test_of_several_videos_of_a_key_the_first_one_counts() -> None:
+    members = [Member("a.webm", 512, 3), Member("a.json", 1536, 2), Member("a.mp4", 2560, 4)]
+    index = ShardIndex.of(members)
+    assert (names_of(index), index.videos.tolist()) == (["a.webm"], [[512, 3]])
 
 
 def test_an_index_says_what_the_headers_say(tmp_path: Path) -> None:

@@ -128,14 +128,14 @@ def test_all_bad_shards_are_listed(folder: Path) -> None:
 
 def test_shards_without_a_sample(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "t.tar", {"a.mp4": b"", "b.txt": b""})
-    with pytest.raises(AnnotationError, match="its 1 shards have no sample"):
+    with pytest.raises(AnnotationError, match="no sample in its 1 shard, a video"):
         read_items([str(shard)], "", "anno_dir")
 
 
 def test_videos_without_annotation_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shard = write_tar(tmp_path / "t.tar", {"a.mp4": b"", "b.json": b"{}", "b.mp4": b""})
     assert len(read_items([str(shard)], "", "anno_dir")) == 1
-    assert "anno_dir: 1 videos of the shards have no annotation" in caplog.text
+    assert "anno_dir: 1 video of the shards has no annotation" in caplog.text
 
 
 def test_a_sample_takes_few_bytes(tmp_path: Path) -> None:

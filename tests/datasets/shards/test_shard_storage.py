@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from timechat.datasets.shards import storage
 from timechat.datasets.shards.storage import base_name, opened, read_file, read_ranges, shards_of, size_of
 from timechat.errors import ConfigError
 
@@ -21,6 +23,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         with fsspec.open(f"{base}/{name}", "wb") as file:
             file.write(content)
     return base
+
+
+def test_what_comes_in_pieces_is_read_to_its_end(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from disks in a network, or of more than 2 GB."""
+
+    class Slow(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            return super().read(min(size, 2)) or b""
+
+    monkeypatch.setattr(storage, "open", lambda name, mode, buffering=0: Slow(name), raising=False)
+    assert read_ranges(f"{place}/t-00.tar", [(1, 8), (8, 20)]) == [b"1234567", b"89"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def _captioned(part: Any) -> Captioned:
     entry = an_object(part)
     times, texts = list_of(entry, "timestamps"), list_of(entry, "sentences")
     if len(times) != len(texts):
-        raise BadPart(f"{len(texts)} sentences, but {len(times)} timestamps; one is needed for each")
+        raise BadPart(f"sentences has {len(texts)}, but timestamps {len(times)}; one is needed for each")
     return Captioned(
         duration_of(entry),
         [

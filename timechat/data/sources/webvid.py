@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from timechat.data.reading import Found, an_object, csv_rows, iso_seconds, parse, text_of
+from timechat.data.reading import Found, an_object, csv_rows, parse, text_of
 from timechat.data.records import Conversation
 from timechat.data.sources.contract import Asked, Source
 
 
 def read(path: Path, asked: Asked) -> Iterator[Found]:
     """One record for each row."""
-    return parse(csv_rows(path, ("videoid", "page_dir", "name"), ("duration",)), _caption)
+    return parse(csv_rows(path, ("videoid", "page_dir", "name")), _caption)
 
 
 def _caption(where: str, part: Any) -> Conversation:
     row = an_object(part)
     turns = ({"q": "", "a": text_of(row, "name")},)
     parts = {"folder": (row["page_dir"] or "").strip("/")}
-    return Conversation(where, text_of(row, "videoid"), turns, parts=parts, duration=iso_seconds(row.get("duration")))
+    return Conversation(where, text_of(row, "videoid"), turns, parts=parts)
 
 
 SOURCE = Source(
