@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,14 @@ def test_what_a_process_refuses_is_refused(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match=r"--videos \{no\}\.mp4: no mark \{no\}; there are path, id, split"):
         items_of(tmp_path, ROWS, videos="{no}.mp4", workers=2)
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_what_a_killed_conversion_left_is_removed(tmp_path: Path) -> None:
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    (tmp_path / f".out.json.{killed.pid}.tmp").write_text("[half")
+    items_of(tmp_path, ROWS)
+    assert {file.name for file in tmp_path.iterdir()} == {"rows.jsonl", "out.json", "out.report.json"}
 
 
 def test_one_item_a_line(tmp_path: Path) -> None:

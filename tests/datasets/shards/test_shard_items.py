@@ -62,6 +62,25 @@ def test_what_is_missing_is_counted(folder: Path) -> None:
     assert str(found) == "datasets.tv: 2 of 5 files exist, for 2 of 6 samples"
 
 
+@pytest.mark.parametrize(
+    ("names", "size", "there"),
+    [
+        (("a.json", "a.mp4"), 2236, 1),  # the last byte of the video
+        (("a.json", "a.mp4"), 2235, 0),
+        (("a.mp4", "a.json"), 2050, 1),  # the last byte of the annotation
+        (("a.mp4", "a.json"), 2049, 0),
+        (("a.mp4", "a.json"), 1212, 0),  # the whole video, and nothing else
+    ],
+)
+def test_what_is_cut_by_one_byte_is_missing(names: tuple[str, str], size: int, there: int, tmp_path: Path) -> None:
+    content = {"a.json": b"{}", "a.mp4": b"A" * 700}
+    shard = write_tar(tmp_path / "t.tar", {name: content[name] for name in names})
+    read_items([str(shard)], "", "anno_dir")  # writes the index
+    os.truncate(shard, size)
+    found = read_items([str(shard)], "", "anno_dir").presence("tv")
+    assert (found.samples, found.samples_there) == (1, there)
+
+
 def test_what_is_left_keeps_its_order_and_its_numbers(folder: Path) -> None:
     items = items_of(folder)
     items.leave_out({"t-0.tar/b.mp4", "t-1.tar/lost", "t-9.tar/a.mp4", "t-1.tar/a.mp4"})
