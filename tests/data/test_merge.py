@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,27 @@ def test_the_same_seed_writes_the_same_bytes_and_another_one_another_order(tmp_p
     other = merged_videos(tmp_path, *parts, seed=1)
     assert other != first
     assert set(other) != set(first)
+
+
+def test_the_seed_orders_what_is_taken_whole(tmp_path: Path) -> None:
+    parts = [part(tmp_path, "coin", 30), part(tmp_path, "vitt", 20)]
+    first, other = (merged_videos(tmp_path, *parts, seed=seed) for seed in (0, 1))
+    assert first != other
+    assert sorted(first) == sorted(other)
+
+
+def test_half_an_item_is_one(tmp_path: Path) -> None:
+    assert len(merged_videos(tmp_path, part(tmp_path, "coin", 5, share=0.5))) == 3
+
+
+def test_what_is_there_several_times_is_not_all_in_one_place(tmp_path: Path) -> None:
+    """Whether a share takes it again, or the file has it again."""
+    twice = merged_videos(tmp_path, part(tmp_path, "coin", 20, share=2.0))
+    assert sum(one == other for one, other in pairwise(twice)) < 5
+    rows = items("coin", 1) * 3 + items("vitt", 40)
+    videos = merged_videos(tmp_path, Part(write_json(tmp_path / "train.json", rows), "mine"))
+    places = [number for number, video in enumerate(videos) if video == "coin/0.mp4"]
+    assert places[-1] - places[0] > 2
 
 
 def test_any_number_of_processes_writes_the_same_bytes(tmp_path: Path) -> None:

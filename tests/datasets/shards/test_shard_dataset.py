@@ -157,6 +157,23 @@ def test_a_shard_that_is_cut_while_it_is_in_use(tmp_path: Path) -> None:
         draw(data, 0)
 
 
+def test_a_shard_that_lacks_one_byte(tmp_path: Path) -> None:
+    data = written(tmp_path, json.dumps({"QA": QA}).encode())
+    end = sum(data.items[0].annotation)  # which is behind the video
+    os.truncate(tmp_path / "t.tar", end)
+    assert draw(data, 0).frames.shape[0] == 12
+    os.truncate(tmp_path / "t.tar", end - 1)
+    with pytest.raises(VideoError, match=r"t\.tar ends inside of it\. Download"):
+        draw(data, 0)
+
+
+def test_an_index_that_says_another_size(tmp_path: Path) -> None:
+    item = written(tmp_path, json.dumps({"QA": QA}).encode()).items[0]
+    offset, size = item.annotation
+    with pytest.raises(VideoError, match="is not what its index says"):
+        read_members(item._replace(annotation=(offset, size - 1)))
+
+
 def test_an_index_of_another_shard(tmp_path: Path) -> None:
     data = written(tmp_path, json.dumps({"QA": QA}).encode())
     size = (tmp_path / "t.tar").stat().st_size
