@@ -203,6 +203,17 @@ def test_with_speech_where_there_is_some(tmp_path: Path, capsys: pytest.CaptureF
     assert all(item.path.startswith(f"{item.source}/") for item in read)
 
 
+def test_a_file_under_its_other_published_name(tmp_path: Path) -> None:
+    def found() -> Path:
+        return next(part.file for part in recipe_parts("timeit_104k", tmp_path) if part.source == "yttemporal")
+
+    other = found().with_name(found().name.replace("instruct_tsp_", "instruct_tsg_"))
+    assert other != found()
+    other.parent.mkdir(parents=True)
+    write_json(other, items("yttemporal", 1))
+    assert found() == other
+
+
 def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("sources:\n- {file: coin/train.json, share: 0.5}\n- {file: x.json, source: mine, count: 3}\n")
