@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from timechat.app.answer import Answer, Segment
@@ -24,6 +23,7 @@ from timechat.evaluation.panels import (
     SALIENCY_HEIGHT,
     Lane,
     Panel,
+    Picture,
     draw_lanes,
     draw_panels,
     lanes_height,
@@ -37,7 +37,7 @@ NOTHING = "the answer names no part of the video"
 STRIP_COLUMNS, STRIP_FRAMES = 8, 24
 
 
-def draw_timeline(answer: Answer, duration: float, path: str | os.PathLike[str] | None = None) -> Figure:
+def draw_timeline(answer: Answer, duration: float, path: str | os.PathLike[str] | None = None) -> Picture:
     """Draw the segments of an answer: bars with their captions, and highlights as a curve of their saliency.
 
     Args:
@@ -65,7 +65,7 @@ def draw_timeline(answer: Answer, duration: float, path: str | os.PathLike[str] 
     return figure
 
 
-def frame_strip(frames: Tensor, seconds: Sequence[float], path: str | os.PathLike[str] | None = None) -> Figure:
+def frame_strip(frames: Tensor, seconds: Sequence[float], path: str | os.PathLike[str] | None = None) -> Picture:
     """Draw sampled frames in rows, each above its second; of more than `STRIP_FRAMES`, evenly chosen ones.
 
     Args:
@@ -86,14 +86,16 @@ def frame_strip(frames: Tensor, seconds: Sequence[float], path: str | os.PathLik
     chosen = np.unique(np.linspace(0, shape[0] - 1, min(STRIP_FRAMES, shape[0])).round().astype(int)).tolist()
     columns, rows = min(STRIP_COLUMNS, len(chosen)), math.ceil(len(chosen) / STRIP_COLUMNS)
     side = AXIS_WIDTH / STRIP_COLUMNS
-    figure = Figure(figsize=(columns * side, rows * (side * shape[2] / shape[3] + 0.2)), dpi=DPI, layout="constrained")
+    figure = Picture(
+        figsize=(columns * side, rows * (side * shape[2] / shape[3] + 0.22)), dpi=DPI, layout="constrained"
+    )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, index in zip(axes, chosen, strict=False):
         axis.imshow(frames[index].permute(1, 2, 0).numpy())
-        axis.set_title(f"{format_seconds(seconds[index])} s", y=-0.01, va="top", pad=2, fontsize=7.5)
+        axis.set_title(f"{format_seconds(seconds[index])} s", y=-0.03, va="top", pad=2, fontsize=7.5)
     if path is not None:
         save_figure(figure, Path(path))
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ DPI = 120
 
 # In inches. A README shows 1,000 pixels at about four fifths of their size.
 LEFT, AXIS_WIDTH, RIGHT = 0.72, 7.6, 0.16
-TITLE_HEIGHT, TICKS_HEIGHT, LABEL_HEIGHT = 0.24, 0.26, 0.18
+TOP, TITLE_HEIGHT, TICKS_HEIGHT, LABEL_HEIGHT = 0.02, 0.24, 0.26, 0.18
 SALIENCY_HEIGHT = 0.6
 BAR_HEIGHT, LINE_HEIGHT, LANE_MARGIN = 0.19, 0.14, 0.04
 
@@ -36,6 +37,16 @@ OTHER_FONTS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai",
     "WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS",
 )  # fmt: skip
+
+
+class Picture(Figure):
+    """A figure that notebooks show where it is the value of a cell, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with _boxes_for_unknown_characters():
+            self.savefig(content, format="png")
+        return content.getvalue()
 
 
 @dataclass(frozen=True)
@@ -57,12 +68,12 @@ class Lane:
     label: str
 
 
-def draw_panels(panels: Sequence[Panel]) -> Figure:
+def draw_panels(panels: Sequence[Panel]) -> Picture:
     """The panels below each other, on one time axis."""
     heights = [(TITLE_HEIGHT if panel.title else 0.0) + panel.height + panel.below for panel in panels]
-    width, height = LEFT + AXIS_WIDTH + RIGHT, sum(heights) + LABEL_HEIGHT
-    figure = Figure(figsize=(width, height), dpi=DPI)
-    bottom = height
+    width, height = LEFT + AXIS_WIDTH + RIGHT, TOP + sum(heights) + LABEL_HEIGHT
+    figure = Picture(figsize=(width, height), dpi=DPI)
+    bottom = height - TOP
     for panel, taken in zip(panels, heights, strict=True):
         bottom -= taken
         axis = figure.add_axes(
