@@ -119,9 +119,13 @@ def test_ctrl_c_prints_what_is_there(
 ) -> None:
     said["text"] = "3.0 - 5.0 seconds, cut the bread. And so on. " * 99
 
+    words: list[None] = []
+
     def interrupt() -> None:
-        said["then"] = lambda: time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        words.append(None)
+        time.sleep(0.02)
+        if len(words) == 8:
+            os.kill(os.getpid(), signal.SIGINT)
 
     said["then"] = interrupt
     before = signal.getsignal(signal.SIGINT)

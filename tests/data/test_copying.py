@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from helpers.timed_videos import player_times
 from helpers.video_kinds import KINDS
 
+from timechat.data import copying
 from timechat.data.copying import copy_or_rewrite
 from timechat.data.frame_plan import Part
 from timechat.data.rewriting import VideoJob
@@ -40,3 +42,11 @@ def test_the_file_shows_the_part(kind: str, is_copy: bool, tmp_path: Path) -> No
     for number, times in after.items():
         # A copy begins with its first frame, at most a tenth of a second before the part.
         assert min(abs(time + 0.55 - shown) for time in times for shown in before[number]) < 0.11
+
+
+def test_a_copy_that_shows_something_else_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = KINDS["H.264 in mp4"](tmp_path), tmp_path / "part.mp4"
+    monkeypatch.setattr(copying, "_copy", lambda job, plan, look, temporary: shutil.copyfile(job.source, temporary))
+    job = VideoJob(str(source), str(target), Part(0.55, 1.55))
+    assert not copy_or_rewrite(job, look_at(str(source)), target)
+    assert [*player_times(target)] == [*range(5, 16)]

@@ -39,6 +39,8 @@ COMMANDS = {
 def read_answer(start: Callable[[], AnswerStream], say: Callable[[str], object]) -> tuple[Answer, bool]:
     """Read an answer to its end; Ctrl-C ends it after the token that is being written, and again interrupts at once.
 
+    For the main thread, which is the one that Ctrl-C reaches.
+
     Args:
         start: begins the answer, about a video that is encoded.
         say: gets each piece.

@@ -32,6 +32,7 @@ class _Timed(NamedTuple):
     tick: Fraction
 
 
+_MOST_AHEAD = 16  # frames from which others are decoded that are shown before them: as many as H.264 and H.265 keep
 _OFF_BY = 2e-3  # seconds by which a copied frame may be off
 _SOUND_LATE_BY = 1  # second by which sound may come after its picture in a file
 
@@ -125,4 +126,6 @@ def _shows(copy: Path, plan: FramePlan, look: Look) -> bool:
     """Whether a copy shows the frames of the plan, each at its time, and any others only after them."""
     shown = look_at(str(copy)).spans()[:, 0]
     wanted = (plan.stamps - plan.stamps[0]) * float(look.tick)
-    return len(shown) >= len(wanted) and bool(np.abs(shown[: len(wanted)] - wanted).max() < _OFF_BY)
+    if not len(wanted) <= len(shown) <= len(wanted) + _MOST_AHEAD:
+        return False
+    return bool(np.abs(shown[: len(wanted)] - wanted).max() < _OFF_BY)
