@@ -50,7 +50,7 @@ quickstart: quickstart-data
 	PYTHON=$(BIN)/python NPROC=$(NPROC) QUICKSTART_RUN=$(QUICKSTART_RUN) bash eval.sh quickstart
 	$(BIN)/python -m timechat.cli.plot $(QUICKSTART_RUN)
 	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/6_times/eval/"
-	@echo "ask it:   $(BIN)/timechat ask --model quickstart/configs/evaluate.yaml data/quickstart/videos/test/test_0002.mp4 \\"
+	@echo "ask it:   $(BIN)/timechat ask --model quickstart/configs/evaluate.yaml data/quickstart/videos/test/test_0010.mp4 \\"
 	@echo "              \"At which seconds does the event 'yellow cross' start and end?\""
 	@$(BIN)/python -m quickstart.spread --check $(QUICKSTART_RUN)/6_times/eval
 

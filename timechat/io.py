@@ -96,7 +96,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, content: Any, *, indent: int = 2) -> None:
     """Write an indented JSON file, keys in the order given. Raises OSError."""
-    write_text(path, _json(content, indent) + "\n")
+    write_text(path, json_text(content, indent=indent) + "\n")
 
 
 def write_json_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -106,10 +106,11 @@ def write_json_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> Non
 
 def json_line(row: Mapping[str, Any]) -> str:
     """One line of a JSON lines file, newline included."""
-    return _json(row, None) + "\n"
+    return json_text(row) + "\n"
 
 
-def _json(content: Any, indent: int | None) -> str:
+def json_text(content: Any, *, indent: int | None = None) -> str:
+    """A value as JSON, keys in the order given; one line without an indent."""
     # A command line or a file's name may contain bytes that are not text. Python keeps them as lone surrogates, which
     # UTF-8 cannot encode; JSON escapes them with a backslash.
     text = json.dumps(content, indent=indent, ensure_ascii=False)

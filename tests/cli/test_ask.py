@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,12 @@ from helpers.videos import write_video
 
 from timechat import cli
 from timechat.models import TimeChat
+from timechat.models.watching import PartialAnswer
 
 ROOT = Path(__file__).parents[2]
 MODEL = ["--model", str(TINY / "config.yaml"), "--device", "cpu"]
 OPTIONS = ["--options", f"model.llama_model={LLAMA}", f"model.qformer_tokenizer={BERT}", f"model.ckpt={WEIGHTS}"]
+OVERRIDDEN = ("ckpt:", "llama_model:", "qformer_tokenizer:")
 CAPTIONS = "3.0 - 5.0 seconds, cut the bread. 7.0 - 9.5 seconds, fry it."
 HIGHLIGHTS = "There are 2 highlight moments in the 4, 6 second. Their saliency scores are 1.5, 3.0."
 
@@ -29,10 +35,16 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the model answers, under "text"; what it was asked is put in."""
-    known: dict[str, Any] = {"text": CAPTIONS}
+    known: dict[str, Any] = {"text": CAPTIONS, "then": lambda: None}
 
-    def answer(self: TimeChat, videos: Any, seconds: Any, prompts: list[str], **options: Any) -> list[str]:
+    def answer(self: TimeChat, videos: Any, seconds: Any, prompts: list[str], watch: Any, **options: Any) -> list[str]:
         known.update(options, prompt=prompts[0])
+        words = known["text"].split(" ")
+        for count in range(1, len(words)):
+            text = " ".join(words[:count])
+            if watch([PartialAnswer(text, count, False)])[0]:
+                return [text]
+            known["then"]()
         return [known["text"]]
 
     monkeypatch.setattr(TimeChat, "answer", answer)
@@ -53,6 +65,78 @@ def test_text_and_a_table(video: str, said: dict[str, Any], capsys: pytest.Captu
     said["text"] = "It is dark."
     assert ask(video, "What happens?") == 0
     assert capsys.readouterr().out == "It is dark.\n"
+
+
+def test_words_come_one_by_one_if_wanted(
+    video: str, said: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("timechat.cli.ask._say", written.append)
+    said["text"] = "It is dark."
+    assert ask(video, "What happens?", "--stream") == 0
+    assert written == ["It", " is", " dark.", "\n"]
+    written.clear()
+    assert ask(video, "What happens?", "--no-stream") == 0
+    assert written == ["It is dark.\n"]
+
+
+def test_chapters_and_a_table_are_all_there_is_on_stdout(
+    video: str, said: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(video, "What happens?", "--srt") == 0
+    assert capsys.readouterr().out.startswith("1\n00:00:03,000 --> 00:00:05,000\ncut the bread.\n\n2\n")
+    assert ask(video, "What happens?", "--markdown") == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| 3.0 | 5.0 | cut the bread. | - |",
+        "| 7.0 | 9.5 | fry it. | - |",
+    ]
+    said["text"] = "I cannot say."
+    for form in ("--srt", "--markdown"):
+        assert ask(video, "What happens?", form) == 3
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "the answer names no part of the video: I cannot say." in captured.err
+
+
+def test_clips_of_the_segments(
+    video: str, said: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said["text"] = "0.5 - 1.0 seconds, cut the bread. 7.0 - 9.5 seconds, fry it."
+    assert ask(video, "What happens?", "--json", "--clips", str(tmp_path / "clips")) == 0
+    captured = capsys.readouterr()
+    assert [path.name for path in (tmp_path / "clips").iterdir()] == ["v_01_0.5-1.0.mp4"]
+    assert "lasts 2.0 s; there is no clip from 7.0 s to 9.5 s" in captured.err
+    assert captured.err.endswith(f"{tmp_path / 'clips' / 'v_01_0.5-1.0.mp4'}\n")
+    json.loads(captured.out)
+    picture = str(tmp_path / "a.png")
+    assert ask(picture, "What happens?", "--clips", "clips") == 1
+    assert "a.png is an image, of which there are no clips" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--stream"]])
+def test_ctrl_c_prints_what_is_there(
+    form: list[str], video: str, said: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said["text"] = "3.0 - 5.0 seconds, cut the bread. And so on. " * 99
+
+    words: list[None] = []
+
+    def interrupt() -> None:
+        words.append(None)
+        time.sleep(0.02)
+        if len(words) == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    said["then"] = interrupt
+    before = signal.getsignal(signal.SIGINT)
+    assert ask(video, "What happens?", *form) == 130
+    captured = capsys.readouterr()
+    text = json.loads(captured.out)["text"] if form == ["--json"] else captured.out.splitlines()[0]
+    assert text.startswith("3.0")
+    assert said["text"].startswith(text)
+    assert len(text) < len(said["text"]) / 2
+    assert captured.err.endswith("interrupted\n")
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_json_is_all_there_is_on_stdout(video: str, said: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,10 +204,30 @@ def test_without_a_model_it_says_how_to_name_one(
     assert "there is no eval_configs/timechat.yaml in this folder; name a model: --model" in capsys.readouterr().err
 
 
+def test_where_the_default_lacks_files_a_complete_model_is_named(
+    video: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "eval_configs", tmp_path / "eval_configs")
+    assert cli.main(["ask", video, "q"]) == 1
+    assert "MissingFilesError: files are missing:\n  model.vit_model=" in capsys.readouterr().err
+    shutil.copytree(TINY, tmp_path / "mine", ignore=shutil.ignore_patterns("config.yaml"))
+    for name, weights in (("mine", "mine/model.pth"), ("gone", "gone.pth"), ("broken", "[")):
+        (tmp_path / name / "configs").mkdir(parents=True)
+        text = (TINY / "config.yaml").read_text()
+        paths = f"  ckpt: {weights}\n  llama_model: mine/llama\n  qformer_tokenizer: mine/bert\n"
+        config = "\n".join(line for line in text.splitlines() if not line.strip().startswith(OVERRIDDEN))
+        (tmp_path / name / "configs" / "evaluate.yaml").write_text(config.replace("model:\n", f"model:\n{paths}", 1))
+    assert cli.main(["ask", video, "q"]) == 1
+    error = capsys.readouterr().err
+    assert "ConfigError: eval_configs/timechat.yaml lacks files (model.vit_model=ckpt/blip2/eva_vit_g.pth: " in error
+    assert error.endswith("Another model is complete: add --model mine/configs/evaluate.yaml\n")
+
+
 def test_help_tells_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["ask", "--help"])
-    assert "3 if --task was given" in " ".join(capsys.readouterr().out.split())
+    assert "3 if --task, --srt, --markdown or --clips was given" in " ".join(capsys.readouterr().out.split())
 
 
 # Models without a decoder ---------------------------------------------------------------------------------------------

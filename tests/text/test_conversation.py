@@ -124,6 +124,17 @@ def test_a_prompt_without_times(tiny: LlamaTokenizer) -> None:
 # Cuts -----------------------------------------------------------------------------------------------------------------
 
 
+def test_later_questions_continue_the_conversation_that_training_shows(tiny: LlamaTokenizer) -> None:
+    """Up to the space before the first question, which prompts have."""
+    history = [(QA[0]["q"], QA[0]["a"]), (QA[1]["q"], QA[1]["a"])]
+    settings: dict[str, Any] = {"num_video_tokens": 2, "system": "S"}
+    prompt = encode_prompt("Why?", [0.0, 1.5], tiny, history=history, **settings)
+    spaced = [{"q": f" {QA[0]['q']}", "a": QA[0]["a"]}, QA[1], {"q": "Why?", "a": "Hunger."}]
+    trained = encode_conversation(spaced, [0.0, 1.5], tiny, max_txt_len=500, **settings)
+    assert prompt == trained.input_ids[: len(prompt)]
+    assert tiny.decode(trained.input_ids[len(prompt) :]) == "Hunger."
+
+
 def test_a_cut_at_every_length_keeps_the_beginning(tiny: LlamaTokenizer) -> None:
     """Ids and labels of a truncated conversation are the first ones of the whole conversation."""
     whole = encode(tiny, QA)

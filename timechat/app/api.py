@@ -11,10 +11,10 @@ Shapes: T frames, N embeddings of a video, H width of the decoder.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from omegaconf import DictConfig
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from timechat.app.answer import Answer, find_segments, prompt_for
 from timechat.app.hub import HubModel
+from timechat.app.stream import AnswerStream
 from timechat.config import frame_sampling, frames_per_video, load_config
 from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.video import FRAME_SUFFIXES, Video, load_image, load_video
@@ -30,6 +31,8 @@ from timechat.errors import ConfigError
 from timechat.evaluation.predict import VideoModel
 from timechat.evaluation.transcripts import choose_sentences, read_transcript, speech_prompt
 from timechat.models import BaseModel, build_model, must_answer
+from timechat.models.watching import Watch
+from timechat.text.conversation import Turn
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -50,6 +53,11 @@ class EncodedVideo:
 # A path to a video or an image, frames [T, 3, H, W] with T seconds, or what was made of them.
 UnseenVideo = str | os.PathLike[str] | Video | tuple[Tensor, Sequence[float]]
 VideoLike = UnseenVideo | EncodedVideo
+
+
+class _Asked(NamedTuple):
+    generate: Callable[[Watch | None], str]
+    finish: Callable[[str], Answer]
 
 
 class _Answering(VideoModel, Protocol):
@@ -131,7 +139,6 @@ class VideoLanguageModel(HubModel):
         frames, seconds = self._frames(video)
         return EncodedVideo(self._answering.encode_video([frames], [seconds])[0], seconds)
 
-    @torch.no_grad()
     def ask(
         self,
         video: VideoLike,
@@ -144,6 +151,7 @@ class VideoLanguageModel(HubModel):
         temperature: float = 1.0,
         top_p: float = 1.0,
         asr: str | os.PathLike[str] | None = None,
+        history: Sequence[Turn] = (),
     ) -> Answer:
         """Ask one question about a video.
 
@@ -156,6 +164,7 @@ class VideoLanguageModel(HubModel):
             max_new_tokens: how long the answer may get.
             do_sample: draw tokens, with `temperature` and `top_p`, from torch's global generator; else greedy.
             asr: a transcript (.srt, .vtt, .tsv, or Whisper's .json) that goes before the question.
+            history: earlier questions about this video, as they were put to the model, and their answers; see `Chat`.
 
         Returns:
             The answer, with the parts of the video that it names.
@@ -164,15 +173,69 @@ class VideoLanguageModel(HubModel):
             VideoError, ConfigError: as for `encode`; also an unknown task, or no question where one is needed.
             AnnotationError: a transcript that cannot be read.
         """
+        asked = self._asked(
+            video,
+            question,
+            task=task,
+            system=system,
+            max_new_tokens=max_new_tokens,
+            do_sample=do_sample,
+            temperature=temperature,
+            top_p=top_p,
+            asr=asr,
+            history=history,
+        )
+        return asked.finish(asked.generate(None))
+
+    def stream(self, video: VideoLike, question: str = "", **options: Any) -> AnswerStream:
+        """Ask one question about a video, and read the answer while it is written.
+
+            with model.stream("v.mp4", "What happens?") as words:
+                for piece in words:
+                    print(piece, end="", flush=True)
+            print(words.answer.segments)
+
+        Args, Raises: as for `ask`; what goes wrong while it is written is raised where it is read.
+        """
+        asked = self._asked(video, question, **options)
+        return AnswerStream(asked.generate, asked.finish)
+
+    def prompt(self, question: str, task: str | None = None, asr: str | os.PathLike[str] | None = None) -> str:
+        """What is put to the model: question, task and transcript as for `ask`. Raises ConfigError, AnnotationError."""
         prompt = prompt_for(question, task)
-        if asr is not None:
-            prompt = speech_prompt(prompt, choose_sentences(read_transcript(Path(asr)), None, None))
+        if asr is None:
+            return prompt
+        return speech_prompt(prompt, choose_sentences(read_transcript(Path(asr)), None, None))
+
+    def _asked(
+        self,
+        video: VideoLike,
+        question: str,
+        *,
+        task: str | None = None,
+        asr: str | os.PathLike[str] | None = None,
+        history: Sequence[Turn] = (),
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        **options: Any,
+    ) -> _Asked:
+        """A question that is checked, about a video that is encoded."""
+        prompt = self.prompt(question, task, asr)
         seen = self.encode(video)
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if do_sample else {}
-        text = self._answering.answer(
-            [seen.embeddings], [seen.seconds], [prompt], system=system, max_new_tokens=max_new_tokens, **sampling
-        )[0]
-        return Answer(text, find_segments(text, question, task, prompt), list(seen.seconds or []))
+        if do_sample:
+            options |= {"do_sample": True, "temperature": temperature, "top_p": top_p}
+        if history:
+            options["histories"] = [history]
+
+        def generate(watch: Watch | None) -> str:
+            watched = {"watch": watch} if watch else {}
+            return self._answering.answer([seen.embeddings], [seen.seconds], [prompt], **options, **watched)[0]
+
+        def finish(text: str) -> Answer:
+            return Answer(text, find_segments(text, question, task, prompt), list(seen.seconds or []))
+
+        return _Asked(generate, finish)
 
     def _frames(self, video: UnseenVideo) -> tuple[Tensor, list[float] | None]:
         """Frames [T, 3, H, W] and their seconds; None for an image."""

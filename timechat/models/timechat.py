@@ -27,8 +27,9 @@ from timechat.models.config import TimeChatConfig, decoder_precision
 from timechat.models.flops import TimeChatFlops
 from timechat.models.llama_folder import write_llama
 from timechat.models.video_encoder import VideoEncoder
+from timechat.models.watching import Watch, Watching
 from timechat.registry import registry
-from timechat.text.conversation import IGNORE_INDEX, encode_conversation, encode_prompt
+from timechat.text.conversation import IGNORE_INDEX, Turn, encode_conversation, encode_prompt
 from timechat.text.tokenizers import load_tokenizer
 
 SYSTEM_PROMPT = "You watch videos closely and answer questions about what happens in them, and when."
@@ -209,17 +210,36 @@ class TimeChat(VideoEncoder):
         temperature: float = 1.0,
         top_p: float = 1.0,
         num_beams: int = 1,
+        histories: Sequence[Sequence[Turn]] | None = None,
+        watch: Watch | None = None,
     ) -> list[str]:
         """Answer one prompt about each video encoded by `encode_video`; a video may appear several times.
 
         Greedy by default; `do_sample` draws with `temperature` and `top_p` from torch's global generator.
+
+        Args:
+            videos, seconds, prompts: one of each for every answer.
+            system, max_new_tokens: as for `generate`.
+            do_sample, temperature, top_p, num_beams: how tokens are chosen.
+            histories: what was asked and answered before each prompt, oldest first.
+            watch: sees the answers after each token, and may end them; not with beams.
+
+        Returns:
+            The answers, without special tokens; one that was ended by `watch` is what was there by then.
+
+        Raises:
+            ConfigError: as many videos, seconds, prompts and histories are needed; or beams are to be watched.
         """
-        if not len(videos) == len(seconds) == len(prompts):
+        histories = [()] * len(videos) if histories is None else histories
+        if not len(videos) == len(seconds) == len(prompts) == len(histories):
             raise ConfigError(
-                f"{len(videos)} videos, {len(seconds)} lists of seconds, {len(prompts)} prompts: must agree"
+                f"{len(videos)} videos, {len(seconds)} lists of seconds, {len(prompts)} prompts, {len(histories)} "
+                "histories: must agree"
             )
+        if watch and num_beams > 1:
+            raise ConfigError(f"num_beams={num_beams}: the words of a beam may still change, so none can be watched")
         system = system if system is not None else (self.cfg.system_prompt or SYSTEM_PROMPT)
-        rows = [self._prompt_embeds(*row, system) for row in zip(videos, seconds, prompts, strict=True)]
+        rows = [self._prompt_embeds(*row, system) for row in zip(videos, seconds, prompts, histories, strict=True)]
         embeds, mask = lm.left_pad(rows)
         options = {"temperature": temperature, "top_p": top_p} if do_sample else {}
         config = transformers.GenerationConfig(
@@ -231,10 +251,13 @@ class TimeChat(VideoEncoder):
             pad_token_id=self.tokenizer.pad_id,
             **options,
         )
-        ids = lm.generate(self.llama_model, embeds, mask, generation_config=config)
+        watching = {"stopping_criteria": [Watching(watch, self.tokenizer)]} if watch else {}
+        ids = lm.generate(self.llama_model, embeds, mask, generation_config=config, **watching)
         return [self.tokenizer.decode(row) for row in ids.tolist()]
 
-    def _prompt_embeds(self, video: Tensor, seconds: Sequence[float] | None, prompt: str, system: str) -> Tensor:
+    def _prompt_embeds(
+        self, video: Tensor, seconds: Sequence[float] | None, prompt: str, history: Sequence[Turn], system: str
+    ) -> Tensor:
         ids = encode_prompt(
             prompt,
             seconds,
@@ -242,6 +265,7 @@ class TimeChat(VideoEncoder):
             num_video_tokens=len(video),
             system=system,
             list_seconds=self.cfg.list_seconds,
+            history=history,
         )
         input_ids = torch.tensor([ids], device=video.device)
         is_video = input_ids == self.tokenizer.image_token_id

@@ -20,6 +20,8 @@ from timechat.text.tokenizers import IMAGE_TOKEN, LlamaTokenizer
 IGNORE_INDEX = -100
 TRAINING_SYSTEM = " "  # the published recipe trains with one space as its system text
 
+Turn = tuple[str, str]  # a question, as it was put to the model, and its answer
+
 _INST_END = "[/INST]"
 
 
@@ -54,6 +56,16 @@ def first_turn(question: str, visual: str, system: str) -> str:
     return f"[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{visual}{question} {_INST_END}"
 
 
+def next_turn(question: str) -> str:
+    """Any later question, up to and including `[/INST]`."""
+    return f"<s>[INST] {question} {_INST_END}"
+
+
+def answered(answer: str) -> str:
+    """What follows a question that has been answered."""
+    return f" {answer} </s>"
+
+
 def encode_prompt(
     question: str,
     seconds: Sequence[float] | None,
@@ -62,13 +74,20 @@ def encode_prompt(
     num_video_tokens: int,
     system: str,
     list_seconds: bool = True,
+    history: Sequence[Turn] = (),
 ) -> list[int]:
     """Ids of a prompt for generation, `<s>` first, one `<ImageHere>` per video token.
 
-    The published chat puts one more space between the sentence about seconds, which ends in one, and the question.
-    Released weights were evaluated that way, and their greedy answers depend on it.
+    The published chat puts one more space between the sentence about seconds, which ends in one, and the first
+    question. Released weights were evaluated that way, and their greedy answers depend on it.
+
+    Args:
+        history: earlier turns about the same video, oldest first; the video stands in the first question of all.
     """
-    text = first_turn(f" {question}", visual_text(seconds, num_video_tokens, list_seconds), system)
+    questions = [*(asked for asked, _ in history), question]
+    text = first_turn(f" {questions[0]}", visual_text(seconds, num_video_tokens, list_seconds), system)
+    for (_, answer), following in zip(history, questions[1:], strict=True):
+        text += answered(answer) + next_turn(following)
     return tokenizer.encode(text)
 
 
@@ -100,10 +119,10 @@ def encode_conversation(
     visual = visual_text(seconds, num_video_tokens, list_seconds)
     text, full, answers = "", [], []
     for i, turn in enumerate(qa):
-        text += first_turn(turn["q"], visual, system) if i == 0 else f"<s>[INST] {turn['q']} {_INST_END}"
+        text += first_turn(turn["q"], visual, system) if i == 0 else next_turn(turn["q"])
         # No token spans the space after `]`, so the ids up to here are the first ids of the whole.
         start = len(tokenizer.encode(text))
-        text += f" {turn['a']} </s>"
+        text += answered(turn["a"])
         full = tokenizer.encode(text)
         answers.append(slice(start, len(full)))
     input_ids = full[:max_txt_len]
