@@ -120,7 +120,7 @@ def _serve(args: argparse.Namespace) -> None:
     from timechat.app.server.app import create_app  # says what else to install
 
     settings = settings_of(args)
-    _warn(args.host, settings)
+    warn_of_strangers(args.host, settings)
     app = create_app(load(args.model, options=args.options, device=args.device), settings)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -180,7 +180,7 @@ def _keys(file: str | None) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _warn(host: str, settings: ServerSettings) -> None:
+def warn_of_strangers(host: str, settings: ServerSettings) -> None:
     """Say it where everybody on a network may ask."""
     try:
         is_local = ip_address(host).is_loopback

@@ -64,7 +64,9 @@ def create_app(model: VideoLanguageModel, settings: ServerSettings) -> FastAPI:
 
     @app.get("/health")
     async def health() -> Response:
-        return JSONResponse({"status": "ok" if service.running else "stopping"}, 200 if service.running else 503)
+        if service.running:
+            return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "the model does not work"}, 503)
 
     @app.get("/metrics")
     async def metrics() -> Response:

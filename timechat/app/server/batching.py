@@ -114,6 +114,11 @@ class Batcher:
         """Begin to work."""
         self._thread.start()
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread works."""
+        return self._thread.is_alive() and not self._stopping
+
     def stop(self) -> None:
         """Answer what is there, and end the thread."""
         with self._changed:

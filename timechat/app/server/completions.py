@@ -93,8 +93,9 @@ class _Exchange:
         work, left = asyncio.ensure_future(self._answer(body)), asyncio.ensure_future(_leaves(receive))
         try:
             await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
-            self._left = not work.done()
-            if work.done():
+            # A server also speaks of a disconnect when the answer has been sent.
+            self._left = not (work.done() or self._reply.complete)
+            if not self._left:
                 await work
         finally:
             for task in (work, left):
@@ -108,16 +109,16 @@ class _Exchange:
             raise RequestError(415, "send JSON, with the header content-type: application/json", code="not_json")
         limit = self._service.settings.max_body_mb * MEGABYTE
         promised = headers.get("content-length", "0")
-        size, pieces, more = int(promised) if promised.isdecimal() else 0, list[bytes](), True
+        size, body, more = int(promised) if promised.isdecimal() else 0, bytearray(), True
         while more:
-            if size > limit:
+            if max(size, len(body)) > limit:
                 raise too_large(f"the request is longer than {self._service.settings.max_body_mb} MB")
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            pieces.append(message.get("body", b""))
-            size, more = sum(map(len, pieces)), message.get("more_body", False)
-        return b"".join(pieces)
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        return bytes(body)
 
     async def _answer(self, body: bytes) -> None:
         """Send the answer. Raises RequestError."""

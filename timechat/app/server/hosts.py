@@ -80,8 +80,10 @@ class AllowedHosts:
         """Whether an address belongs to no private network, in whatever form it is written."""
         found = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(found, ipaddress.IPv6Address):
-            inner = [found.ipv4_mapped, found.sixtofour, *(found.teredo or ()), _translated(found)]
-            if any(address is not None and not _is_global(address) for address in inner):
+            if found.ipv4_mapped is not None:
+                return _is_global(found.ipv4_mapped)
+            inner = [found.sixtofour, *(found.teredo or ()), _translated(found)]
+            if not all(_is_global(address) for address in inner if address is not None):
                 return False
         return _is_global(found)
 
@@ -115,7 +117,8 @@ def _split(url: str, param: str) -> tuple[SplitResult, int]:
 
 
 def _is_global(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    is_special = address.is_multicast or address.is_reserved or address.is_unspecified
+    return address.is_global and not is_special and not getattr(address, "is_site_local", False)
 
 
 def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

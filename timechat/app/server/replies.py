@@ -26,11 +26,13 @@ class Reply:
     Attributes:
         request_id: as given.
         status: what was sent; None as long as nothing was.
+        complete: whether the last byte was handed over.
     """
 
     def __init__(self, send: Send, request_id: str):
         self._send, self.request_id = send, request_id
         self.status: int | None = None
+        self.complete = False
         self._in_events = False
 
     async def whole(self, status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> None:
@@ -38,7 +40,7 @@ class Reply:
         body = _json(content)
         length = {"content-length": str(len(body))}
         await self._start(status, {"content-type": "application/json", **length, **(headers or {})})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._body(body, more=False)
 
     async def event(self, content: dict[str, Any]) -> None:
         """Send an event; the first one begins the answer."""
@@ -57,7 +59,7 @@ class Reply:
         """Send an error: with its status, or as the last event of an answer that has begun."""
         if self.status is None:
             await self.whole(error.status, error.to_dict(), error.headers())
-        elif self._in_events:
+        elif self._in_events and not self.complete:
             await self._body(b"data: " + _json(error.to_dict()) + b"\n\n", more=False)
 
     async def _start(self, status: int, headers: dict[str, str]) -> None:
@@ -67,6 +69,7 @@ class Reply:
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
     async def _body(self, body: bytes, more: bool) -> None:
+        self.complete = not more
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
 

@@ -50,7 +50,6 @@ class Service:
     Attributes:
         settings: as given.
         metrics: what is counted.
-        running: whether the model's thread works.
 
     Raises:
         ConfigError: the model's answers cannot be watched, or a setting is not possible.
@@ -62,7 +61,7 @@ class Service:
                 f"model.arch={model.cfg.model.arch}: a server counts tokens and watches answers, which a model that is "
                 "not a TimeChat does not offer"
             )
-        self.settings, self.metrics, self.running = settings, Metrics(), False
+        self.settings, self.metrics = settings, Metrics()
         self._model, self._timechat = model, model.model
         self._places, self._batch_seconds = 0, 1.0
         self._folder = tempfile.TemporaryDirectory(prefix="timechat-serve-")
@@ -78,11 +77,14 @@ class Service:
     def start(self) -> None:
         """Begin to work."""
         self._batcher.start()
-        self.running = True
+
+    @property
+    def running(self) -> bool:
+        """Whether the model's thread works."""
+        return self._batcher.running
 
     def stop(self) -> None:
         """Finish what is there, and remove all files."""
-        self.running = False
         self._batcher.stop()
         self._readers.shutdown(cancel_futures=True)
         self._folder.cleanup()

@@ -56,12 +56,16 @@ class MediaFiles:
         settings: what is allowed.
         folder: where files that are not on this machine are put for as long as they are read.
 
+    Attributes:
+        folder: as given.
+        hosts: from which it may read.
+
     Raises:
         ConfigError: a folder of `settings.media_dirs` is not there, or a host is not one.
     """
 
     def __init__(self, settings: ServerSettings, folder: Path):
-        self._settings, self._folder = settings, folder
+        self._settings, self.folder = settings, folder
         self._limit = settings.max_video_mb * MEGABYTE
         self.hosts = AllowedHosts(settings.hosts)
         for allowed in settings.media_dirs:
@@ -81,7 +85,7 @@ class MediaFiles:
             yield await asyncio.to_thread(self._local, link)
         elif scheme in ("data", "http", "https"):
             # Not NamedTemporaryFile: the suffix, by which readers know an image, is known only at the end.
-            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            with tempfile.TemporaryDirectory(dir=self.folder) as folder:
                 if scheme == "data":
                     yield await asyncio.to_thread(self._inline, link, Path(folder))
                 else:
@@ -108,10 +112,11 @@ class MediaFiles:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         except OSError:
             raise refused from None
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise refused
         with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise refused
             if status.st_size > self._limit:
                 raise self._too_large(link)
             self._suffix(link, file.read(NEEDED))
