@@ -77,8 +77,8 @@ class Load:
             answer = await self.http.post("/v1/chat/completions", json=request(*key, stream=False))
             self.alone[key] = answer.raise_for_status().json()["choices"][0]["message"]["content"]
 
-    async def client(self, number: int, requests: int, outcome: Outcome) -> None:
-        """One client's requests, one after the other."""
+    async def client(self, number: int, requests: int, outcome: Outcome, patience: float) -> None:
+        """One client's requests, one after the other; it leaves some, after `patience` seconds at most."""
         draw = random.Random(number)
         for _ in range(requests):
             key = (draw.choice(self.videos), draw.choice(QUESTIONS), draw.choice(MAX_TOKENS))
@@ -88,7 +88,7 @@ class Load:
             if leaves:
                 outcome.left += 1
                 try:
-                    await asyncio.wait_for(asked, draw.random())
+                    await asyncio.wait_for(asked, patience * draw.random())
                 except asyncio.TimeoutError:
                     pass
                 except httpx.HTTPError as error:
@@ -155,9 +155,11 @@ async def load(server: subprocess.Popen[str], url: str, videos: list[str], clien
     async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits, trust_env=False) as http:
         load = Load(http, videos, {})
         await load.ask_each_alone()
-        await asyncio.gather(*(load.client(-1 - i, 2, Outcome()) for i in range(clients)))  # what is allocated once
+        warm = Outcome()  # what is allocated once, is
+        await asyncio.gather(*(load.client(-1 - i, 2, warm, 1.0) for i in range(clients)))
+        patience = max(warm.seconds)
         before, began, outcome = megabytes(server), time.monotonic(), Outcome()
-        await asyncio.gather(*(load.client(i, requests, outcome) for i in range(clients)))
+        await asyncio.gather(*(load.client(i, requests, outcome, patience) for i in range(clients)))
         took, after = time.monotonic() - began, megabytes(server)
         figures = (await http.get("/metrics")).text
     waiting = float(re.findall(r"^timechat_requests_in_server (\S+)", figures, re.MULTILINE)[0])

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -91,6 +92,7 @@ class _Exchange:
             self._left = True
             return
         work, left = asyncio.ensure_future(self._answer(body)), asyncio.ensure_future(_leaves(receive))
+        del body  # a video in it is not needed as long as an answer is written
         try:
             await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
             # A server also speaks of a disconnect when the answer has been sent.
@@ -124,7 +126,9 @@ class _Exchange:
         """Send the answer. Raises RequestError."""
         try:
             request = parse_request(await asyncio.to_thread(_parsed, body), self._service.settings)
+            del body
             video = await self._service.see(request.media)
+            request = replace(request, media=replace(request.media, url=""))  # which may have held all of it
             await self._ask(request, video)
         except RequestError:
             raise
