@@ -91,7 +91,7 @@ def test_private_addresses_are_refused(address: str, monkeypatch: pytest.MonkeyP
 
 
 def test_public_addresses_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    for address in ("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"):
+    for address in ("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"):
         assert place_of("https://media.example.org/v", [address], monkeypatch).address == address
 
 

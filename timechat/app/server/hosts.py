@@ -80,10 +80,10 @@ class AllowedHosts:
         """Whether an address belongs to no private network, in whatever form it is written."""
         found = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(found, ipaddress.IPv6Address):
-            if found.ipv4_mapped is not None:
-                return _is_global(found.ipv4_mapped)
-            inner = [found.sixtofour, *(found.teredo or ()), _translated(found)]
-            if not all(_is_global(address) for address in inner if address is not None):
+            if (inner := found.ipv4_mapped or _translated(found)) is not None:
+                return _is_global(inner)
+            tunnels = [found.sixtofour, *(found.teredo or ())]
+            if not all(_is_global(address) for address in tunnels if address is not None):
                 return False
         return _is_global(found)
 
