@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from helpers.serving import body, httpx
-from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS
+from helpers.tiny import BERT, LLAMA, TINY, WEIGHTS, build_tiny, tiny_config
 
+from timechat.app.api import VideoLanguageModel
 from timechat.app.server.settings import ServerSettings
 from timechat.cli.serve import KEY_VARIABLE, build_parser, main, settings_of, warn_of_strangers
 from timechat.errors import ConfigError
@@ -97,6 +99,19 @@ def test_a_network_without_a_key_is_warned_of(caplog: pytest.LogCaptureFixture) 
         warn_of_strangers(host, ServerSettings(api_keys=keys))
         assert words in caplog.text
         assert bool(words) == bool(caplog.text)
+
+
+def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    model = VideoLanguageModel(tiny_config(["run.device=cpu"]), build_tiny())
+    monkeypatch.setattr("timechat.cli.serve.load", lambda *args, **options: model)
+    before = signal.getsignal(signal.SIGTERM)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        try:
+            assert main([*MODEL, "--port", str(port)]) == 1
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
 
 
 @contextmanager

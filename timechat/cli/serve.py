@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,10 @@ def _serve(args: argparse.Namespace) -> None:
     )
     # uvicorn finishes what runs, and then sends itself the signal again, which would end the process with a failure.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    server.run()
+    with suppress(SystemExit):  # uvicorn's way to say that it cannot listen
+        server.run()
     if not server.started:
-        raise ConfigError(f"cannot listen on {args.host}:{args.port}; another program may be, see above")
+        raise ConfigError(f"cannot listen on {args.host}:{args.port}: the reason stands above; choose another --port")
 
 
 def settings_of(args: argparse.Namespace) -> ServerSettings:
