@@ -45,7 +45,8 @@ def create_app(model: VideoLanguageModel, settings: ServerSettings) -> FastAPI:
 
     # The pages that describe a FastAPI load scripts from other hosts.
     app = FastAPI(title="TimeChat", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.add_route("/v1/chat/completions", Completions(service, keys), methods=["POST"])
+    completions: Any = Completions(service, keys)  # an ASGI application, which a route may also lead to
+    app.add_route("/v1/chat/completions", completions, methods=["POST"])
     app.state.service = service
     described = {"id": settings.name, "object": "model", "created": began, "owned_by": "timechat"}
 

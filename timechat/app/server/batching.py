@@ -55,7 +55,7 @@ class Job:
         arrived: when it was made, on the monotonic clock.
     """
 
-    def __init__(self, question: Question, on_change: Callable[[], None] = lambda: None):
+    def __init__(self, question: Question, on_change: Callable[[], object] = lambda: None):
         self.question, self._on_change = question, on_change
         self.partial = PartialAnswer("", 0, False)
         self.done, self.cancelled = False, False

@@ -185,7 +185,7 @@ class Service:
 
     # The question -----------------------------------------------------------------------------------------------------
 
-    def ask(self, request: ChatRequest, video: EncodedVideo, on_change: Callable[[], None]) -> tuple[Job, int]:
+    def ask(self, request: ChatRequest, video: EncodedVideo, on_change: Callable[[], object]) -> tuple[Job, int]:
         """Put a question to the model; the job, and how many tokens it was asked.
 
         Raises:
