@@ -134,8 +134,8 @@ def started(*argv: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def test_it_answers_until_it_is_told_to_stop() -> None:
     with started() as (process, url):
-        assert httpx.get(f"{url}/health", trust_env=False).json() == {"status": "ok"}
-        refused = httpx.post(f"{url}/v1/chat/completions", json=body("file:///v.mp4"), trust_env=False)
+        assert httpx.get(f"{url}/health", trust_env=False, timeout=60).json() == {"status": "ok"}
+        refused = httpx.post(f"{url}/v1/chat/completions", json=body("file:///v.mp4"), trust_env=False, timeout=60)
         assert refused.status_code == 422
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
