@@ -16,6 +16,7 @@ VERBS = {
     "report": "compare finished evaluations on one page",
     "ask": "ask a model about a video",
     "chat": "talk with a model about a video",
+    "serve": "answer questions about videos over HTTP, as OpenAI's chat completions",
     "data": "prepare training data: check, convert, cut, compress (timechat data --help)",
     "doctor": "check files, weights, a video and three answers, and explain what looks wrong",
     "export": "write weights for other programs, or as one folder that holds all of them",

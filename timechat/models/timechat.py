@@ -238,7 +238,6 @@ class TimeChat(VideoEncoder):
             )
         if watch and num_beams > 1:
             raise ConfigError(f"num_beams={num_beams}: the words of a beam may still change, so none can be watched")
-        system = system if system is not None else (self.cfg.system_prompt or SYSTEM_PROMPT)
         rows = [self._prompt_embeds(*row, system) for row in zip(videos, seconds, prompts, histories, strict=True)]
         embeds, mask = lm.left_pad(rows)
         options = {"temperature": temperature, "top_p": top_p} if do_sample else {}
@@ -255,18 +254,29 @@ class TimeChat(VideoEncoder):
         ids = lm.generate(self.llama_model, embeds, mask, generation_config=config, **watching)
         return [self.tokenizer.decode(row) for row in ids.tolist()]
 
-    def _prompt_embeds(
-        self, video: Tensor, seconds: Sequence[float] | None, prompt: str, history: Sequence[Turn], system: str
-    ) -> Tensor:
-        ids = encode_prompt(
+    def prompt_ids(
+        self,
+        num_video_tokens: int,
+        seconds: Sequence[float] | None,
+        prompt: str,
+        history: Sequence[Turn] = (),
+        system: str | None = None,
+    ) -> list[int]:
+        """The ids that the decoder reads before an answer; arguments as of `answer`, for one of its rows."""
+        return encode_prompt(
             prompt,
             seconds,
             self.tokenizer,
-            num_video_tokens=len(video),
-            system=system,
+            num_video_tokens=num_video_tokens,
+            system=system if system is not None else (self.cfg.system_prompt or SYSTEM_PROMPT),
             list_seconds=self.cfg.list_seconds,
             history=history,
         )
+
+    def _prompt_embeds(
+        self, video: Tensor, seconds: Sequence[float] | None, prompt: str, history: Sequence[Turn], system: str | None
+    ) -> Tensor:
+        ids = self.prompt_ids(len(video), seconds, prompt, history, system)
         input_ids = torch.tensor([ids], device=video.device)
         is_video = input_ids == self.tokenizer.image_token_id
         return lm.embed_with_video(self.llama_model, input_ids, is_video, [video])[0]
