@@ -140,11 +140,11 @@ if [[ $WHAT == score && $# -ge 3 ]]; then
   score "${@:2}"
   exit
 elif [[ $WHAT == quickstart ]]; then
-  # Frame encoder and Q-Formers are the second stage's. What the last stage trained is loaded after it, and wins.
+  # The frame encoder is the first stage's, the Q-Formers are the second's, and the decoder is the last one's.
   LAST=${2:-$QUICKSTART_RUN/6_times/checkpoint_0.pth} CFG=${CFG:-$HERE/quickstart/configs/evaluate.yaml}
   CKPT=$QUICKSTART_RUN/2_reading/checkpoint_0.pth
   OUTPUT=${OUTPUT:-$(dirname "$LAST")/eval} # goes when the stage is trained again
-  OPTIONS=("model.ckpt_2=$LAST" "model.llama_model=$QUICKSTART_DATA/llama"
+  OPTIONS=("model.vit_model=$QUICKSTART_RUN/1_frames/checkpoint_0.pth" "model.ckpt_2=$LAST" "model.llama_model=$QUICKSTART_DATA/llama"
     "model.qformer_tokenizer=$QUICKSTART_DATA/bert")
   shift "$(($# < 2 ? $# : 2))"
 elif [[ $# -ge 2 && $WHAT != score ]]; then

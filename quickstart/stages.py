@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 STARTED, FINISHED = "started.txt", "finished.txt"
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
-_CHAINED = ("ckpt", "ckpt_2")
+_CHAINED = ("vit_model", "ckpt", "ckpt_2")
 
 
 def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, options: Sequence[str] = ()) -> Path:

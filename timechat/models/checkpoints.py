@@ -44,7 +44,7 @@ WEIGHT_FILES = ("vit_model", "q_former_model", "ckpt", "ckpt_2", "llama_proj_mod
 
 # Files from which only some parts are read; our other parts in them count as unused.
 TAKES = {
-    "vit_model": {"visual_encoder"},
+    "vit_model": {"visual_encoder", "ln_vision"},
     "q_former_model": {"Qformer", "query_tokens", "ln_vision"},
     "llama_proj_model": {"llama_proj"},
 }
@@ -368,7 +368,9 @@ def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadRepor
 
 
 def _of_frame_encoder(state: Weights) -> Weights:
-    """The ViT's own names, under the name that it has in the model."""
+    """The ViT's own names, under the name that it has in the model; a checkpoint of the model keeps its names."""
+    if any(part_of(name) == "visual_encoder" for name in state):
+        return state
     prefixes = sorted({match[0] for name in state if (match := _PREFIXES.match(name))})
     notes = [*state.notes, *(f"without the prefix {prefix}" for prefix in prefixes)]
     return Weights({f"visual_encoder.{_PREFIXES.sub('', name)}": tensor for name, tensor in state.items()}, notes)
