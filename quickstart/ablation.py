@@ -143,9 +143,11 @@ def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
         _link(folder / stage, Path("..") / f"shared_{seed}" / stage)
     changes = [f"run.seed={seed}", *plan.variants[name]]
     checkpoint = train_stages(plan.stages[plan.shared :], folder, options=changes)
-    begun = load_stage(plan.stages[-1], folder, changes).model.ckpt
+    start = load_stage(plan.stages[-1], folder, changes).model
+    encoder = [f"model.vit_model={start.vit_model}"] if start.vit_model else []
+    changed = [change for change in plan.variants[name] if change.startswith("model.")]
     evaluated = checkpoint.parent / "eval"  # removed when the stage is trained again
-    _evaluate(plan, begun, checkpoint, evaluated, [c for c in plan.variants[name] if c.startswith("model.")])
+    _evaluate(plan, start.ckpt, checkpoint, evaluated, [*encoder, *changed])
     record = read_record(evaluated)
     unknown = sorted(set(plan.scores) - set(record["percent"]))
     if unknown:

@@ -338,6 +338,17 @@ def test_files_are_loaded_in_the_published_order_and_each_for_its_parts(tmp_path
     assert not any(value in {1.0, 2.0, 3.0, 4.0, 5.0} for values in initial.values() for value in values)
 
 
+def test_the_frame_encoder_may_come_from_a_checkpoint_of_the_model(tmp_path: Path, golden_state: State) -> None:
+    """With its norm, and without anything else of that checkpoint."""
+    ours = {n: t for n, t in golden_state.items() if not n.endswith("position_ids")}
+    other = write(tmp_path / "other.pth", constant(ours, 2))
+    found: dict[str | None, set[float]] = {}
+    for name, p in build_tiny([f"model.vit_model={other}", "model.ckpt="]).named_parameters():
+        found.setdefault(part_of(canonical_name(name)), set()).update(p.flatten()[:3].tolist())
+    assert found["visual_encoder"] == found["ln_vision"] == {2.0}
+    assert not any(2.0 in found[part] for part in ("Qformer", "query_tokens", "video_Qformer", "llama_proj"))
+
+
 def test_ckpt_wins_over_the_files_before_it(tmp_path: Path, golden_state: State) -> None:
     queries = of_parts(golden_state, "query_tokens")
     options = [

@@ -22,7 +22,8 @@ STAGES = ("frames", "events")
 def content(tmp_path: Path) -> dict[str, Any]:
     """A plan of two stages, of which one is shared, two variants and two seeds. Folders have other names."""
     for stage in STAGES:
-        start = "" if stage == STAGES[0] else "ckpt: runs/q/1_frames/checkpoint_0.pth"
+        first = "runs/q/1_frames/checkpoint_0.pth"
+        start = "" if stage == STAGES[0] else f"vit_model: {first}, ckpt: {first}"
         number = STAGES.index(stage) + 1
         text = f"model: {{{start}}}\nrun: {{output_dir: runs/q/{number}_{stage}, max_epoch: 1}}\n"
         (tmp_path / f"{stage}.yaml").write_text(text)
@@ -156,7 +157,11 @@ def test_every_variant_is_trained_and_scored_with_every_seed(
     (command,) = [c for c in commands.evaluated if f"--ckpt={output}/w_o_window_0/1_frames/checkpoint_0.pth" in c]
     assert command[2:4] == [f"--cfg-path={tmp_path}/eval.yaml", "--benchmark=charades_sta"]
     options = command[command.index("--options") + 1 :]
-    assert options == [f"model.ckpt_2={output}/w_o_window_0/2_events/checkpoint_0.pth", "model.window_size=0"]
+    assert options == [
+        f"model.ckpt_2={output}/w_o_window_0/2_events/checkpoint_0.pth",
+        f"model.vit_model={output}/w_o_window_0/1_frames/checkpoint_0.pth",
+        "model.window_size=0",
+    ]
 
 
 def test_what_the_last_stage_trained_is_loaded_last() -> None:

@@ -34,7 +34,7 @@ def chain(folder: Path) -> list[str]:
     """Three stages: the second starts from the first, the third from both."""
     models = (
         "",
-        "ckpt: runs/q/a/checkpoint_0.pth",
+        "vit_model: runs/q/a/checkpoint_0.pth",
         "ckpt: runs/q/a/checkpoint_0.pth, ckpt_2: runs/q/b/checkpoint_0.pth",
     )
     paths = []
