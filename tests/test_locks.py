@@ -32,9 +32,25 @@ def test_the_file_says_who_has_it_and_goes_with_the_lock(tmp_path: Path) -> None
     lock.acquire()
     holder = {"host": socket.gethostname(), "pid": os.getpid(), "work": "is evaluating into it"}
     assert json.loads((tmp_path / "a/b" / FILE).read_text()) == holder
+    (tmp_path / "a/b/result").touch()
     lock.release()
     lock.release()
-    assert list((tmp_path / "a/b").iterdir()) == []
+    assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["result"]
+
+
+def test_a_folder_in_which_nothing_was_done_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "a/b", tmp_path / "there"):
+        lock = lock_of(folder)
+        lock.acquire()
+        lock.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="there is a file where a folder must be: give another path"):
+        lock_of(tmp_path / "file").acquire()
 
 
 def test_the_holder_is_named(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class FramePlan:
             one; infinite where there is none before or after.
         duration: of the new file, seconds.
         rate: its frames per second, on average.
+        constant: whether its frames come at the rate that was asked for.
         short_by: seconds by which the original ends before the part that was asked for.
     """
 
@@ -49,6 +50,7 @@ class FramePlan:
     reach: tuple[float, float]
     duration: float
     rate: float
+    constant: bool
     short_by: float
 
 
@@ -62,7 +64,8 @@ def plan_frames(name: str, look: Look, part: Part, fps: float | None) -> FramePl
         name: the file, for messages.
         look: at its packets.
         part: which part of it.
-        fps: frames per second of the new file; None keeps the frames as they are.
+        fps: frames per second of the new file; None keeps the frames as they are, and so does a part that has fewer:
+            more frames would show nothing more.
 
     Raises:
         VideoError: the part is empty, or begins after the end of the video, or the times of the video cannot be right.
@@ -74,19 +77,21 @@ def plan_frames(name: str, look: Look, part: Part, fps: float | None) -> FramePl
     begin, end = part.start or 0.0, length if part.end is None else part.end
     _check(name, begin, end, length)
     stop = min(end, length)
-    if fps is None:
-        first = int(_on_display(times, np.array([begin]))[0])
-        after = int(np.searchsorted(times, stop - ROUNDING_S, side="left"))
-        indices = np.arange(first, max(after, first + 1))
+    first = int(_on_display(times, np.array([begin]))[0])
+    after = max(int(np.searchsorted(times, stop - ROUNDING_S, side="left")), first + 1)
+    count = max(1, math.ceil((stop - begin - ROUNDING_S) * fps)) if fps else 0
+    if fps is None or after - first < count:
+        indices = np.arange(first, after)
         seconds = np.maximum(times[indices] - begin, 0.0)
         seconds[0] = 0.0
         rate = len(indices) / (stop - begin)
     else:
-        seconds = np.arange(max(1, math.ceil((stop - begin - ROUNDING_S) * fps))) / fps
+        seconds = np.arange(count) / fps
         indices, rate = _on_display(times, begin + seconds), fps
     middles = np.concatenate([[-math.inf], (times[1:] + times[:-1]) / 2, [math.inf]])
     reach = float(middles[indices[0]]), float(middles[indices[-1] + 1])
-    return FramePlan(look.stamps[indices], seconds, begin, reach, stop - begin, rate, max(0.0, end - length))
+    constant = fps is not None and rate == fps
+    return FramePlan(look.stamps[indices], seconds, begin, reach, stop - begin, rate, constant, max(0.0, end - length))
 
 
 def _check(name: str, begin: float, end: float, length: float) -> None:
