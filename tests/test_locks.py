@@ -47,12 +47,6 @@ def test_a_folder_in_which_nothing_was_done_does_not_stay(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="there is a file where a folder must be: give another path"):
-        lock_of(tmp_path / "file").acquire()
-
-
 def test_the_holder_is_named(tmp_path: Path) -> None:
     with holding(tmp_path) as held, pytest.raises(ConfigError) as caught:
         lock_of(tmp_path).acquire()
@@ -131,7 +125,9 @@ def test_without_locks_a_process_of_this_machine_that_lives_keeps_others_out(tmp
 @pytest.mark.parametrize("path", ["file", "file/below"])
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=rf"--output-dir .*{path}: cannot be written to \(.*\); give another folder"):
+    with pytest.raises(
+        ConfigError, match=rf"--output-dir .*{path}: cannot be written to \(there is a file .*\); give another folder"
+    ):
         lock_of(tmp_path / path).acquire()
 
 

@@ -55,14 +55,14 @@ class FolderLock:
                         f"{self.setting}: {self._holder()}; wait until it ends, end it, or give another folder"
                     )
                 time.sleep(_POLL_S)
-        except FileError as error:
-            raise ConfigError(f"{self.setting}: {error}") from error
         except OSError as error:
             self.release()
-            raise ConfigError(
-                f"{self.setting}: cannot be written to ({error}); give another folder, or see to its permissions and "
-                "the space on its disk"
-            ) from error
+            cause = error.error if isinstance(error, FileError) else error
+            if cause.errno in (errno.EEXIST, errno.ENOTDIR):
+                reason, fix = "there is a file where a folder must be", ""
+            else:
+                reason, fix = str(cause), ", or see to its permissions and the space on its disk"
+            raise ConfigError(f"{self.setting}: cannot be written to ({reason}); give another folder{fix}") from error
 
     def _try(self) -> bool:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
