@@ -108,8 +108,8 @@ def test_what_a_killed_conversion_left_is_removed(tmp_path: Path) -> None:
 
 def test_one_item_a_line(tmp_path: Path) -> None:
     listed = items_of(tmp_path, ROWS)
-    convert(Conversion("mine", tmp_path / "rows.jsonl", tmp_path / "out.jsonl", tmp_path / "test.jsonl"))
-    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == listed
+    convert(Conversion("mine", tmp_path / "rows.jsonl", tmp_path / "lines.jsonl", tmp_path / "test.jsonl"))
+    assert [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()] == listed
     assert len(get_benchmark("charades_sta").load_annotations(tmp_path / "test.jsonl").rows) == 40
 
 
@@ -180,6 +180,8 @@ def test_two_files_do_not_share_a_report(tmp_path: Path) -> None:
         convert(asked)
     assert not (tmp_path / "out.jsonl").exists()
     assert len(items_of(tmp_path, ROWS[:3])) == 3, "the same file may be written again"
+    (tmp_path / "out.json").unlink()
+    convert(asked)
 
 
 def test_a_brace_that_is_not_closed_is_no_path(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def check_report(report: Path, outputs: list[Path]) -> None:
     """
     try:
         named = json.loads(report.read_text(encoding="utf-8"))["output"]
-        others = {os.path.realpath(file) for file in named}
+        others = {os.path.realpath(file) for file in named if os.path.exists(file)}
     except (OSError, ValueError, LookupError, TypeError):
         return  # there is none, or none of this package
     if others and not others & {os.path.realpath(file) for file in outputs}:
