@@ -342,6 +342,8 @@ def test_unknown_datasets_list_the_known_ones(load: Load) -> None:
         in first
     )
     assert "for one of your own set datasets.mine.builder" in second
+    (problem,) = problems(load, {"datasets": {"my_data": {"builder": "video_instruct"}, "train": {}}})
+    assert "unknown dataset datasets.train; the others here are my_data; known: " in problem
 
 
 def test_a_dataset_of_ones_own_names_its_builder(load: Load) -> None:

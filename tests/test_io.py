@@ -13,6 +13,7 @@ import pytest
 from helpers.training import ROOT
 
 from timechat import io
+from timechat.errors import FileError
 from timechat.io import (
     file_state,
     git_commit,
@@ -63,6 +64,34 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) 
         (tmp_path / name).touch()
     remove_left_overs([tmp_path / "file", tmp_path / "none" / "file"])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+
+
+def test_what_the_system_refuses_names_the_file_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the temporary one; and what is wrong in the block with other files stays as it is."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    for path in (tmp_path / "file" / "x.json", tmp_path / "folder"):
+        with pytest.raises(FileError) as caught:
+            write_text(path, "x")
+        assert ".tmp" not in str(caught.value)
+        assert "; " in str(caught.value)
+    with pytest.raises(FileNotFoundError) as other, replacing(tmp_path / "new"):
+        (tmp_path / "gone").read_text()
+    assert not isinstance(other.value, FileError)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / f".x.json.{os.getpid()}.tmp"))
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    with pytest.raises(FileError, match=r"/x\.json: cannot be written \(Permission denied\); see to the permissions"):
+        write_text(tmp_path / "x.json", "x")
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"file: cannot be written .*free space"), replacing(tmp_path / "file"):
+        raise OSError(28, "No space left on device")
 
 
 def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:

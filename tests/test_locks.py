@@ -32,9 +32,19 @@ def test_the_file_says_who_has_it_and_goes_with_the_lock(tmp_path: Path) -> None
     lock.acquire()
     holder = {"host": socket.gethostname(), "pid": os.getpid(), "work": "is evaluating into it"}
     assert json.loads((tmp_path / "a/b" / FILE).read_text()) == holder
+    (tmp_path / "a/b/result").touch()
     lock.release()
     lock.release()
-    assert list((tmp_path / "a/b").iterdir()) == []
+    assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["result"]
+
+
+def test_a_folder_in_which_nothing_was_done_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "a/b", tmp_path / "there"):
+        lock = lock_of(folder)
+        lock.acquire()
+        lock.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_the_holder_is_named(tmp_path: Path) -> None:
@@ -115,7 +125,9 @@ def test_without_locks_a_process_of_this_machine_that_lives_keeps_others_out(tmp
 @pytest.mark.parametrize("path", ["file", "file/below"])
 def test_a_file_in_the_place_of_a_folder(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=rf"--output-dir .*{path}: cannot be written to \(.*\); give another folder"):
+    with pytest.raises(
+        ConfigError, match=rf"--output-dir .*{path}: cannot be written to \(there is a file .*\); give another folder"
+    ):
         lock_of(tmp_path / path).acquire()
 
 

@@ -165,9 +165,11 @@ def _dataset(names: _Names, name: str) -> Group | None:
     if not isinstance(names.raw.datasets._get_node(name), DictConfig):
         return Group({})
     if OmegaConf.select(names.raw, f"{entry}.builder") is None and name not in known:
+        own = [other for other in names.datasets() if other in known or names.at(f"datasets.{other}.builder", "")]
+        theirs = f"; the others here are {', '.join(own)}" if own else ""
         names.problems.append(
-            f"{source_of(entry, names.written)}: unknown dataset {entry}{nearest(name, known)}; known: "
-            f"{', '.join(known)}; for one of your own set {entry}.builder"
+            f"{source_of(entry, names.written)}: unknown dataset {entry}{nearest(name, [*own, *known])}{theirs}; "
+            f"known: {', '.join(known)}; for one of your own set {entry}.builder"
         )
         return None
     group = names.group(f"{entry}.builder", "builder", name)

@@ -6,6 +6,8 @@ training replaces such a sample and counts it. Everything else stops the program
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +26,43 @@ class RegistryError(ConfigError):
 
 class MissingFilesError(ConfigError):
     """Files and folders that a config or a command line names and that are not there, all of them."""
+
+
+class FileError(TimeChatError, OSError):
+    """A file or folder that the system does not let be read or written; also the OSError that it was.
+
+    Args:
+        path: as the user knows it.
+        error: what the system said.
+        doing: read | written | read or written, for the message.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], error: OSError, doing: str = "read or written"):
+        super().__init__(f"{os.fspath(path)}: cannot be {doing} ({reason_of(error)}); {_fix_of(error, doing)}")
+        self.path, self.error, self.doing = os.fspath(path), error, doing
+        self.errno = error.errno
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.error, self.doing)
+
+
+def reason_of(error: OSError) -> str:
+    """What the system said, without its number and the path: "Permission denied"."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def _fix_of(error: OSError, doing: str) -> str:
+    """What to do about it."""
+    other = "give another path" if "written" in doing else "give another file"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"see to the permissions, or {other}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"free space on its disk, or {other}"
+    if error.errno == errno.EISDIR:
+        return "it is a folder: give a file"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"there is a file where a folder must be: {other}"
+    return other
 
 
 class CheckpointError(TimeChatError):

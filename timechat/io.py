@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from timechat.errors import FileError
+
 NOT_THERE = "not there"  # the state of a missing file
 _CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.tmp")  # what `replacing` calls the files that it writes
 
 
@@ -29,21 +33,64 @@ def replacing(path: str | Path, *, synced: bool = False) -> Iterator[Path]:
         synced: return only when the content and the name are on the disk.
 
     Raises:
-        OSError: the folder cannot be created, or nothing was written.
+        FileError: the folder cannot be created, or the file cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # a killed process with the same id may have left one
     try:
+        temporary.unlink(missing_ok=True)  # a killed process with the same id may have left one
         yield temporary
         if synced:
             sync(temporary)
         os.replace(temporary, path)
         if synced:
             sync(path.parent)
+    except OSError as error:
+        if _is_about(error, temporary):
+            raise FileError(path, error, "written") from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Create a folder if it is missing; returns what was created, the innermost first, for `remove_empty`.
+
+    Raises:
+        FileError: it cannot be created.
+    """
+    if path.is_dir():
+        return []
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remove_empty(missing)
+        raise FileError(path, error, "written") from error
+    return missing
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders that hold nothing, the innermost first; others stay."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _is_about(error: OSError, temporary: Path) -> bool:
+    """Whether an error of a `with` block is about the file that it writes; a full disk names no file."""
+    return error.errno in _FULL or error.filename in (temporary, str(temporary))
+
+
+def check_readable(path: str | Path) -> None:
+    """Raise FileError if a file cannot be opened for reading, for example because it is a folder."""
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise FileError(path, error, "read") from error
 
 
 def remove_left_overs(paths: Iterable[str | Path]) -> None:
@@ -83,24 +130,24 @@ def sync(path: str | Path) -> None:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file through `replacing`. Raises OSError."""
+    """Write a file through `replacing`. Raises FileError."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 file through `replacing`. Raises OSError."""
+    """Write a UTF-8 file through `replacing`. Raises FileError."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, content: Any, *, indent: int = 2) -> None:
-    """Write an indented JSON file, keys in the order given. Raises OSError."""
+    """Write an indented JSON file, keys in the order given. Raises FileError."""
     write_text(path, json_text(content, indent=indent) + "\n")
 
 
 def write_json_lines(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line. Raises OSError."""
+    """Write one JSON object per line. Raises FileError."""
     write_text(path, "".join(json_line(row) for row in rows))
 
 

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from timechat.errors import ConfigError
-from timechat.io import process_lives
+from timechat.errors import ConfigError, FileError
+from timechat.io import make_folder, process_lives, remove_empty
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,12 @@ class FolderLock:
         self.path = folder / FILE
         self.setting, self.work = setting, work
         self._descriptor: int | None = None
+        self._made: list[Path] = []
 
     def acquire(self) -> None:
         """Take the lock. Raises ConfigError: another process, which is named, has it, or nothing can be written."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._made = make_folder(self.path.parent)
             give_up = time.monotonic() + PATIENCE_S
             while not self._try():
                 if time.monotonic() >= give_up:
@@ -56,10 +57,12 @@ class FolderLock:
                 time.sleep(_POLL_S)
         except OSError as error:
             self.release()
-            raise ConfigError(
-                f"{self.setting}: cannot be written to ({error}); give another folder, or see to its permissions and "
-                "the space on its disk"
-            ) from error
+            cause = error.error if isinstance(error, FileError) else error
+            if cause.errno in (errno.EEXIST, errno.ENOTDIR):
+                reason, fix = "there is a file where a folder must be", ""
+            else:
+                reason, fix = str(cause), ", or see to its permissions and the space on its disk"
+            raise ConfigError(f"{self.setting}: cannot be written to ({reason}); give another folder{fix}") from error
 
     def _try(self) -> bool:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -111,11 +114,11 @@ class FolderLock:
         return "another process has its lock"
 
     def release(self) -> None:
-        """Give the lock back; does nothing without it."""
-        if self._descriptor is None:
-            return
-        descriptor, self._descriptor = self._descriptor, None
-        with suppress(OSError):  # for example after the folder was removed
-            if self._is_current(descriptor):
-                self.path.unlink()
-        os.close(descriptor)
+        """Give the lock back, and remove the folder if it was created for it and has stayed empty."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            with suppress(OSError):  # for example after the folder was removed
+                if self._is_current(descriptor):
+                    self.path.unlink()
+            os.close(descriptor)
+        remove_empty(self._made)

@@ -91,8 +91,9 @@ def test_what_the_system_refuses_is_one_message(tmp_path: Path, capsys: pytest.C
     (tmp_path / "file").touch()
     assert run_main(lambda: (tmp_path / "file" / "folder").mkdir()) == 1
     message = capsys.readouterr().err
-    assert message.startswith("NotADirectoryError: ")
-    assert str(tmp_path / "file" / "folder") in message
+    assert message.startswith(
+        f"FileError: {tmp_path / 'file' / 'folder'}: cannot be read or written (Not a directory); "
+    )
     assert message.count("\n") == 1
 
 

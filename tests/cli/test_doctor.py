@@ -106,7 +106,7 @@ def test_a_healthy_set_up_passes_through_all_sections(
     assert all(warning in sections for warning in warnings)
     # Its weights are random: words that make no sense are right here, and nothing else is odd.
     assert [w for w in warnings if not w.startswith(("dense captioning:", "grounding:", "No GPU is used"))] == []
-    assert f"0 errors, {len(warnings)} warnings: nothing was found that keeps" in summary
+    assert f"0 errors, {len(warnings)} warning{'s' * (len(warnings) != 1)}: nothing was found that keeps" in summary
 
 
 def test_a_missing_checkpoint_stops_nothing_but_what_needs_the_model(
@@ -120,7 +120,7 @@ def test_a_missing_checkpoint_stops_nothing_but_what_needs_the_model(
     assert text.count("there is no model, see section 3") == 2
     assert "pixels after preprocessing" in text
     assert "ids around the start of the video tokens" in text
-    assert "1 errors, 1 warnings: this set-up does not work as it is." in text
+    assert "1 error, 1 warning: this set-up does not work as it is." in text
 
 
 def test_a_wrong_config_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,17 @@ def test_what_is_there_is_kept_and_failures_are_tried_again(videos: Path, tmp_pa
     assert len(read_transcript(out / "broken.tsv")) == 1
 
 
+def test_a_transcript_that_cannot_be_read_is_made_again(videos: Path, tmp_path: Path) -> None:
+    """An empty one is whole: nothing is said."""
+    out = tmp_path / "out"
+    transcribe(videos, out, engine)
+    whole = (out / "now.tsv").read_text()
+    (out / "now.tsv").write_text(whole[:3])
+    done = transcribe(videos, out, engine)
+    assert (done.written, done.found) == (1, 2)
+    assert (out / "now.tsv").read_text() == whole
+
+
 def test_an_interrupted_run_leaves_no_half_transcript(videos: Path, tmp_path: Path) -> None:
     def interrupted(samples: np.ndarray) -> Iterator[Sentence]:
         yield from engine(samples)

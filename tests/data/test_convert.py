@@ -14,7 +14,7 @@ from helpers.source_data import write_json, write_lines
 from timechat.data.convert import Conversion, Summary, convert
 from timechat.data.instructions import FOLDER, QUERY, question_for, questions_of
 from timechat.data.tasks import TASKS
-from timechat.errors import AnnotationError, ConfigError
+from timechat.errors import AnnotationError, ConfigError, TimeChatError
 from timechat.evaluation.benchmarks import get_benchmark
 
 ROWS = [{"video": f"{n}.mp4", "start": n, "end": n + 1.5, "sentence": f"event {n}"} for n in range(40)]
@@ -108,8 +108,8 @@ def test_what_a_killed_conversion_left_is_removed(tmp_path: Path) -> None:
 
 def test_one_item_a_line(tmp_path: Path) -> None:
     listed = items_of(tmp_path, ROWS)
-    convert(Conversion("mine", tmp_path / "rows.jsonl", tmp_path / "out.jsonl", tmp_path / "test.jsonl"))
-    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == listed
+    convert(Conversion("mine", tmp_path / "rows.jsonl", tmp_path / "lines.jsonl", tmp_path / "test.jsonl"))
+    assert [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()] == listed
     assert len(get_benchmark("charades_sta").load_annotations(tmp_path / "test.jsonl").rows) == 40
 
 
@@ -171,3 +171,36 @@ def test_counts_stay_when_only_the_first_broken_parts_are_kept(monkeypatch: pyte
 def test_an_option_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no source 'minee' .did you mean 'mine'"):
         convert(Conversion("minee", tmp_path, tmp_path / "out.json"))
+
+
+def test_two_files_do_not_share_a_report(tmp_path: Path) -> None:
+    items_of(tmp_path, ROWS[:2])
+    asked = Conversion("mine", tmp_path / "rows.jsonl", tmp_path / "out.jsonl")
+    with pytest.raises(ConfigError, match=r"out\.report\.json: is the report about .*out\.json; give the new file"):
+        convert(asked)
+    assert not (tmp_path / "out.jsonl").exists()
+    assert len(items_of(tmp_path, ROWS[:3])) == 3, "the same file may be written again"
+    (tmp_path / "out.json").unlink()
+    convert(asked)
+
+
+def test_a_brace_that_is_not_closed_is_no_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--videos \{id\.mp4: a brace belongs to no mark"):
+        items_of(tmp_path, ROWS[:2], videos="{id.mp4")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("charades_sta", "it is a folder: give a file"),
+        ("youcook2", "it is a folder: give a file"),
+        ("mine", "it is a folder: give a file"),
+        ("tvsum", "correct its path"),
+        ("summe", "holds no files NAME.mat; give SumMe's folder GT/"),
+    ],
+)
+def test_a_folder_in_the_place_of_a_file(source: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(TimeChatError, match=message):
+        convert(Conversion(source, tmp_path / "in", tmp_path / "out" / "x.json"))
+    assert not (tmp_path / "out").exists()

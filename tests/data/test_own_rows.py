@@ -10,6 +10,7 @@ from helpers.source_data import write_json
 
 from timechat.data.convert import Conversion, convert
 from timechat.data.reading import seconds_of, stem_of
+from timechat.errors import AnnotationError
 
 ANSWER = "The given query happens in 1.0 - 62.5 seconds."
 
@@ -19,6 +20,7 @@ ANSWER = "The given query happens in 1.0 - 62.5 seconds."
     [
         ("a.csv", "video,start,end,sentence\na.mp4,1,62.5,x y\n"),
         ("a.csv", "\ufeffVideo; Start ;END;Sentence;note\r\na.mp4;0:01;1:02.5;x y;mine\r\n"),
+        ("a.csv", "video;start;end;sentence\na.mp4;1,0;1:02,5;x y\n"),
         ("a.tsv", "sentence\tend\tstart\tvideo\nx y\t0:01:02.5\t1.0\ta.mp4\n"),
         ("a.csv", 'video,start,end,sentence\n"a.mp4","1","62.5","x y"\n'),
         ("a.jsonl", '{"video": "a.mp4", "start": 1, "end": 62.5, "sentence": "x y"}\n'),
@@ -79,6 +81,33 @@ def test_a_line_with_too_many_fields_is_broken(tmp_path: Path) -> None:
     summary = convert(Conversion("mine", tmp_path / "a.csv", tmp_path / "out.json"))
     assert (summary.converted, summary.bad[0].where) == (1, "line 2")
     assert "put text with ',' in it in quotes" in summary.bad[0].problem
+
+
+def test_a_comma_is_no_decimal_point_between_commas(tmp_path: Path) -> None:
+    """There "1,500" may as well be a thousand."""
+    (tmp_path / "a.csv").write_text('video,start,end,sentence\na.mp4,"1,500",9,x\nb.mp4,1,2,y\n')
+    summary = convert(Conversion("mine", tmp_path / "a.csv", tmp_path / "out.json"))
+    assert [bad.where for bad in summary.bad] == ["line 2"]
+
+
+def test_an_unclosed_quote_swallows_no_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('video,start,end,sentence\nk.mp4,1,2,"unclosed\nb.mp4,2,3,x\n')
+    with pytest.raises(AnnotationError, match=r"a\.csv, line 2: a quote"):
+        convert(Conversion("mine", tmp_path / "a.csv", tmp_path / "new" / "out.json"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_empty_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(AnnotationError, match="is empty; its first line must name the columns video, start"):
+        convert(Conversion("mine", tmp_path / "a.csv", tmp_path / "out.json"))
+
+
+def test_broken_rows_are_listed_in_the_order_of_the_file(tmp_path: Path) -> None:
+    lines = ["b.mp4,1,2,x", "c.mp4,5,4,x", "../../a.mp4,1,2,x", "d.mp4,9,8,x"]
+    (tmp_path / "a.csv").write_text("video,start,end,sentence\n" + "\n".join(lines) + "\n")
+    asked = Conversion("mine", tmp_path / "a.csv", tmp_path / "out.json", task="dense_captioning")
+    assert [bad.where for bad in convert(asked).listed] == ["line 3", "line 4", "line 5"]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,10 @@ NOT_FROM_THE_BEGINNING = {"one frame in mp4", "a lost key frame", "sound first i
     "cut of open groups to mkv"}  # fmt: skip
 
 
+# They mostly have fewer than 6 frames a second, which stay as they are.
+SLOWER_THAN_THAT = {"repeated times", "variable rate in mkv"}
+
+
 @pytest.fixture(autouse=True)
 def ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real ffmpeg on PATH."""
@@ -63,6 +67,10 @@ def test_times_stay_honest_at_another_rate(tmp_path: Path, kind: str, writer: st
     new, about = written(source, SMALL, writer=writer)
     read = numbers_and_seconds(new)
     assert wrong_frames(source, new) == []
+    if kind in SLOWER_THAN_THAT:
+        assert [number for number, _ in read] == [number for number, _ in numbers_and_seconds(source)]
+        assert len(read) < 6 * about.seconds
+        return
     assert [second for _, second in read] == pytest.approx([k / 6 for k in range(len(read))], abs=1e-3)
     assert len(read) == pytest.approx(6 * about.seconds, abs=1)
 

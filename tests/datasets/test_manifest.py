@@ -56,6 +56,16 @@ def test_the_digest_says_what_is_left_out_and_not_why() -> None:
     assert first.digest != Manifest("a", 9, {"missing": [2]}).digest
 
 
+def test_a_manifest_that_leaves_nothing_out_is_no_warning(
+    info: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    info["manifest"] = written(Path(info["manifest"]).with_name("none.json"), info)
+    with caplog.at_level(logging.INFO):
+        build(info)
+    (record,) = (record for record in caplog.records if "are left out by" in record.getMessage())
+    assert record.levelno == logging.INFO
+
+
 def test_a_dataset_has_no_item_that_is_left_out(info: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         dataset = build(info)

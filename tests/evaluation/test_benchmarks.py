@@ -280,7 +280,9 @@ def test_broken_annotations_name_file_item_and_field(
 
 
 def test_missing_and_binary_files(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="no such annotation file; correct --anno-path"):
+    with pytest.raises(
+        AnnotationError, match="no such annotation file; correct its path, in an evaluation --anno-path"
+    ):
         get_benchmark("charades_sta").read(tmp_path / "nowhere.txt")
     (tmp_path / "x.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(AnnotationError, match="UTF-8"):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import transformers
 
 from timechat import distributed
-from timechat.errors import TimeChatError
+from timechat.errors import FileError, TimeChatError
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ def run_main(main: Callable[[], object]) -> int:
         transformers.utils.logging.disable_progress_bar()
     try:
         main()
-    except (TimeChatError, OSError) as error:
+    except (TimeChatError, OSError) as raised:
+        error = _typed(raised)
         # Every process stops; if all raised the same error, one message is enough.
         if distributed.is_main_process():
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
@@ -66,3 +67,10 @@ def run_main(main: Callable[[], object]) -> int:
     finally:
         distributed.destroy_process_group()
     return 0
+
+
+def _typed(error: TimeChatError | OSError) -> TimeChatError | OSError:
+    """What the system says about a file as an error with a fix; others as they are."""
+    if isinstance(error, TimeChatError) or error.filename is None:
+        return error
+    return FileError(os.fsdecode(error.filename), error)

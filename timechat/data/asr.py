@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from timechat.data.sound import sound_of
 from timechat.datasets.shards.index import VIDEO_SUFFIXES
-from timechat.errors import ConfigError, VideoError
-from timechat.evaluation.transcripts import Sentence
+from timechat.errors import ConfigError, TimeChatError, VideoError
+from timechat.evaluation.transcripts import Sentence, read_transcript
 from timechat.io import remove_left_overs, write_text
 from timechat.wording import counted
 
@@ -111,7 +111,7 @@ def transcribe(videos: Path, output: Path, engine: Engine, workers: int = 1) -> 
     started = time.monotonic()
     places = _places(videos, output)
     remove_left_overs(places.values())
-    left = {video: place for video, place in places.items() if not place.exists()}
+    left = {video: place for video, place in places.items() if not _is_there(place)}
     failed: dict[str, str] = {}
     counts: list[tuple[int, int]] = []
     with ThreadPoolExecutor(workers) as pool:
@@ -137,6 +137,15 @@ def transcribe(videos: Path, output: Path, engine: Engine, workers: int = 1) -> 
         failed=failed,
         seconds=time.monotonic() - started,
     )
+
+
+def _is_there(place: Path) -> bool:
+    """Whether a transcript is there and can be read. An empty one is whole: nothing is said."""
+    try:
+        read_transcript(place)
+    except (TimeChatError, OSError):
+        return False
+    return True
 
 
 def _places(videos: Path, output: Path) -> dict[Path, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from timechat.data.compress import VIDEO_SUFFIXES
+from timechat.data.compress import VIDEO_SUFFIXES, check_apart
 from timechat.data.frame_plan import Part
+from timechat.data.reading import BadPart, an_object, csv_rows, seconds_of, text_of
 from timechat.data.rewriting import FORMATS, VideoJob
-from timechat.datasets.annotations import inside, raise_listed
+from timechat.datasets.annotations import MAX_LISTED, inside, raise_listed
 from timechat.datasets.clip_names import named_clip
-from timechat.datasets.entries import read_json
-from timechat.errors import AnnotationError
-from timechat.lfs import refuse_pointer
+from timechat.datasets.entries import must_exist, read_json
+from timechat.errors import AnnotationError, ConfigError
 from timechat.wording import counted
 
 COLUMNS = ("video", "start", "end", "output")
@@ -50,31 +49,32 @@ class Clips:
     Attributes:
         clips: by their outputs, each once.
         left_out: how many entries need no clip, by reason.
-        problems: what is wrong with the file, one line each.
+        problems: what is wrong with others, one line each.
+        clashing: outputs of different clips, which are not made.
     """
 
     clips: dict[str, Clip] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    clashing: set[str] = field(default_factory=set)
 
     def add(self, where: str, clip: Clip) -> None:
         """Take a clip that entry `where` names, or note what is wrong with it."""
-        known = self.clips.setdefault(clip.output, clip)
-        if known != clip:
-            self.problems.append(f"{where}: {clip.output} is named before, as another clip")
-        if not 0 <= (clip.part.start or 0.0) < (math.inf if clip.part.end is None else clip.part.end):
-            self.problems.append(f"{where}: from {clip.part.start:g} s to {clip.part.end:g} s; give 0 <= start < end")
-        if Path(clip.output).suffix.lower() not in FORMATS:
-            suffixes = ", ".join(sorted(FORMATS.keys() - {""}))
-            self.problems.append(f"{where}: output {clip.output!r} must end in one of {suffixes}")
-        for name, path in (("video", clip.video), ("output", clip.output)):
-            if not path or not inside(path, "."):
-                self.problems.append(f"{where}: {name} {path!r} must be a path inside the folder")
+        if problem := _problem_of(clip):
+            self.problems.append(f"{where}: {problem}")
+        elif self.clips.setdefault(clip.output, clip) != clip:
+            self.clashing.add(clip.output)
+            self.problems.append(f"{where}: {clip.output} is named before, as another clip; neither is cut")
 
     def lines(self) -> Iterator[str]:
         """For people."""
         for reason, count in self.left_out.items():
             yield f"{counted(count, 'entry needs', 'entries need')} no clip: {reason}"
+        if self.problems:
+            yield f"wrong, and left out: {len(self.problems):,}"
+            yield from (f"  {problem}" for problem in self.problems[:MAX_LISTED])
+            if len(self.problems) > MAX_LISTED:
+                yield f"  and {len(self.problems) - MAX_LISTED:,} more"
 
     def jobs(self, videos: Path, output: Path) -> list[VideoJob]:
         """What to make.
@@ -82,18 +82,38 @@ class Clips:
         Args:
             videos: the folder of whole videos.
             output: the folder of clips.
+
+        Raises:
+            ConfigError: there is no folder of whole videos, or clips would lie among them.
         """
-        return [
+        if not videos.is_dir():
+            raise ConfigError(f"{videos}: no such folder of videos")
+        jobs = [
             VideoJob(_file(videos / clip.video, clip.any_suffix), str(output / clip.output), clip.part)
             for clip in self.clips.values()
         ]
+        check_apart(videos, output, jobs)
+        return jobs
+
+
+def _problem_of(clip: Clip) -> str | None:
+    if not 0 <= (clip.part.start or 0.0) < (math.inf if clip.part.end is None else clip.part.end):
+        return f"from {clip.part.start:g} s to {clip.part.end:g} s; give 0 <= start < end"
+    if Path(clip.output).suffix.lower() not in FORMATS:
+        suffixes = ", ".join(sorted(FORMATS.keys() - {""}))
+        return f"output {clip.output!r} must end in one of {suffixes}"
+    wrong = [name for name in ("video", "output") if not inside(getattr(clip, name), ".")]
+    return f"{wrong[0]} {getattr(clip, wrong[0])!r} must be a path inside the folder" if wrong else None
 
 
 def read_clips(path: Path) -> Clips:
     """The clips of an annotation file: CSV with `COLUMNS`, HiREST's `all_data_*.json`, raw Valley, or VATEX.
 
+    Entries that are wrong are noted, and left out.
+
     Raises:
-        AnnotationError: the file is missing or has another format; or entries of it are wrong, all of them listed.
+        AnnotationError: the file is missing or has another format, or names no clip that can be made.
+        FileError: it is a folder, or may not be read.
     """
     found = Clips()
     if path.suffix.lower() in (".csv", ".tsv"):
@@ -106,29 +126,27 @@ def read_clips(path: Path) -> Clips:
             _read_vatex(content, found)
         else:
             raise AnnotationError(f"{path}: expected the file of HiREST, Valley or VATEX")
-    raise_listed(path, found.problems)
+    for output in found.clashing:
+        del found.clips[output]
     if not found.clips:
+        raise_listed(path, found.problems)
         reasons = "; ".join(found.lines())
         raise AnnotationError(f"{path}: names no clip" + (f" ({reasons})" if reasons else ""))
     return found
 
 
 def _read_table(path: Path, found: Clips) -> None:
-    refuse_pointer(path, AnnotationError)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            rows, missing = list(reader), set(COLUMNS) - set(reader.fieldnames or [])
-    except (csv.Error, UnicodeDecodeError, FileNotFoundError) as error:
-        raise AnnotationError(f"{path}: cannot be read as CSV ({error})") from error
-    if missing:
-        raise AnnotationError(f"{path}: lacks the columns {', '.join(sorted(missing))}")
-    for number, row in enumerate(rows, start=2):
-        times = [_seconds(row["start"]), _seconds(row["end"])]
-        if None in times:
-            found.problems.append(f"line {number}: start and end must be seconds, found {row['start']}, {row['end']}")
+    """Rows as `timechat data convert mine` reads them, with an output instead of a sentence."""
+    must_exist(path)
+    for where, part in csv_rows(path, COLUMNS, times=("start", "end")):
+        try:
+            row = an_object(part)
+            video, output = (text_of(row, name) for name in ("video", "output"))
+            start, end = (seconds_of(row[name], name) for name in ("start", "end"))
+        except BadPart as bad:
+            found.problems.append(f"{where}: {bad}")
         else:
-            found.add(f"line {number}", Clip(row["video"] or "", row["output"] or "", Part(*times), any_suffix=False))
+            found.add(where, Clip(video, output, Part(start, end), any_suffix=False))
 
 
 def _seconds(text: Any) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +47,11 @@ def videos_of(folder: Path, output: Path) -> Folder:
     """All videos of a folder and its sub-folders, and where they go below `output`.
 
     Raises:
-        ConfigError: the folder has no videos or is missing, `output` is the same folder, or two files would become one.
+        ConfigError: the folder has no videos or is missing, new files would lie among the originals, or two files would
+            become one.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder of videos")
-    if output.resolve() == folder.resolve():
-        raise ConfigError(f"{output}: the same folder as the original videos; give another one for the smaller ones")
     jobs, others, renamed = dict[Path, VideoJob](), Counter[str](), 0
     for path in _files(folder, output):
         suffix = path.suffix.lower()
@@ -67,7 +66,30 @@ def videos_of(folder: Path, output: Path) -> Folder:
         jobs[target] = VideoJob(str(path), str(target))
     if not jobs:
         raise ConfigError(f"{folder}: has no videos; their names end in {', '.join(sorted(VIDEO_SUFFIXES - {''}))}")
+    check_apart(folder, output, list(jobs.values()))
     return Folder(list(jobs.values()), renamed, others)
+
+
+def check_apart(videos: Path, output: Path, jobs: Iterable[VideoJob]) -> None:
+    """Keep new files from lying among the originals, where one could be taken for the other.
+
+    Args:
+        videos: the folder of the originals.
+        output: the folder of the new files, which may be inside of it, or hold it.
+        jobs: what would be made, below `output`.
+
+    Raises:
+        ConfigError: it is the same folder, a new file would lie among the originals, or an original is in `output`.
+    """
+    old, new = os.path.realpath(videos), os.path.realpath(output)
+    if old == new:
+        raise ConfigError(f"{output}: the same folder as the original videos; give another one for the new ones")
+    for job in jobs:
+        source, target = Path(old, os.path.relpath(job.source, videos)), Path(new, os.path.relpath(job.target, output))
+        if source.is_relative_to(new) and Path(new).is_relative_to(old):
+            raise ConfigError(f"{output}: {job.source}, an original, lies in it; give another folder for the new ones")
+        if target.is_relative_to(old) and not Path(new).is_relative_to(old):
+            raise ConfigError(f"{output}: {job.target} would lie among the originals; give another folder")
 
 
 def _files(folder: Path, output: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from timechat.data.records import Bad, LeftOut, Record
 from timechat.data.sources import SOURCES, Asked, Source
 from timechat.data.tasks import TASKS, Task, turns_of
 from timechat.data.worker_pool import chunks, in_order
-from timechat.data.writing import LINES, check_outputs, item_writer, json_of
+from timechat.data.writing import LINES, check_outputs, check_report, item_writer, json_of
 from timechat.datasets.annotations import check_entry, inside
 from timechat.errors import AnnotationError, ConfigError
 from timechat.io import sha256_of_file, write_json
@@ -31,6 +31,7 @@ MAX_REPORTED = 10_000  # that a report holds; all are counted
 
 _CHUNK = 2048  # records that a process is given at once: few enough to wait for, many enough to start one for
 
+_NUMBERED = re.compile(r"\w+ (\d+)")  # a place such as "line 9"
 _MARK = re.compile(r"\{(\w+)\}")
 _BAD_PATH = "the path of its video, {!r}, points outside of the folder of videos"
 
@@ -97,6 +98,11 @@ class Summary:
     broken: int = 0
     bad: list[Bad] = field(default_factory=list)
 
+    @property
+    def listed(self) -> list[Bad]:
+        """The broken parts in the order of the file, as far as their places have numbers."""
+        return sorted(self.bad, key=lambda bad: int(found[1]) if (found := _NUMBERED.fullmatch(bad.where)) else 0)
+
     def count(self, part: Bad | LeftOut) -> None:
         """Count a part that did not become an item."""
         if isinstance(part, LeftOut):
@@ -109,7 +115,7 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """For the report."""
         counts = {name: getattr(self, name) for name in ("converted", "text_only", "rows", "broken")}
-        listed = [{"where": bad.where, "problem": bad.problem} for bad in self.bad]
+        listed = [{"where": bad.where, "problem": bad.problem} for bad in self.listed]
         return {**counts, "left_out": dict(self.left_out), "broken_parts": listed}
 
 
@@ -280,8 +286,11 @@ def _checked(asked: Conversion) -> Source:
         raise AnnotationError(f"{asked.path}: no such {'folder' if source.folder else 'file'}; give {source.words}")
     refuse_pointer(asked.path, AnnotationError)
     check_outputs([asked.path], [*asked.files, asked.report])
+    check_report(asked.report, asked.files)
     if asked.eval_output is not None:
         _check_evaluation(asked, source, asked.task or source.tasks[0])
+    if asked.videos is not None and set("{}") & set(_MARK.sub("", asked.videos)):
+        raise ConfigError(f"--videos {asked.videos}: a brace belongs to no mark; write marks as in '{{id}}.mp4'")
     return source
 
 
@@ -303,7 +312,7 @@ def _check_evaluation(asked: Conversion, source: Source, task: str) -> None:
 
 def _refuse_if_useless(asked: Conversion, summary: Summary) -> None:
     """Raise AnnotationError if nothing was converted, or if a part is broken and that is not allowed."""
-    first = "".join(f"\n  {asked.path}, {bad.where}: {bad.problem}" for bad in summary.bad[:MAX_LISTED])
+    first = "".join(f"\n  {asked.path}, {bad.where}: {bad.problem}" for bad in summary.listed[:MAX_LISTED])
     if summary.broken and asked.strict:
         broken = counted(summary.broken, "part is", "parts are")
         raise AnnotationError(f"{asked.path}: {broken} broken, to be corrected or removed:{first}")
@@ -345,5 +354,5 @@ def told(asked: Conversion, summary: Summary) -> str:
     lines += [f"left out: {count:,} ({rule})" for rule, count in summary.left_out.most_common()]
     if summary.broken:
         lines.append(f"broken, and left out: {summary.broken:,} (all of them in {asked.report})")
-        lines += [f"  {asked.path}, {bad.where}: {bad.problem}" for bad in summary.bad[:MAX_LISTED]]
+        lines += [f"  {asked.path}, {bad.where}: {bad.problem}" for bad in summary.listed[:MAX_LISTED]]
     return "\n".join(lines) + "\n"

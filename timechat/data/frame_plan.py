@@ -16,6 +16,9 @@ from timechat.errors import VideoError
 # A frame is on display at t if its time is at most this much later: containers round to milliseconds.
 ROUNDING_S = CONSTANT_RATE_TOLERANCE
 
+# A rate that is so little higher than the usual one of a video is the same: containers round to milliseconds.
+_ABOUT = 1.02
+
 # A frame that stays on display for longer, in seconds, is none: the file's clock has jumped.
 _LONGEST_S = 3600.0
 
@@ -40,6 +43,7 @@ class FramePlan:
             one; infinite where there is none before or after.
         duration: of the new file, seconds.
         rate: its frames per second, on average.
+        constant: whether its frames come at the rate that was asked for, and are not those of the original.
         short_by: seconds by which the original ends before the part that was asked for.
     """
 
@@ -49,6 +53,7 @@ class FramePlan:
     reach: tuple[float, float]
     duration: float
     rate: float
+    constant: bool
     short_by: float
 
 
@@ -62,7 +67,8 @@ def plan_frames(name: str, look: Look, part: Part, fps: float | None) -> FramePl
         name: the file, for messages.
         look: at its packets.
         part: which part of it.
-        fps: frames per second of the new file; None keeps the frames as they are.
+        fps: frames per second of the new file; None keeps the frames as they are, and so does a video that usually has
+            fewer: more frames would show nothing more.
 
     Raises:
         VideoError: the part is empty, or begins after the end of the video, or the times of the video cannot be right.
@@ -74,7 +80,8 @@ def plan_frames(name: str, look: Look, part: Part, fps: float | None) -> FramePl
     begin, end = part.start or 0.0, length if part.end is None else part.end
     _check(name, begin, end, length)
     stop = min(end, length)
-    if fps is None:
+    constant = fps is not None and fps <= _ABOUT * _usual_rate(times)
+    if fps is None or not constant:
         first = int(_on_display(times, np.array([begin]))[0])
         after = int(np.searchsorted(times, stop - ROUNDING_S, side="left"))
         indices = np.arange(first, max(after, first + 1))
@@ -86,7 +93,7 @@ def plan_frames(name: str, look: Look, part: Part, fps: float | None) -> FramePl
         indices, rate = _on_display(times, begin + seconds), fps
     middles = np.concatenate([[-math.inf], (times[1:] + times[:-1]) / 2, [math.inf]])
     reach = float(middles[indices[0]]), float(middles[indices[-1] + 1])
-    return FramePlan(look.stamps[indices], seconds, begin, reach, stop - begin, rate, max(0.0, end - length))
+    return FramePlan(look.stamps[indices], seconds, begin, reach, stop - begin, rate, constant, max(0.0, end - length))
 
 
 def _check(name: str, begin: float, end: float, length: float) -> None:
@@ -94,6 +101,12 @@ def _check(name: str, begin: float, end: float, length: float) -> None:
         raise VideoError(name, f"cannot be cut from {begin:g} s to {end:g} s. Give 0 <= start < end.")
     if begin >= length:
         raise VideoError(name, f"lasts {length:.3f} s: there is nothing from {begin:g} s to {end:g} s.")
+
+
+def _usual_rate(times: NDArray[Any]) -> float:
+    """Frames per second, whatever gaps there are; infinite for a single frame."""
+    usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    return 1 / usual if usual > 0 else math.inf
 
 
 def _on_display(times: NDArray[Any], seconds: NDArray[Any]) -> NDArray[Any]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from timechat.data.places import Collection, Rules, parts_of
-from timechat.datasets.presence import missing_files
+from timechat.datasets.presence import THREADS, missing_files
+from timechat.errors import FileError, reason_of
+from timechat.io import make_folder
 from timechat.lfs import pointer_problem
 
 UNKNOWN = "other"  # paths of no collection: only looked for as they are
@@ -34,6 +37,8 @@ class Located:
         links: path below the folder of videos -> the file that was found elsewhere.
         several: how many of these were found in several places; the best is taken.
         lost: paths that were not found.
+        blocked: paths where something else is in the place of the video, each with what that is: neither there nor
+            linked, because nothing that exists is removed.
     """
 
     wanted: int = 0
@@ -41,6 +46,12 @@ class Located:
     links: dict[str, str] = field(default_factory=dict)
     several: int = 0
     lost: list[str] = field(default_factory=list)
+    blocked: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def not_found(self) -> int:
+        """How many are neither there nor can be linked."""
+        return len(self.lost) + len(self.blocked)
 
 
 def locate(paths: Iterable[str], videos_dir: str, searched: Sequence[str], rules: Rules) -> dict[str, Located]:
@@ -57,6 +68,7 @@ def locate(paths: Iterable[str], videos_dir: str, searched: Sequence[str], rules
     """
     wanted = list(dict.fromkeys(paths))
     gone = missing_files(wanted, videos_dir)
+    blocked = _no_videos([path for path in wanted if path not in gone], videos_dir)
     owners = {path: rules.collection_of(parts_of(os.path.dirname(path))) for path in wanted}
     places = _search([(path, owners[path]) for path in wanted if path in gone], searched, rules)
     found: dict[str, Located] = {}
@@ -64,7 +76,9 @@ def locate(paths: Iterable[str], videos_dir: str, searched: Sequence[str], rules
         owner = owners[path]
         located = found.setdefault(owner.name if owner else UNKNOWN, Located())
         located.wanted += 1
-        if path not in gone:
+        if path in blocked:
+            located.blocked[path] = blocked[path]
+        elif path not in gone:
             located.there += 1
         elif path in places:
             located.links[path] = min(places[path], key=lambda place: place.rank).path
@@ -82,22 +96,39 @@ def link(links: dict[str, str], videos_dir: str) -> int:
         videos_dir: where the links go.
 
     Raises:
-        OSError: one cannot be made.
+        FileError: one cannot be made.
     """
     made = 0
     for path, target in tqdm(links.items(), unit="link", disable=None):
         place = os.path.join(videos_dir, path)
         if os.path.exists(place):
             continue
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        temporary = f"{place}.{os.getpid()}.link"
-        os.symlink(os.path.realpath(target), temporary)
-        if os.path.lexists(place) and not os.path.islink(place):  # it has appeared meanwhile
-            os.unlink(temporary)
-            continue
-        os.replace(temporary, place)
-        made += 1
+        try:
+            made += _link(place, target)
+        except FileError:
+            raise
+        except OSError as error:
+            raise FileError(place, error, "written") from error
     return made
+
+
+def _link(place: str, target: str) -> bool:
+    """Make a link; False if a file has appeared in its place meanwhile. Raises OSError."""
+    make_folder(Path(place).parent)
+    temporary = f"{place}.{os.getpid()}.link"
+    os.symlink(os.path.realpath(target), temporary)
+    if os.path.lexists(place) and not os.path.islink(place):
+        os.unlink(temporary)
+        return False
+    os.replace(temporary, place)
+    return True
+
+
+def _no_videos(paths: Sequence[str], videos_dir: str) -> dict[str, str]:
+    """What is in the place of videos and is none, by path."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(lambda path: _problem(os.path.join(videos_dir, path)), paths)
+        return {path: problem for path, problem in zip(paths, found, strict=True) if problem}
 
 
 def _search(
@@ -147,4 +178,14 @@ def _files(searched: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...], str]
 
 def _is_video(file: str) -> bool:
     """Whether a file has content, which is not a git-lfs pointer."""
-    return os.path.isfile(file) and os.path.getsize(file) > 0 and pointer_problem(Path(file)) is None
+    return not _problem(file)
+
+
+def _problem(file: str) -> str:
+    """Why a file is no video, as far as that can be told without opening it."""
+    try:
+        if not os.path.isfile(file):
+            return "is not a file"
+        return "is empty" if not os.path.getsize(file) else pointer_problem(file) or ""
+    except OSError as error:  # it has gone
+        return f"cannot be read ({reason_of(error)})"

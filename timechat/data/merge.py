@@ -22,7 +22,7 @@ from tqdm import tqdm
 from timechat.data.published import published
 from timechat.data.records import Bad
 from timechat.data.worker_pool import in_order
-from timechat.data.writing import check_outputs, item_writer, json_of
+from timechat.data.writing import check_outputs, check_report, item_writer, json_of
 from timechat.datasets.annotations import check_entry
 from timechat.datasets.entries import iter_entries
 from timechat.errors import AnnotationError, ConfigError
@@ -172,6 +172,7 @@ def merge(parts: Sequence[Part], output: Path, seed: int = 0, workers: int = 1) 
     """
     report = output.with_suffix(".report.json")
     check_outputs([part.file for part in parts], [output, report])
+    check_report(report, [output])
     if missing := [part.file for part in parts if not part.file.is_file()]:
         listed = "\n  ".join(map(str, missing))
         raise AnnotationError(
@@ -187,7 +188,10 @@ def merge(parts: Sequence[Part], output: Path, seed: int = 0, workers: int = 1) 
     with item_writer(output) as write:
         for _, item in chosen:
             write(item)
-    write_json(report, {"seed": seed, "items": len(chosen), "parts": [_as_json(state) for state in merged]})
+    write_json(
+        report,
+        {"output": [str(output)], "seed": seed, "items": len(chosen), "parts": [_as_json(state) for state in merged]},
+    )
     return merged
 
 

@@ -24,12 +24,12 @@ from tqdm import tqdm
 from timechat.datasets.annotations import check_entry, raise_listed
 from timechat.datasets.entries import iter_entries, read_json
 from timechat.datasets.manifest import read_manifest
-from timechat.datasets.shards.index import BLOCK, VIDEO_SUFFIXES, Member, index_name, index_text
+from timechat.datasets.shards.index import BLOCK, VIDEO_SUFFIXES, Member, index_name, index_text, read_index
 from timechat.errors import AnnotationError, ConfigError
 from timechat.io import json_line, replacing, sha256_of, sha256_of_file, write_json, write_text
 from timechat.lfs import pointer_problem
 from timechat.locks import FolderLock
-from timechat.wording import counted
+from timechat.wording import counted, in_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -251,7 +251,7 @@ def _write(job: Packing, shards: Sequence[Sequence[_Video]]) -> tuple[int, list[
     """Write the shards that are not there; how many were, and which could not be written."""
     digits = max(6, len(str(len(shards) - 1)))
     paths = [job.output / f"{job.name}-{number:0{digits}d}.tar" for number in range(len(shards))]
-    left = [number for number, path in enumerate(paths) if not (path.exists() and Path(index_name(str(path))).exists())]
+    left = [number for number, path in enumerate(paths) if not _is_whole(path, shards[number])]
     failures = []
     with ThreadPoolExecutor(job.workers) as pool:
         try:
@@ -267,6 +267,17 @@ def _write(job: Packing, shards: Sequence[Sequence[_Video]]) -> tuple[int, list[
             pool.shutdown(cancel_futures=True)
             raise
     return len(shards) - len(left), sorted(failures)
+
+
+def _is_whole(path: Path, videos: Sequence[_Video]) -> bool:
+    """Whether a shard is there with its index, and with all bytes of its members."""
+    index = Path(index_name(str(path)))
+    try:
+        samples = read_index(index.read_text(encoding="utf-8"), str(index))
+        size = path.stat().st_size
+    except (OSError, UnicodeDecodeError, AnnotationError):
+        return False
+    return size > sum(video.space for video in videos) and len(samples) == sum(len(one.annotations) for one in videos)
 
 
 def _write_shard(path: Path, videos: Sequence[_Video]) -> None:
@@ -301,7 +312,7 @@ def describe(packed: Packed, job: Packing) -> Iterator[str]:
     """What became of it, for people."""
     yield (
         f"{counted(packed.samples, 'annotation')} of {counted(packed.videos, 'video')} in "
-        f"{counted(packed.shards, 'shard')}, {packed.size / 1e9:.2f} GB, in {job.output} "
+        f"{counted(packed.shards, 'shard')}, {in_bytes(packed.size)}, in {job.output} "
         f"({counted(packed.found, 'was', 'were')} there already; {packed.seconds:.1f} s)"
     )
     if packed.left_out:

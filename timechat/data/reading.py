@@ -6,7 +6,6 @@ A source turns parts into records in a function that raises `BadPart` at the fir
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from timechat.data.records import Bad, LeftOut, Record, Window
+from timechat.datasets.tables import Table
 from timechat.errors import AnnotationError
 from timechat.evaluation.benchmarks.annotations import (
     is_number,
@@ -30,6 +30,7 @@ Placed = tuple[str, Any]
 
 _VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".flv"}
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:\.\d+)?)")
+_DECIMAL_COMMA = re.compile(r"(\s*[\d:]+),(\d+\s*)")
 
 
 class BadPart(Exception):
@@ -107,39 +108,47 @@ def json_object(path: Path, expected: str) -> dict[str, Any]:
     return content
 
 
-def csv_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[Placed]:
+def csv_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = (), times: Sequence[str] = ()
+) -> Iterator[Placed]:
     """The rows of a CSV file, read as they are asked for: comma, semicolon or tab, whichever its head has most of.
 
-    Names of columns may be written in any case. A line with more fields than the head is Broken.
+    Names of columns may be written in any case. A line that cannot be divided into the columns is Broken.
 
     Args:
         columns, optional: those that must be there, and those that may.
+        times: those with times. Between semicolons these may have a decimal comma, as spreadsheets write them that
+            separate with semicolons; it becomes a point.
 
     Raises:
-        AnnotationError: a column is missing, or the file is not text.
+        AnnotationError: a column is missing, the file is not text, or a quote is never closed.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            head = file.readline()
-            delimiter = max(",;\t", key=head.count)
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=delimiter, restkey="")
-            names = {name: (name or "").strip().lower() for name in reader.fieldnames or []}
-            if missing := [name for name in columns if name.lower() not in names.values()]:
-                found = [name for name in names.values() if name]
-                hints = "".join(nearest(name, found) for name in missing[:1])
-                raise AnnotationError(
-                    f"{path}: lacks the columns {', '.join(missing)}{hints}; its first line has {', '.join(found)}"
-                )
-            wanted = {name.lower(): name for name in (*columns, *optional)}
-            for row in reader:
-                where = f"line {reader.line_num}"
-                if row.get(""):
-                    yield where, Broken(f"has more fields than columns: put text with {delimiter!r} in it in quotes")
-                else:
-                    yield where, {wanted[low]: row[name] for name, low in names.items() if low in wanted}
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: not a CSV file in UTF-8 ({error}); save it so") from error
+    with Table(path, ",;\t") as table:
+        names = {name: name.strip().lower() for name in table.columns}
+        if missing := [name for name in columns if name.lower() not in names.values()]:
+            raise AnnotationError(f"{path}: {_lacking(missing, [name for name in names.values() if name])}")
+        wanted = {name.lower(): name for name in (*columns, *optional)}
+        for row in table.rows():
+            where = f"line {row.line}"
+            if row.problem:
+                yield where, Broken(row.problem)
+                continue
+            part = {wanted[low]: row.fields[name] for name, low in names.items() if low in wanted}
+            if table.delimiter == ";":
+                part |= {name: _with_point(part[name]) for name in times if name in part}
+            yield where, part
+
+
+def _lacking(missing: Sequence[str], found: Sequence[str]) -> str:
+    if not found:
+        return f"is empty; its first line must name the columns {', '.join(missing)}"
+    hints = nearest(missing[0], list(found))
+    return f"lacks the columns {', '.join(missing)}{hints}; its first line has {', '.join(found)}"
+
+
+def _with_point(text: str | None) -> str | None:
+    found = _DECIMAL_COMMA.fullmatch(text or "")
+    return f"{found[1]}.{found[2]}" if found else text
 
 
 # Fields ---------------------------------------------------------------------------------------------------------------

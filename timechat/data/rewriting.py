@@ -12,6 +12,7 @@ from timechat.data.encoding import Encoding, write_with_pyav
 from timechat.data.ffmpeg import write_with_ffmpeg
 from timechat.data.frame_plan import FramePlan, Part, plan_frames
 from timechat.datasets.readers.base import check_file
+from timechat.datasets.readers.header import read_header
 from timechat.datasets.readers.look import look_at
 from timechat.datasets.timeline import frame_seconds
 from timechat.errors import VideoError
@@ -70,14 +71,24 @@ def rewrite(job: VideoJob, temporary: Path, encoding: Encoding, writer: str) -> 
     check_file(job.source, "video")
     look = look_at(job.source)
     plan = plan_frames(job.source, look, job.part, encoding.fps)
-    with_ffmpeg = writer == "ffmpeg" and encoding.fps is not None and not look.doubts
+    with_ffmpeg = writer == "ffmpeg" and plan.constant and not look.doubts
     write = write_with_ffmpeg if with_ffmpeg else write_with_pyav
     write(job.source, temporary, FORMATS[Path(job.target).suffix.lower()], plan, look, encoding)
-    _check(job.source, temporary, plan, encoding)
+    _check(job.source, temporary, plan)
     return Written(len(plan.seconds), plan.duration, plan.short_by, with_ffmpeg)
 
 
-def _check(source: str, temporary: Path, plan: FramePlan, encoding: Encoding) -> None:
+def is_whole(path: str) -> bool:
+    """Whether a file is a video that can be read to its end."""
+    try:
+        check_file(path, "video")
+        read_header(path)
+    except VideoError:
+        return False
+    return True
+
+
+def _check(source: str, temporary: Path, plan: FramePlan) -> None:
     """Whether a written file shows its frames at the planned times; how long the last one of the original lasts is
     something that programs disagree about.
 
@@ -87,7 +98,7 @@ def _check(source: str, temporary: Path, plan: FramePlan, encoding: Encoding) ->
     written = look_at(str(temporary))
     times: np.ndarray[Any, Any] = frame_seconds(written.spans()[:, 0], written.fps)
     last = int(np.searchsorted(plan.stamps, plan.stamps[-1]))  # the first of the frames that show it
-    least = last + 1 if encoding.fps else len(plan.seconds)
+    least = last + 1 if plan.constant else len(plan.seconds)
     if not least <= len(times) <= len(plan.seconds):
         raise VideoError(source, f"{len(times)} frames were written instead of {len(plan.seconds)}. {_FIX}")
     off = float(np.abs(times - plan.seconds[: len(times)]).max())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from timechat.data.encoding import Encoding
 from timechat.data.ffmpeg import problem_of_ffmpeg, require_ffmpeg
-from timechat.data.rewriting import VideoJob, Written, rewrite
+from timechat.data.frame_plan import Part
+from timechat.data.rewriting import VideoJob, Written, is_whole, rewrite
 from timechat.data.worker_pool import WorkerPool
 from timechat.errors import ConfigError, VideoError
-from timechat.io import remove_left_overs, replacing, write_json, write_json_lines
+from timechat.io import remove_empty, remove_left_overs, replacing, write_json, write_json_lines
 from timechat.locks import FolderLock
-from timechat.wording import counted
+from timechat.wording import counted, in_bytes
 
 # In the folder of the new files: what could not be made, and with which settings the others were.
 FAILED = "failed.jsonl"
@@ -59,6 +60,7 @@ class Summary:
         kept: how many files were there before.
         failed: why a file was not made, by its path.
         bytes_read, bytes_written: sizes of the videos that were read, and of the files that were made.
+        larger: files of whole videos that became larger than these: both sizes, by path.
     """
 
     written: dict[str, Written] = field(default_factory=dict)
@@ -66,13 +68,14 @@ class Summary:
     failed: dict[str, VideoError] = field(default_factory=dict)
     bytes_read: int = 0
     bytes_written: int = 0
+    larger: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def lines(self, output: Path) -> Iterator[str]:
         """For people. `output`: the folder of the new files."""
         yield f"made {len(self.written):,}, were there {self.kept:,}, failed {len(self.failed):,}"
         if self.written:
             length = _length(sum(written.seconds for written in self.written.values()))
-            yield f"{length} of video: {_size(self.bytes_read)} became {_size(self.bytes_written)}"
+            yield f"{length} of video: {in_bytes(self.bytes_read)} became {in_bytes(self.bytes_written)}"
             by_ffmpeg = sum(written.by_ffmpeg for written in self.written.values())
             yield f"written by ffmpeg {by_ffmpeg:,}, by PyAV {len(self.written) - by_ffmpeg:,}"
         short = [(written.short_by, target) for target, written in self.written.items() if written.short_by > 0]
@@ -80,12 +83,16 @@ class Summary:
             most, target = max(short)
             ends = counted(len(short), "ends with its video", "end with their video")
             yield f"{ends}, before the end that was asked for: {target} by {most:.2f} s"
+        if self.larger:
+            target, (before, after) = next(iter(self.larger.items()))
+            sizes = f"{target}, of {in_bytes(before)} before and {in_bytes(after)} now"
+            yield f"larger than their originals, which serve as well: {len(self.larger):,}, such as {sizes}"
         if self.failed:
             yield f"why they failed: {output / FAILED}; the same command tries them again"
 
 
 def run_jobs(jobs: Sequence[VideoJob], output: Path, encoding: Encoding, running: Running) -> Summary:
-    """Make the files that are not there yet; each appears when it is whole.
+    """Make the files that are not there yet, or cannot be read; each appears when it is whole.
 
     Failures are listed in `output/failed.jsonl`, and nothing stands in for what could not be made.
 
@@ -96,25 +103,28 @@ def run_jobs(jobs: Sequence[VideoJob], output: Path, encoding: Encoding, running
         running: how.
 
     Raises:
-        ConfigError: the folder was begun with other settings, another process makes videos in it, it cannot be written
-            to, or ffmpeg is asked for and cannot be used.
+        ConfigError: the folder was begun with other settings, holds files of those names that are not this command's,
+            or cannot be written to; another process makes videos in it; or ffmpeg is asked for and cannot be used.
         OSError: the folder cannot be written to.
     """
     writer = running.chosen_writer()
     lock = FolderLock(output, str(output), "is making videos in it")
     lock.acquire()
     try:
-        _claim(output, encoding)
+        there = [job for job in jobs if os.path.lexists(job.target)]
+        _claim(output, encoding, there)
         remove_left_overs(job.target for job in jobs)
-        return _run(jobs, output, encoding, running, writer)
+        return _run(jobs, output, encoding, running, writer, _whole(there, running))
     finally:
         lock.release()
 
 
-def _run(jobs: Sequence[VideoJob], output: Path, encoding: Encoding, running: Running, writer: str) -> Summary:
+def _run(
+    jobs: Sequence[VideoJob], output: Path, encoding: Encoding, running: Running, writer: str, whole: Collection[str]
+) -> Summary:
     summary = Summary()
-    waiting = [job for job in jobs if not os.path.lexists(job.target)]
-    summary.kept = len(jobs) - len(waiting)
+    waiting = [job for job in jobs if job.target not in whole]
+    summary.kept = len(whole)
     pool = WorkerPool(rewrite, max(1, min(running.workers, len(waiting))), running.timeout_s)
     make = partial(_make, pool=pool, encoding=encoding, writer=writer)
     try:
@@ -125,7 +135,27 @@ def _run(jobs: Sequence[VideoJob], output: Path, encoding: Encoding, running: Ru
                 bar.update()
     finally:
         _list_failed(output, jobs, summary)
+        for folder in {Path(target).parent for target in summary.failed}:
+            remove_empty([one for one in (folder, *folder.parents) if one.is_relative_to(output)])
     return summary
+
+
+def _whole(jobs: Sequence[VideoJob], running: Running) -> set[str]:
+    """The targets that can be read: an empty file, or half of one, is made again."""
+    pool = WorkerPool(is_whole, max(1, min(running.workers, len(jobs))), running.timeout_s)
+    with tqdm(total=len(jobs), desc="there already", unit="video", disable=None) as bar:
+        found = set()
+        for job, whole in pool.each(partial(_is_whole, pool=pool), jobs):
+            found |= {job.target} if whole else set()
+            bar.update()
+    return found
+
+
+def _is_whole(job: VideoJob, pool: WorkerPool) -> bool:
+    try:
+        return bool(pool.call(job.target, job.target))
+    except (VideoError, OSError):
+        return False
 
 
 def _make(job: VideoJob, pool: WorkerPool, encoding: Encoding, writer: str) -> Written | VideoError:
@@ -143,22 +173,32 @@ def _note(summary: Summary, job: VideoJob, result: Written | VideoError) -> None
         summary.failed[job.target] = result
         return
     summary.written[job.target] = result
-    summary.bytes_read += os.path.getsize(job.source)
-    summary.bytes_written += os.path.getsize(job.target)
+    before, after = os.path.getsize(job.source), os.path.getsize(job.target)
+    summary.bytes_read += before
+    summary.bytes_written += after
+    if job.part == Part() and after > before:
+        summary.larger[job.target] = before, after
 
 
-def _claim(output: Path, encoding: Encoding) -> None:
-    """Write down the settings of a folder; files of other settings must not get in between. Raises ConfigError."""
+def _claim(output: Path, encoding: Encoding, there: Sequence[VideoJob]) -> None:
+    """Write down the settings of a folder; files of other settings, or of others, must not get in between.
+
+    Raises:
+        ConfigError: they would.
+    """
     path, settings = output / SETTINGS, asdict(encoding)
     if not path.exists():
+        if there:
+            raise ConfigError(
+                f"{there[0].target}: is there, but not made by this command, which leaves {SETTINGS} in its folder; "
+                "give another folder"
+            )
         write_json(path, settings)
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(
-            f"{path}: not valid JSON ({error}); remove it if you know how these videos were made"
-        ) from error
+        raise ConfigError(f"{path}: not valid JSON ({error}); give another folder") from error
     if before != settings:
         changed = ", ".join(
             f"{key}={before.get(key)} then, {value} now" for key, value in settings.items() if before.get(key) != value
@@ -188,11 +228,3 @@ def _length(seconds: float) -> str:
         if seconds < _HOUR
         else f"{seconds / _HOUR:,.1f} h"
     )
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -86,7 +86,8 @@ class DatasetBuilder:
             raise ConfigError(f"datasets.{self.name}.build_info.anno_dir is empty: name the annotation file")
         if path := info.get("manifest"):
             self.manifest = read_manifest(path, info.anno_dir)
-            logger.warning("datasets.%s: %s", self.name, self.manifest)
+            level = logging.WARNING if self.manifest.numbers else logging.INFO
+            logger.log(level, "datasets.%s: %s", self.name, self.manifest)
         items, left_out = self.read_items(info.anno_dir, info.videos_dir), self.left_out
         if left_out and any(getattr(item, "number", None) is None for item in items):  # none is left out yet
             items = [item for number, item in enumerate(items) if number not in left_out]

@@ -5,7 +5,6 @@ A file is a JSON list, has one entry a line (JSON lines), or is WebVid's CSV.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import re
@@ -13,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from timechat.datasets.tables import Table
 from timechat.errors import AnnotationError
+from timechat.io import check_readable
 from timechat.lfs import refuse_pointer
 from timechat.wording import counted
 
@@ -45,14 +46,13 @@ def iter_rows(path: str | Path) -> Iterator[dict[str, str | None]]:
     """The rows of WebVid's CSV (columns videoid, page_dir, name). Raises AnnotationError."""
     path = Path(path)
     must_exist(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if missing := _COLUMNS - set(reader.fieldnames or []):
-                raise AnnotationError(f"{path}: lacks the columns {', '.join(sorted(missing))}; expected WebVid's CSV")
-            yield from reader
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: not a CSV file ({error}); download it again") from error
+    with Table(path) as table:
+        if missing := _COLUMNS - set(table.columns):
+            raise AnnotationError(f"{path}: lacks the columns {', '.join(sorted(missing))}; expected WebVid's CSV")
+        for row in table.rows():
+            if row.problem:
+                raise AnnotationError(f"{path}, line {row.line}: {row.problem}")
+            yield row.fields
 
 
 def read_json(path: str | Path) -> Any:
@@ -65,9 +65,11 @@ def read_json(path: str | Path) -> Any:
 
 
 def must_exist(path: Path) -> None:
-    """Raise AnnotationError if there is no such file, or a git-lfs pointer in its place."""
-    if not path.is_file():
-        raise AnnotationError(f"{path}: no such annotation file; correct build_info.anno_dir")
+    """Raise AnnotationError if there is no such file, or a git-lfs pointer in its place; FileError: it is a folder, or
+    may not be read."""
+    if not path.is_file() and not path.is_dir():
+        raise AnnotationError(f"{path}: no such annotation file; correct its path, in a config build_info.anno_dir")
+    check_readable(path)
     refuse_pointer(path, AnnotationError)
 
 

@@ -103,6 +103,18 @@ def read_manifest(path: str | Path, annotations: str | Path) -> Manifest:
     return Manifest(str(path), items, left_out)
 
 
+def earlier_manifest(path: str | Path) -> tuple[str, Manifest] | None:
+    """The annotation file that a manifest belongs to, as it was called, and the manifest; None if there is none."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        belongs_to = content["annotations"]
+        items = belongs_to["items"]
+        left_out = {str(fault): _numbers(numbers, items) for fault, numbers in content["left_out"].items()}
+        return str(belongs_to["path"]), Manifest(str(path), items, left_out)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None  # a damaged one may be replaced
+
+
 def _numbers(numbers: Sequence[Any], items: Any) -> list[int]:
     """The numbers of items. Raises ValueError: they are none."""
     if not all(type(number) is int and 0 <= number < items for number in numbers):

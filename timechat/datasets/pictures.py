@@ -28,7 +28,7 @@ def read_picture(name: str, image_size: int | None) -> torch.Tensor:
             picture = _eight_bits(name, ImageOps.exif_transpose(image)).convert("RGB")
     except _PILLOW_ERRORS as error:
         raise VideoError(
-            name, f"cannot be read as an image ({one_line(error)}). Replace the file or remove its entry."
+            name, f"cannot be read as an image ({one_line(error)}). Replace the file or leave it out."
         ) from error
     if image_size is not None:
         picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)

@@ -261,7 +261,7 @@ def _numbered_pictures(folder: str) -> list[str]:
     """The pictures of a folder in the order of their numbers, which must be 1, 2, 3, ..."""
     if not os.path.isdir(folder):
         what = "is a file, not a folder of frames" if os.path.exists(folder) else "no such folder of frames"
-        raise VideoError(folder, f"{what}. Check videos_dir and the path in the annotation.")
+        raise VideoError(folder, f"{what}. Check its path, in a config videos_dir and the annotation.")
     names = [name for name in os.listdir(folder) if name.lower().endswith(FRAME_SUFFIXES) and name[0] != "."]
     if not names:
         raise VideoError(folder, f"contains no frames ({', '.join(FRAME_SUFFIXES)}). Unpack it again.")

@@ -102,13 +102,14 @@ def test_a_table(videos: Path, tmp_path: Path) -> None:
     ("name", "content", "problem"),
     [
         ("a.csv", "video,start,end\na.mp4,1,2\n", "lacks the columns output"),
-        ("a.csv", "video,start,end,output\na.mp4,one,2,b.mp4\n", "line 2: start and end must be seconds, found one, 2"),
+        ("a.csv", "video,start,end,output\na.mp4,one,2,b.mp4\n", "line 2: start is 'one': write seconds (83.5)"),
         ("a.csv", "video,start,end,output\na.mp4,3,2,b.mp4\n", "line 2: from 3 s to 2 s; give 0 <= start < end"),
         ("a.csv", "video,start,end,output\na.mp4,1,2,../b.mp4\n", "output '../b.mp4' must be a path inside the folder"),
         ("a.csv", "video,start,end,output\na.mp4,1,2,b.webm\n", "output 'b.webm' must end in one of .m4v, .mkv, "),
         ("a.csv", "video,start,end,output\na.mp4,1,2,b.mp4\na.mp4,1,3,b.mp4\n", "line 3: b.mp4 is named before"),
         ("a.csv", "video,start,end,output\n", "names no clip"),
-        ("gone.csv", None, "cannot be read as CSV"),
+        ("a.csv", 'video,start,end,output\na.mp4,1,2,"b.mp4\n', "line 2: a quote"),
+        ("gone.csv", None, "no such annotation file"),
         ("a.json", '{"Fry": {"a.mp4": {"relevant": true, "clip": true, "steps": [1], "bounds": [1]}}}',
          "'Fry', a.mp4: bounds is [1]; it must be [start, end] in seconds"),
         ("a.json", '{"a.mp4": [1, 2]}', "'a.mp4' is no query of HiREST"),
@@ -125,3 +126,51 @@ def test_annotations_that_are_wrong(
         (tmp_path / name).write_text(content)
     assert clip(tmp_path / name, videos) == 1
     assert problem in capsys.readouterr().err
+
+
+def test_a_table_of_a_spreadsheet_and_rows_that_are_wrong(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Clocks, decimal commas and semicolons, as `convert mine` reads them; only the wrong rows are left out."""
+    table = tmp_path / "clips.csv"
+    rows = [f"{YOUTUBE}.mp4;0:01;1,5;a.mp4", "other.mkv;3;2;b.mp4", "other.mkv;x;2;c.mp4"]
+    rows += ["other.mkv;1;2;d.mp4", "other.mkv;2;3;d.mp4"]
+    table.write_text("Video;Start;End;Output\n" + "\n".join(rows) + "\n")
+    assert clip(table, videos) == 1
+    assert made(videos) == {"a.mp4"}
+    assert frames_of(videos, "a.mp4") == (10, 14)
+    printed = capsys.readouterr().out
+    assert "wrong, and left out: 3\n" in printed
+    assert "  line 3: from 3 s to 2 s; give 0 <= start < end\n" in printed
+    assert "  line 6: d.mp4 is named before, as another clip; neither is cut\n" in printed
+
+
+@pytest.mark.parametrize("output", ["videos", "videos/", ".", "videos/sub"])
+def test_no_original_passes_for_a_clip(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    """Whether clips would lie in the folder of the videos, or beside it, or some videos in that of the clips."""
+    (videos / "sub").mkdir()
+    (videos / "other.mkv").rename(videos / "sub" / "b.mkv")
+    names = {".": (f"{YOUTUBE}.mp4", "videos/c.mp4"), "videos/sub": ("sub/b.mkv", "b.mkv")}
+    video, name = names.get(output, (f"{YOUTUBE}.mp4", f"{YOUTUBE}.mp4"))
+    (tmp_path / "clips.csv").write_text(f"video,start,end,output\n{video},0,1,{name}\n")
+    before = {path: path.stat().st_mtime_ns for path in videos.rglob("*")}
+    assert main([str(tmp_path / "clips.csv"), str(videos), str(tmp_path / output)]) == 1
+    assert "give another" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in videos.rglob("*")} == before
+
+
+def test_files_of_others_are_no_clips(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").write_bytes((videos / f"{YOUTUBE}.mp4").read_bytes())
+    (tmp_path / "clips.csv").write_text(f"video,start,end,output\n{YOUTUBE}.mp4,0,1,a.mp4\n")
+    assert clip(tmp_path / "clips.csv", videos) == 1
+    assert "clips/a.mp4: is there, but not made by this command" in capsys.readouterr().err
+
+
+def test_a_missing_folder_of_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clips.csv").write_text("video,start,end,output\na.mp4,0,1,a.mp4\n")
+    assert main([str(tmp_path / "clips.csv"), str(tmp_path / "gone"), str(tmp_path / "clips")]) == 1
+    assert "gone: no such folder of videos" in capsys.readouterr().err
+    assert not (tmp_path / "clips").exists()

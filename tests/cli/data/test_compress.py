@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.locks import holding
-from helpers.rewritten import wrong_frames
+from helpers.rewritten import numbers_and_seconds, wrong_frames
 from helpers.timed_videos import write_numbered
 
 from timechat.cli.data.compress import main
@@ -149,3 +149,42 @@ def test_an_output_inside_of_the_input_is_not_compressed_again(folder: Path) -> 
     compress(folder, folder / "small")
     assert compress(folder, folder / "small") == 1
     assert not (folder / "small" / "small").exists()
+
+
+@pytest.mark.parametrize("content", ["empty", "cut", "folder"])
+def test_what_cannot_be_read_does_not_count_as_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (tmp_path / "videos").mkdir()
+    write_numbered(tmp_path / "videos" / "a.mp4")
+    assert compress(tmp_path / "videos", tmp_path / "small") == 0
+    small = tmp_path / "small" / "a.mp4"
+    whole = small.read_bytes()
+    small.unlink()
+    if content == "folder":
+        small.mkdir()
+    else:
+        small.write_bytes(b"" if content == "empty" else whole[: len(whole) // 2])
+    capsys.readouterr()
+    assert compress(tmp_path / "videos", tmp_path / "small") == int(content == "folder")
+    counts = "made 0, were there 0, failed 1" if content == "folder" else "made 1, were there 0, failed 0"
+    assert counts in capsys.readouterr().out
+
+
+def test_a_low_rate_is_not_raised_and_what_grows_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "videos").mkdir()
+    write_numbered(tmp_path / "videos" / "a.mp4", count=12, fps=2)
+    assert compress(tmp_path / "videos", tmp_path / "small", "--crf", 0) == 0
+    found = numbers_and_seconds(tmp_path / "small" / "a.mp4")
+    assert found == [(number, number / 2) for number in range(12)]
+    assert "larger than their originals, which serve as well: 1, such as " in capsys.readouterr().out
+
+
+def test_a_file_in_the_place_of_the_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "videos").mkdir()
+    write_numbered(tmp_path / "videos" / "a.mp4", count=5)
+    (tmp_path / "moments.csv").touch()
+    assert compress(tmp_path / "videos", tmp_path / "moments.csv") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"ConfigError: {tmp_path}/moments.csv: ")
+    assert "there is a file where a folder must be" in error

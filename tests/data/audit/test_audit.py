@@ -25,7 +25,7 @@ from timechat.data.audit.run import Audit, Settings, audit
 from timechat.data.audit.targets import targets_of
 from timechat.datasets import build_datasets
 from timechat.datasets.builders import DatasetBuilder
-from timechat.errors import AnnotationError, ConfigError
+from timechat.errors import AnnotationError, ConfigError, MissingFilesError
 from timechat.registry import registry
 
 
@@ -294,6 +294,19 @@ def test_shards_are_left_aside(planted: Planted, tmp_path: Path, caplog: pytest.
     dataset_config({"packed": shards}, folder=tmp_path)
     with pytest.raises(ConfigError, match="names no annotations of videos in a folder"):
         targets_of(str(tmp_path / "config.yaml"), None, [])
+
+
+def test_all_annotations_that_a_config_lacks_are_named(planted: Planted, tmp_path: Path) -> None:
+    """And what it has is known as a dataset of a config."""
+    there = {"builder": "video_instruct", "build_info": {"anno_dir": str(planted.annotations), "videos_dir": "v"}}
+    gone = {name: {"builder": "video_instruct", "build_info": {"anno_dir": f"{name}.json"}} for name in ("a", "b")}
+    dataset_config({"tv": there}, folder=tmp_path)
+    assert targets_of(str(tmp_path / "config.yaml"), None, [])[0].of_config
+    dataset_config({"tv": there, **gone}, folder=tmp_path)
+    with pytest.raises(MissingFilesError) as caught:
+        targets_of(str(tmp_path / "config.yaml"), None, [])
+    for name in gone:
+        assert f"datasets.{name}.build_info.anno_dir={name}.json: no such annotation file" in str(caught.value)
 
 
 def test_a_guests_format_is_audited_by_its_own_reader(

@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             searched = args.search or [target.videos_dir]
             paths = (item.path for item, _ in target.entries() if item)
             found = locate(paths, target.videos_dir, searched, rules)
-            lost.extend(path for located in found.values() for path in located.lost)
-            sys.stdout.write("".join(f"{line}\n" for line in _lines(target, found, args.all)))
+            lost.extend(path for located in found.values() for path in (*located.lost, *located.blocked))
+            sys.stdout.write("".join(f"{line}\n" for line in _lines(target, found, args)))
             _link(target, found, args.link)
 
     return run_main(run) or int(bool(lost))
@@ -48,18 +48,23 @@ def _link(target: Target, found: dict[str, Located], really: bool) -> None:
         sys.stdout.write(f"nothing was changed; --link makes {counted(len(links), 'link')}\n")
 
 
-def _lines(target: Target, found: dict[str, Located], all_of_them: bool) -> Iterator[str]:
+def _lines(target: Target, found: dict[str, Located], args: argparse.Namespace) -> Iterator[str]:
     yield f"{target.name}: {target.annotations}, videos wanted in {target.videos_dir}"
     head = ("collection", "videos", "there", "found elsewhere", "in several places", "not found")
     rows = [
-        (name, *(f"{n:,}" for n in (one.wanted, one.there, len(one.links), one.several, len(one.lost))))
+        (
+            name,
+            *(f"{n:,}" for n in (one.wanted, one.there, len(one.links), one.several, one.not_found)),
+        )
         for name, one in found.items()
     ]
     yield text_table(head, rows).rstrip("\n")
     for name, one in found.items():
         links = [f"  {path} -> {file}" for path, file in one.links.items()]
-        yield from _some(f"{name}: would be linked", links, all_of_them)
-        yield from _some(f"{name}: not found", [f"  {path}" for path in one.lost], all_of_them)
+        yield from _some(f"{name}: {'to be linked now' if args.link else 'would be linked'}", links, args.all)
+        yield from _some(f"{name}: not found", [f"  {path}" for path in one.lost], args.all)
+        blocked = [f"  {path} {problem}" for path, problem in one.blocked.items()]
+        yield from _some(f"{name}: no video in its place, remove it and run this again", blocked, args.all)
 
 
 def _some(title: str, lines: Sequence[str], all_of_them: bool) -> Iterator[str]:
@@ -77,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="timechat data locate",
         description="Find videos that annotations name and that lie elsewhere, or under nearly the same names: in the "
         "folders of re-hosted archives, with another extension, with or without v_. By default it only prints what it "
-        "would link; nothing is ever moved. The exit status is 1 if videos are found nowhere.",
+        "would link; nothing is ever moved. The exit status is 1 if videos are found nowhere, "
+        "or something else is in their place.",
     )
     add_target(parser)
     parser.add_argument(

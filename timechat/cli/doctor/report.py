@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from timechat.wording import counted
+
 OK, WARNING, ERROR = "OK", "WARNING", "ERROR"
 
 
@@ -92,7 +94,7 @@ class Report:
             self._write(f"  {finding.level + ':':<9}[{finding.section}] {finding.text}\n")
         errors, warnings = (sum(f.level == level for f in self.findings) for level in (ERROR, WARNING))
         verdict = "this set-up does not work as it is" if errors else "nothing was found that keeps it from working"
-        self._write(f"\n{errors} errors, {warnings} warnings: {verdict}.\n")
+        self._write(f"\n{counted(errors, 'error')}, {counted(warnings, 'warning')}: {verdict}.\n")
 
     @property
     def exit_status(self) -> int:

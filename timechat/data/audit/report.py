@@ -11,6 +11,7 @@ import numpy as np
 
 from timechat.data.audit.faults import FAULTS
 from timechat.data.audit.run import Audit, SourceCounts
+from timechat.data.audit.videos import HEADER
 from timechat.data.published import Published, published
 from timechat.datasets.manifest import Manifest, write_manifest
 from timechat.evaluation.tables import markdown_table
@@ -48,7 +49,7 @@ def summary(audit: Audit) -> Iterator[str]:
     readable = sum(counts.files_readable for counts in audit.sources.values())
     yield f"{target.name}: {target.annotations}, videos in {target.videos_dir}"
     about = f"{counted(audit.items, 'item')} about {counted(videos, 'video')}"
-    yield f"  {about}, of which {readable:,} can be read ({audit.settings.how})"
+    yield f"  {about}, of which {readable:,} can be read ({_how(audit)})"
     known = f"; what was found before in {videos - audit.looked:,} is unchanged" if audit.looked < videos else ""
     yield f"  {counted(audit.looked, 'video was', 'videos were')} looked at{known}"
     if lengths := _lengths(audit):
@@ -69,8 +70,7 @@ def coverage_page(audits: Sequence[Audit]) -> str:
 
 
 def _section(audit: Audit) -> Iterator[str]:
-    how = "headers and ends" if audit.settings.how == "header" else "every frame decoded"
-    yield f"`{audit.target.annotations}`, videos in `{audit.target.videos_dir}` ({how})."
+    yield f"`{audit.target.annotations}`, videos in `{audit.target.videos_dir}` ({_how(audit)})."
     yield ""
     rows = [_row(name, counts) for name, counts in audit.sources.items()]
     total = SourceCounts.sum_of(audit.sources.values())
@@ -85,6 +85,10 @@ def _section(audit: Audit) -> Iterator[str]:
     yield "To report with a score:"
     yield ""
     yield f"> {_sentence(audit)}"
+
+
+def _how(audit: Audit) -> str:
+    return "headers and ends" if audit.settings.how == HEADER else "every frame decoded"
 
 
 def _sentence(audit: Audit) -> str:

@@ -17,7 +17,9 @@ from timechat.datasets.annotations import Item, check_entry, entry_of_row
 from timechat.datasets.builders import CaptionBuilder, DatasetBuilder, ImageInstructBuilder, VideoInstructBuilder
 from timechat.datasets.entries import iter_entries, iter_rows
 from timechat.errors import ConfigError, TimeChatError
+from timechat.model_folder import CONFIG
 from timechat.registry import registry
+from timechat.sources import missing_path, raise_missing
 from timechat.text.tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 Entry = tuple[Item | None, list[str]]  # an item, or what is wrong with it
 
 _YAML = (".yaml", ".yml")
+_READ_HERE = (VideoInstructBuilder, ImageInstructBuilder, CaptionBuilder)  # others read formats of their own
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Target:
         images: whether its files are images.
         tokens: how items become tokens; None if that is not known.
         no_tokens: why not.
+        of_config: whether `name` is that of a dataset in a config.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Target:
     images: bool = False
     tokens: Tokens | None = None
     no_tokens: str = ""
+    of_config: bool = False
 
 
 def targets_of(path: str, videos_dir: str | None, options: list[str]) -> list[Target]:
@@ -59,11 +64,15 @@ def targets_of(path: str, videos_dir: str | None, options: list[str]) -> list[Ta
         options: overrides of the config.
 
     Raises:
-        ConfigError: the folder is missing or superfluous, or the config is wrong.
+        ConfigError: the folder is missing or superfluous, or the config is wrong, or names files that are not there.
     """
     if Path(path).is_dir() or Path(path).suffix in _YAML:
         if videos_dir is not None:
-            raise ConfigError(f"--videos-dir={videos_dir}: {path} says it itself, in build_info.videos_dir")
+            if Path(path).suffix not in _YAML and not Path(path, CONFIG).is_file():
+                raise ConfigError(f"{path}: is a folder; give the annotation file, or a YAML config")
+            raise ConfigError(
+                f"--videos-dir={videos_dir}: {path} says it itself, in build_info.videos_dir; leave it out"
+            )
         return list(_of_config(load_config(path, options)))
     if videos_dir is None:
         raise ConfigError(f"{path}: say which folder its videos are in: --videos-dir FOLDER")
@@ -86,16 +95,20 @@ def _of_config(cfg: DictConfig) -> Iterator[Target]:
         )
     if not named:
         raise ConfigError("the config names no annotations of videos in a folder: datasets.*.build_info.anno_dir")
+    own = [name for name, kind in kinds.items() if issubclass(kind, _READ_HERE) and name in named]
+    places = {f"datasets.{name}.build_info.anno_dir": named[name].build_info.anno_dir for name in own}
+    gone = {key: path for key, path in places.items() if not Path(path).exists()}
+    raise_missing([missing_path(key, path, "no such annotation file") for key, path in gone.items()])
     for name, entry in named.items():
         info, kind = entry.build_info, kinds[name]
         info.manifest = ""  # of an earlier audit
-        if issubclass(kind, VideoInstructBuilder | ImageInstructBuilder | CaptionBuilder):
+        if issubclass(kind, _READ_HERE):
             entries = _reader(kind, info.anno_dir, info.videos_dir)
         else:
             entries = partial(_items_of, kind, name, entry, cfg.model)
         tokens, reason = _tokens(cfg.model)
         images = issubclass(kind, ImageInstructBuilder)
-        yield Target(name, info.anno_dir, info.videos_dir, entries, images, tokens, reason)
+        yield Target(name, info.anno_dir, info.videos_dir, entries, images, tokens, reason, of_config=True)
 
 
 def _reader(kind: type[DatasetBuilder], anno: str, videos_dir: str) -> Callable[[], Iterator[Entry]]:

@@ -1,8 +1,8 @@
 """Your own videos: rows with video, start, end and sentence, as CSV (comma, semicolon or tab), JSON lines or JSON.
 
-Times are seconds (83.5) or clocks (1:23.5, 1:02:03). Columns in addition to these are ignored, but for `duration`, the
-length of the video in seconds. For dense captioning and step localization the rows of a video make one answer, in the
-order of their starts; for chapters a row needs no end.
+Times are seconds (83.5) or clocks (1:23.5, 1:02:03); between semicolons 83,5 is 83.5. Columns in addition to these are
+ignored, but for `duration`, the length of the video in seconds. For dense captioning and step localization the rows of
+a video make one answer, in the order of their starts; for chapters a row needs no end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _rows(path: Path, asked: Asked) -> Iterable[Placed]:
     if path.suffix.lower() in (".json", ".jsonl"):
         return json_rows(path)
     needed = [name for name in COLUMNS if name != "end" or asked.task != "chapters"]
-    return csv_rows(path, needed, ("end", "duration"))
+    return csv_rows(path, needed, ("end", "duration"), times=("start", "end", "duration"))
 
 
 def _moment(where: str, part: Any, only_start: bool) -> Moment:

@@ -22,7 +22,7 @@ MIN_FRAME_BYTES = 4
 # a damaged header.
 AV_ERRORS = (av.FFmpegError, ValueError, IndexError, OverflowError)
 
-_FIX = "Download it again, re-encode it as H.264 or remove its entry."
+_FIX = "Download it again, re-encode it as H.264 or leave it out."
 
 
 class VideoReader(Protocol):
@@ -66,13 +66,13 @@ def check_file(name: str, kind: str) -> None:
         VideoError: it is missing, empty, not a file, or a git-lfs pointer.
     """
     if not os.path.exists(name):
-        raise VideoError(name, f"no such {kind} file. Check videos_dir and the path in the annotation.")
+        raise VideoError(name, f"no such {kind} file. Check its path, in a config videos_dir and the annotation.")
     if os.path.isdir(name):
         raise VideoError(name, f"is a directory. Name the {kind} file itself.")
     if not os.path.isfile(name):
         raise VideoError(name, f"is not a regular file. Name a {kind} file.")
     if os.path.getsize(name) == 0:
-        raise VideoError(name, "the file is empty. Download it again or remove its entry.")
+        raise VideoError(name, "the file is empty. Download it again or leave it out.")
     if problem := pointer_problem(name):
         raise VideoError(name, f"{problem}.")
 
@@ -97,7 +97,7 @@ def undecodable(name: str, reason: str) -> VideoError:
 def cannot_open(name: str, error: Exception) -> VideoError:
     """The error for a file in which no reader finds a video."""
     if isinstance(error, PermissionError):
-        return VideoError(name, "may not be read (permission denied). Change its permissions, or remove its entry.")
+        return VideoError(name, "may not be read (permission denied). Change its permissions, or leave it out.")
     if isinstance(error, av.error.InvalidDataError):
         return undecodable(name, "the file is damaged, truncated or not a video")
     return undecodable(name, one_line(error))

@@ -204,7 +204,7 @@ def _killed_after(child: _Child, timeout_s: float) -> Iterator[list[bool]]:
 def _late(timeout_s: float) -> str:
     return (
         f"not read within model.video_timeout_s={timeout_s:g} s (a damaged file, or a disk that does not answer). "
-        "Re-encode it or remove its entry; raise the limit if it only takes long."
+        "Re-encode it or leave it out; raise the limit if it only takes long."
     )
 
 
@@ -212,10 +212,10 @@ def _died(status: int) -> str:
     if -status == signal.SIGKILL:
         return (
             "the process that read it was killed (mostly the machine, or the job, ran out of memory). Lower "
-            "run.num_workers, give the job more memory, or remove its entry."
+            "run.num_workers, give the job more memory, or leave it out."
         )
     name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    return f"reading it ended the reading process with {name} (a damaged file). Re-encode it or remove its entry."
+    return f"reading it ended the reading process with {name} (a damaged file). Re-encode it or leave it out."
 
 
 def _widen(pipe: int) -> None:

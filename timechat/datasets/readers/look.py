@@ -137,14 +137,14 @@ def video_stream(name: str, container: InputContainer) -> VideoStream:
         kinds = sorted({other.type for other in container.streams})
         raise _no_video(name, f"no video, only {' and '.join(kinds)}" if kinds else "no video")
     if stream.codec_context is None:
-        raise VideoError(name, "this FFmpeg has no decoder for its codec. Re-encode it as H.264 or remove its entry.")
+        raise VideoError(name, "this FFmpeg has no decoder for its codec. Re-encode it as H.264 or leave it out.")
     if av.stream.Disposition.attached_pic in stream.disposition:
         raise _no_video(name, "no video, only sound with a cover picture")
     return stream
 
 
 def _no_video(name: str, content: str) -> VideoError:
-    return VideoError(name, f"contains {content}. Name a video file, or remove its entry.")
+    return VideoError(name, f"contains {content}. Name a video file, or leave it out.")
 
 
 def _gather(name: str, container: InputContainer, stream: VideoStream, pictures: KeyFrames) -> _Packets:

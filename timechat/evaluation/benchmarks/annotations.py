@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from timechat.errors import AnnotationError
-from timechat.io import sha256_of
+from timechat.io import check_readable, sha256_of
 from timechat.lfs import refuse_pointer
 from timechat.wording import counted
 
@@ -42,9 +42,10 @@ class Annotations:
 
 
 def read_annotation_text(path: str | Path) -> str:
-    """The text of an annotation file. Raises AnnotationError."""
-    if not Path(path).is_file():
-        raise AnnotationError(f"{path}: no such annotation file; correct --anno-path")
+    """The text of an annotation file. Raises AnnotationError; FileError: it is a folder, or may not be read."""
+    if not Path(path).is_file() and not Path(path).is_dir():
+        raise AnnotationError(f"{path}: no such annotation file; correct its path, in an evaluation --anno-path")
+    check_readable(path)
     refuse_pointer(path, AnnotationError)
     try:
         return Path(path).read_text(encoding="utf-8-sig")  # some editors put a byte order mark at the front
@@ -170,7 +171,7 @@ def check_rows(
         listed = "\n  ".join(problems[:MAX_LISTED])
         raise AnnotationError(f"{path}: {counted(len(problems), 'problem')}, correct or remove:\n  {listed}{rest}")
     if not good:
-        raise AnnotationError(f"{path}: holds no annotations; there is nothing to evaluate")
+        raise AnnotationError(f"{path}: holds no annotations")
     return good
 
 

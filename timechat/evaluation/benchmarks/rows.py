@@ -79,7 +79,7 @@ def _lines(path: str | Path) -> list[tuple[str, Any]]:
 
 def _parquet(path: str | Path) -> list[Any]:
     if not Path(path).is_file():
-        raise AnnotationError(f"{path}: no such annotation file; correct --anno-path")
+        raise AnnotationError(f"{path}: no such annotation file; correct its path, in an evaluation --anno-path")
     refuse_pointer(path, AnnotationError)
     try:
         from pyarrow import ArrowException, parquet

@@ -33,6 +33,8 @@ class SumMe(VideoSummarization):
         """The videos of all files, in the order of their names."""
         path = Path(anno_path)
         files = sorted(path.glob("*.mat")) if path.is_dir() else [path]
+        if not files:
+            raise AnnotationError(f"{path}: holds no files NAME.mat; give SumMe's folder GT/")
         raw = [(file.name, {"id": file.stem, **_read_mat(file)}) for file in files]
         return [_row(row) for row in check_rows(path, raw, _problems, lambda row: row["id"])]
 
@@ -52,7 +54,7 @@ class SumMe(VideoSummarization):
 def _read_mat(file: Path) -> dict[str, Any]:
     """`user_score` and `FPS` of a file, None where it has none."""
     if not file.is_file():
-        raise AnnotationError(f"{file}: no such annotation file; correct --anno-path")
+        raise AnnotationError(f"{file}: no such annotation file; correct its path, in an evaluation --anno-path")
     refuse_pointer(file, AnnotationError)
     if importlib.util.find_spec("scipy") is None:
         raise ConfigError(f"{file}: files of MATLAB need SciPy: pip install timechat[summe]")
