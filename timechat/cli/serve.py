@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from timechat.app.api import load
+from timechat.app.defaults import DEFAULT_MODEL, default_model
 from timechat.app.server.settings import ServerSettings
-from timechat.cli.ask import DEFAULT_MODEL
 from timechat.cli.common import add_options, path, run_main
 from timechat.errors import ConfigError
 
@@ -41,9 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--model",
         dest="model",
         type=path,
-        default=DEFAULT_MODEL,
         metavar="MODEL",
-        help="YAML file, folder of a saved model, or hub id",
+        help=f"YAML file, folder of a saved model, or hub id; {DEFAULT_MODEL} if it is not given",
     )
     add_options(parser, "model.ckpt=other.pth")
     add("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; run.device if it is not given")
@@ -122,7 +121,8 @@ def _serve(args: argparse.Namespace) -> None:
 
     settings = settings_of(args)
     warn_of_strangers(args.host, settings)
-    app = create_app(load(args.model, options=args.options, device=args.device), settings)
+    model = load(args.model or default_model(args.options), options=args.options, device=args.device)
+    app = create_app(model, settings)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -146,11 +146,6 @@ def _serve(args: argparse.Namespace) -> None:
 
 def settings_of(args: argparse.Namespace) -> ServerSettings:
     """The settings of a command line. Raises ConfigError."""
-    if args.model == DEFAULT_MODEL and not Path(DEFAULT_MODEL).is_file():
-        raise ConfigError(
-            f"there is no {DEFAULT_MODEL} in this folder; name a model: --cfg-path with a YAML file, the folder of a "
-            "saved model, or a hub id"
-        )
     limits: dict[str, Any] = {}
     for name, key, _, _ in _LIMITS:
         limits[key] = value = getattr(args, key)

@@ -336,9 +336,9 @@ def weight_path(value: str) -> str:
 def load_configured_weights(model: BaseModel, cfg: DictConfig) -> list[LoadReport]:
     """Load every file that the `model` section names; later files win.
 
-    `vit_model` (ViT names without prefix, or a model's checkpoint), `q_former_model` (only Q-Former, query tokens and ln_vision), `ckpt`,
-    `ckpt_2`, `llama_proj_model` (only the projection). Parts that no file contains keep their initial values and are
-    named in a warning.
+    `vit_model` (ViT names without prefix, or a model's checkpoint), `q_former_model` (only Q-Former, query tokens and
+    ln_vision), `ckpt`, `ckpt_2`, `llama_proj_model` (only the projection). Parts that no file contains keep their
+    initial values and are named in a warning.
 
     Raises:
         CheckpointError: see `open_weights` and `load_weights`.
