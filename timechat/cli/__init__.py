@@ -15,6 +15,7 @@ VERBS = {
     "score": "score a file of predictions, of whatever model",
     "report": "compare finished evaluations on one page",
     "ask": "ask a model about a video",
+    "demo": "ask videos in the browser, on a page of this machine",
     "data": "prepare training data: check, convert, cut, compress (timechat data --help)",
     "doctor": "check files, weights, a video and three answers, and explain what looks wrong",
     "export": "write weights for other programs, or as one folder that holds all of them",
