@@ -6,12 +6,13 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from helpers.browser import Page
 from helpers.videos import write_video
-from helpers.watched import MOMENT
+from helpers.watched import MOMENT, Slow, shared
 
 pytestmark = pytest.mark.browser
 
@@ -52,7 +53,7 @@ def test_a_conversation_goes_on_about_a_video_that_is_encoded_once(page: Page) -
     page.ask("one")
     page.ask("two")
     assert len(page.model.encoded) == before + 1
-    assert page.model.asked[-1]["histories"] == [[("one", MOMENT)]]
+    assert page.model.asked[-1]["histories"] == [(("one", MOMENT),)]
     assert [page.talk.count(word) for word in ("one", "two")] == [1, 1]
 
 
@@ -160,6 +161,34 @@ def test_the_page_goes_on_after_errors(page: Page, notes: Path, tmp_path: Path) 
     assert "ran out of memory" in page.talk
     page.ask("again")
     assert MOMENT in page.talk
+
+
+def test_more_questions_than_may_wait(
+    browser: Any, outside: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from timechat.app.web import launch, page
+
+    monkeypatch.setattr(page, "QUEUE", 1)
+    write_video(tmp_path / "a.mp4", frames=50)
+    model = Slow({"": MOMENT}, pause=0.5)
+    with launch.serving(shared(model), "", launch.PageSettings(port=0, examples=str(tmp_path))) as address:
+        tabs = [Page(browser.new_page(), model, outside) for _ in range(3)]
+        for tab in tabs:
+            tab.tab.goto(address)
+            tab.open_example()
+        for tab in tabs:
+            tab.ask(wait=False)
+            tab.tab.wait_for_timeout(300)
+        tabs[2].answered()
+        assert "Too many questions are waiting" in tabs[2].talk
+        model.go_on.set()
+        for tab in tabs[:2]:
+            tab.answered()
+            assert MOMENT in tab.talk
+            tab.tab.close()
+        tabs[2].ask("again")
+        assert MOMENT in tabs[2].talk
+        tabs[2].tab.close()
 
 
 # How it looks ---------------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ from helpers.videos import write_video
 from helpers.watched import shared
 
 pytest.importorskip("gradio", reason="pip install timechat[demo]")
-import httpx  # noqa: E402
+import httpx
 
-from timechat.app.web.launch import PageSettings, serving  # noqa: E402
-from timechat.errors import ConfigError  # noqa: E402
+from timechat.app.web.launch import PageSettings, serving
+from timechat.errors import ConfigError
 
 
 @pytest.fixture
@@ -58,8 +58,9 @@ def test_no_function_of_the_page_is_an_interface_for_programs(tmp_path: Path) ->
 
 
 def test_examples_that_are_not_there() -> None:
-    with pytest.raises(ConfigError, match="--examples none: no such folder"), serving(
-        shared(), "", PageSettings(port=0, examples="none")
+    with (
+        pytest.raises(ConfigError, match="--examples none: no such folder"),
+        serving(shared(), "", PageSettings(port=0, examples="none")),
     ):
         pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -70,10 +71,12 @@ def serving(model: SharedModel, name: str, settings: PageSettings) -> Iterator[s
 
 
 def serve(model: SharedModel, name: str, settings: PageSettings) -> None:
-    """Serve the page until Ctrl-C. Raises ConfigError as `serving` does."""
+    """Serve the page until Ctrl-C, or until the process is told to end. Raises ConfigError as `serving` does."""
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with serving(model, name, settings) as address:
         logger.info("the page is at %s; Ctrl-C ends it", address)
-        threading.Event().wait()
+        ended.wait()
 
 
 def _launch(page: Any, own: Any, settings: PageSettings) -> str:

@@ -167,7 +167,7 @@ def _times(segments: Sequence[Segment]) -> str:
 def _chip(segment: Segment, text: str) -> str:
     start, end = extent(segment)
     label = f"<span>{escape(text)}</span>" if text else ""
-    score = f"<small>{segment.score:g}</small>" if segment.score is not None and text else ""
+    score = f"<small>{segment.score:g}</small>" if segment.score is not None else ""
     return (
         f'<button type="button" class="tc-chip" data-start="{start:.3f}" data-end="{end:.3f}" '
         f'aria-label="{_spoken(segment)}">'
@@ -199,8 +199,7 @@ def timeline(exchange: Exchange | None, duration: float) -> str:
     length = max(duration, *(extent(segment)[1] for segment in answer.segments), 0.1)
     bars = "".join(_bars(answer.segments, length))
     lanes = max(lanes_of(answer.segments), default=0) + 1
-    texts = [segment.text or exchange.question for segment in answer.segments]
-    chips = "".join(f"<li>{_chip(s, text)}</li>" for s, text in zip(answer.segments, texts, strict=True))
+    chips = "".join(f"<li>{_chip(segment, segment.text)}</li>" for segment in answer.segments)
     return f"""<section class="tc-timeline" aria-label="Timeline of the answer" data-duration="{length:.3f}">
 <div class="tc-track" style="--lanes:{lanes}">{_curve(answer, length)}{bars}
 <div class="tc-head-line" aria-hidden="true"></div></div>

@@ -15,7 +15,6 @@ from timechat.app.web.session import Exchange, Settings, Visitor, Visitors
 from timechat.app.web.toolkit import gr
 from timechat.app.web.uploads import Media
 from timechat.datasets.video import Video
-from timechat.errors import TimeChatError
 from timechat.evaluation.transcripts import SUFFIXES as SPEECH_SUFFIXES
 
 logger = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ def appearance() -> dict[str, Any]:
 def _title(model_name: str) -> str:
     return (
         f'<header class="tc-title"><h1>{TITLE}</h1><p>Ask a video what happens, and when.</p>'
-        f'<p class="tc-model">{html.escape(model_name)}</p></header>'
+        f'<p class="tc-model">{html.escape(model_name)}</p></header><p class="tc-status" role="status"></p>'
     )
 
 
@@ -172,7 +171,7 @@ def _connect(page: Any, parts: Parts, visitors: Visitors, suggestions: tuple[str
             queue=False,
             **hidden,
         )
-        begun.success(
+        answered = begun.success(
             _answering(visitors),
             [*parts.settings],
             [parts.talk, parts.timeline, parts.frames, parts.ask, parts.stop],
@@ -181,6 +180,7 @@ def _connect(page: Any, parts: Parts, visitors: Visitors, suggestions: tuple[str
             concurrency_id="model",
             **hidden,
         )
+        answered.failure(_refusing(visitors), None, [parts.talk, parts.ask, parts.stop], queue=False, **hidden)
     parts.stop.click(_stopping(visitors), None, None, queue=False, **hidden)
     page.unload(_leaving(visitors))
 
@@ -212,18 +212,10 @@ def _told(visitors: Visitors, suggestions: tuple[str, ...]) -> Callable[..., lis
             else:
                 alert = markup.alert(text)
         except Exception as error:
-            alert = markup.alert(_words(error, visitors, token))
+            alert = markup.alert(in_words(error))
         return [alert, player, strip, timeline, talk, question, speech]
 
     return told
-
-
-def _words(error: Exception, visitors: Visitors, token: str) -> str:
-    try:
-        media = visitors.uploads.get(token)
-    except TimeChatError:
-        return in_words(error)
-    return in_words(error, media.path, media.name)
 
 
 def _beginning(visitors: Visitors) -> Callable[..., Any]:
@@ -256,6 +248,17 @@ def _answering(visitors: Visitors) -> Callable[..., Iterator[list[Any]]]:
         yield [gr.skip(), line, strip, gr.update(visible=True), gr.update(visible=False)]
 
     return answer
+
+
+def _refusing(visitors: Visitors) -> Callable[[gr.Request], list[Any]]:
+    """So many questions wait that gradio takes no more."""
+
+    def refuse(request: gr.Request) -> list[Any]:
+        visitor = visitors.get(_name(request))
+        visitor.give_up("Too many questions are waiting for the model. Ask again in a while.")
+        return [markup.conversation(visitor.exchanges), gr.update(visible=True), gr.update(visible=False)]
+
+    return refuse
 
 
 def _timeline(visitor: Visitor, exchange: Exchange | None) -> str:

@@ -9,7 +9,16 @@
   let wanted = null;     // where the last press led; a seek to elsewhere is the visitor's own
 
   const video = () => document.querySelector("video.tc-video");
-  const tell = (detail) => document.dispatchEvent(new CustomEvent("timechat", { detail }));
+  const say = (words) => {
+    const status = document.querySelector(".tc-status");
+    if (status) status.textContent = words;
+  };
+
+  // To Python. What is opened has to be read first, which takes a while.
+  function tell(detail) {
+    if (detail.action === "open") say("Reading the video …");
+    document.dispatchEvent(new CustomEvent("timechat", { detail }));
+  }
 
   // Segments ----------------------------------------------------------------------------------------------------------
 
@@ -121,9 +130,11 @@
     request.upload.onprogress = (step) => {
       bar.hidden = false;
       bar.value = step.loaded / Math.max(1, step.total);
+      say("Sending the file …");
     };
     request.onloadend = () => {
       bar.hidden = true;
+      say("");
       input.value = "";
       if (request.status === 200) tell({ action: input.dataset.action, token: request.response.token, text: "" });
       else tell({ action: "problem", text: request.response?.problem || "The file could not be sent." });
@@ -160,8 +171,10 @@
     const box = event.target;
     if (box instanceof Element && box.id === "tc-talk") near = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
   }, true);
-  new MutationObserver(() => {
+  new MutationObserver((changes) => {
     const box = document.getElementById("tc-talk");
     if (box && near) box.scrollTop = box.scrollHeight;
+    const within = (id) => changes.some((change) => document.getElementById(id)?.contains(change.target));
+    if (within("tc-player") || within("tc-alert")) say("");
   }).observe(document.documentElement, { childList: true, subtree: true, characterData: true });
 })();

@@ -47,51 +47,61 @@ Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-def own_routes(uploads: Uploads, visitors: Visitors) -> FastAPI:
-    """The addresses below `PREFIX`."""
-    app = FastAPI(openapi_url=None)
+class Routes:
+    """What the addresses below `PREFIX` do.
 
-    @app.exception_handler(Exception)
-    @app.exception_handler(PageError)
-    async def problem(request: Request, error: Exception) -> Response:
-        return JSONResponse({"problem": in_words(error)}, 400)
+    Args:
+        uploads: the files.
+        visitors: their answers.
+    """
 
-    @app.post(f"{PREFIX}/upload")
-    async def upload(request: Request, name: str) -> Any:
+    def __init__(self, uploads: Uploads, visitors: Visitors):
+        self.uploads, self.visitors = uploads, visitors
+
+    async def upload(self, request: Request, name: str) -> Any:
+        """Take a file that the page sends as the body of its request."""
         if HEADER not in request.headers:
             raise PageError("Only this page sends files here.")
-        media = await uploads.receive(name, request.stream())
+        media = await self.uploads.receive(name, request.stream())
         return {"token": media.token, "name": media.name}
 
-    @app.get(f"{PREFIX}/video/{{token}}")
-    @app.head(f"{PREFIX}/video/{{token}}")
-    def video(token: str) -> Response:
-        return _shown(uploads.get(token))
+    def video(self, token: str) -> Response:
+        """A video or an image for the browser to show, in parts if it wants."""
+        media = self.uploads.get(token)
+        if media.path.suffix.lower() not in SEEN_SUFFIXES:
+            raise PageError(f"{media.name} is not for showing.")
+        kind = mimetypes.guess_type(media.path.name)[0] or ""
+        kind = kind if kind.startswith(("video/", "image/")) else "application/octet-stream"
+        return FileResponse(media.path, media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
-    @app.get(f"{PREFIX}/answers/{{token}}.{{kind}}")
-    def answer(token: str, kind: str) -> Response:
-        exchange, media = visitors.find(token)
+    def answer(self, token: str, kind: str) -> Response:
+        """An answer to be saved: its text in some form, or clips of its segments."""
+        exchange, media = self.visitors.find(token)
         if kind == CLIPS:
-            return _clips(exchange, media, uploads.folder)
+            return _clips(exchange, media, self.uploads.folder)
         if kind not in TEXTS:
             raise PageError(f"There is no answer as .{kind}: {', '.join([*TEXTS, CLIPS])}.")
         name = f"{Path(media.name).stem}.{kind}"
         return Response(TEXTS[kind](exchange, media), media_type="text/plain; charset=utf-8", headers=_saved_as(name))
 
+
+def own_routes(uploads: Uploads, visitors: Visitors) -> FastAPI:
+    """The application that answers at them."""
+    routes, app = Routes(uploads, visitors), FastAPI(openapi_url=None)
+    app.add_api_route(f"{PREFIX}/upload", routes.upload, methods=["POST"])
+    app.add_api_route(f"{PREFIX}/video/{{token}}", routes.video, methods=["GET", "HEAD"], response_model=None)
+    app.add_api_route(f"{PREFIX}/answers/{{token}}.{{kind}}", routes.answer, methods=["GET"], response_model=None)
+    for kind in (PageError, Exception):
+        app.add_exception_handler(kind, _problem)
     return app
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    return JSONResponse({"problem": in_words(error)}, 400)
 
 
 def _answer(exchange: Exchange) -> Any:
     return exchange.answer
-
-
-def _shown(media: Media) -> Response:
-    """A video or an image for the browser to show, in parts if it wants."""
-    if media.path.suffix.lower() not in SEEN_SUFFIXES:
-        raise PageError(f"{media.name} is not for showing.")
-    kind = mimetypes.guess_type(media.path.name)[0] or ""
-    kind = kind if kind.startswith(("video/", "image/")) else "application/octet-stream"
-    return FileResponse(media.path, media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _clips(exchange: Exchange, media: Media, place: Path) -> Response:
@@ -131,7 +141,8 @@ class Guard:
         elif path.startswith(f"{PREFIX}/"):
             await self.own(scope, receive, send)
         elif path.startswith(CLOSED):
-            await JSONResponse({"problem": "There is nothing here."}, 404)(scope, receive, send)  # type: ignore[arg-type]
+            refusal: App = JSONResponse({"problem": "There is nothing here."}, 404)
+            await refusal(scope, receive, send)
         else:
             await self.app(scope, receive, lambda message: send(_with_policy(message)))
 

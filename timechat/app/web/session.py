@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -16,6 +17,7 @@ from timechat.app.web.errors import PageError
 from timechat.app.web.model import SharedModel, is_image
 from timechat.app.web.uploads import SEEN_SUFFIXES, Media, Uploads
 from timechat.datasets.video import Video
+from timechat.errors import TimeChatError
 from timechat.evaluation.transcripts import SUFFIXES as SPEECH_SUFFIXES
 from timechat.evaluation.transcripts import read_transcript
 
@@ -100,17 +102,13 @@ class Visitor:
         """Look at another video or image; the one before and its conversation are forgotten once this one is read.
 
         Raises:
-            PageError, VideoError: it is gone, cannot be read, or is too long; the one before stays.
+            PageError: it is gone, cannot be read, or is too long; the one before stays.
         """
         media = self.uploads.claim(token)
-        try:
-            if media.path.suffix not in SEEN_SUFFIXES:
+        with self._trying(media):
+            if media.path.suffix.lower() not in SEEN_SUFFIXES:
                 raise PageError(f"{media.name} is not a video. Add speech under Settings.")
             video = self._read(media, frames)
-        except BaseException:
-            if media is not self.media:
-                self.uploads.remove(media)
-            raise
         self.stop()
         with self._lock:
             before = self.media
@@ -124,18 +122,15 @@ class Visitor:
         """Put what a transcript says before the next question; returns how many sentences there are.
 
         Raises:
-            PageError, AnnotationError: it is gone or cannot be read.
+            PageError: it is gone or cannot be read.
         """
         media = self.uploads.claim(token)
-        try:
+        with self._trying(media):
             if media.path.suffix not in SPEECH_SUFFIXES:
                 raise PageError(f"{media.name} is not a transcript: {', '.join(SPEECH_SUFFIXES)} are.")
             count = len(read_transcript(media.path))
             if not count:
                 raise PageError(f"{media.name} has no sentence in it.")
-        except BaseException:
-            self.uploads.remove(media)
-            raise
         self.forget_speech()
         self.speech = media
         return count
@@ -145,6 +140,18 @@ class Visitor:
         if self.speech:
             self.uploads.remove(self.speech)
         self.speech, self._told = None, ""
+
+    @contextlib.contextmanager
+    def _trying(self, media: Media) -> Iterator[None]:
+        """Remove a new file that turns out to be of no use; errors speak of it by the visitor's name."""
+        try:
+            yield
+        except BaseException as error:
+            if media is not self.media:
+                self.uploads.remove(media)
+            if isinstance(error, TimeChatError):
+                raise PageError(errors.in_words(error, media.path, media.name)) from error
+            raise
 
     # Asking -----------------------------------------------------------------------------------------------------------
 
@@ -239,6 +246,11 @@ class Visitor:
         self._stopping = True
         if self._stream:
             self._stream.stop()
+
+    def give_up(self, problem: str) -> None:
+        """The question of `begin` will not be answered."""
+        if self.exchanges and not self.exchanges[-1].ended:
+            self.exchanges[-1].problem = problem
 
     def clear(self) -> None:
         """Forget the conversation; the video stays, and need not be encoded again."""
