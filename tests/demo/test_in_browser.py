@@ -220,6 +220,7 @@ def test_everything_has_a_name_for_those_who_do_not_see(page: Page) -> None:
         .map((part) => part.outerHTML.slice(0, 120))"""
     )
     assert nameless == []
+    until(page, f"document.querySelector('.tc-spoken').innerText.includes('{MOMENT}')")
 
 
 def test_dark_where_the_system_is(page: Page) -> None:

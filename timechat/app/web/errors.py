@@ -15,7 +15,7 @@ OUT_OF_MEMORY = (
     "The model ran out of memory. Ask with fewer frames or a shorter answer (both under Settings), or start a new "
     "conversation: long ones need more."
 )
-NO_VIDEO = "There is no video yet. Drop one on the left, or pick an example."
+NO_VIDEO = "There is no video yet. Drop one on the page, or pick an example."
 NO_QUESTION = "Type a question first."
 NOTHING_TO_FIND = "Type what to look for, such as: she cracks the egg."
 

@@ -141,7 +141,7 @@ def conversation(exchanges: Sequence[Exchange], suggestions: Sequence[str] = ())
         ]
         hint = "Ask what happens in the video, and when. Times in the answer lead the player there."
         return f'<div class="tc-hint"><p>{hint}</p>{"".join(buttons)}</div>'
-    return f'<div class="tc-log" role="log" aria-label="Conversation">{"".join(map(_exchange, exchanges))}</div>'
+    return f'<div class="tc-log" role="group" aria-label="Conversation">{"".join(map(_exchange, exchanges))}</div>'
 
 
 def _exchange(exchange: Exchange) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from timechat.app.web.toolkit import gr
 from timechat.app.web.uploads import Media
 from timechat.datasets.video import Video
 from timechat.evaluation.transcripts import SUFFIXES as SPEECH_SUFFIXES
-
-logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 TITLE = "TimeChat"
@@ -44,6 +41,7 @@ class Parts:
     ask: Any
     stop: Any
     speech: Any
+    clear: Any
     settings: Sequence[Any]
 
 
@@ -86,6 +84,7 @@ def _title(model_name: str) -> str:
     return (
         f'<header class="tc-title"><h1>{TITLE}</h1><p>Ask a video what happens, and when.</p>'
         f'<p class="tc-model">{html.escape(model_name)}</p></header><p class="tc-status" role="status"></p>'
+        '<p class="tc-spoken" role="status"></p>'
     )
 
 
@@ -110,9 +109,7 @@ def _asking(visitors: Visitors, alert: Any, player: Any, timeline: Any, frames: 
         settings = _settings(visitors)
         speech = gr.HTML(_speech(None), elem_id="tc-speech")
         clear = gr.Button("New conversation about this video", size="sm", elem_id="tc-clear")
-    parts = Parts(alert, player, timeline, frames, talk, task, question, ask, stop, speech, settings)
-    clear.click(_clearing(visitors), None, [talk, timeline, alert], api_visibility="private")
-    return parts
+    return Parts(alert, player, timeline, frames, talk, task, question, ask, stop, speech, clear, settings)
 
 
 def _settings(visitors: Visitors) -> list[Any]:
@@ -182,6 +179,7 @@ def _connect(page: Any, parts: Parts, visitors: Visitors, suggestions: tuple[str
         )
         answered.failure(_refusing(visitors), None, [parts.talk, parts.ask, parts.stop], queue=False, **hidden)
     parts.stop.click(_stopping(visitors), None, None, queue=False, **hidden)
+    parts.clear.click(_clearing(visitors, suggestions), None, [parts.talk, parts.timeline, parts.alert], **hidden)
     page.unload(_leaving(visitors))
 
 
@@ -272,10 +270,10 @@ def _stopping(visitors: Visitors) -> Callable[[gr.Request], None]:
     return stop
 
 
-def _clearing(visitors: Visitors) -> Callable[[gr.Request], list[str]]:
+def _clearing(visitors: Visitors, suggestions: tuple[str, ...]) -> Callable[[gr.Request], list[str]]:
     def clear(request: gr.Request) -> list[str]:
         visitors.get(_name(request)).clear()
-        return [markup.conversation([]), "", ""]
+        return [markup.conversation([], suggestions), "", ""]
 
     return clear
 

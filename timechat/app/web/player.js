@@ -165,6 +165,17 @@
     if (input && event.dataTransfer.files.length) send(event.dataTransfer.files[0], input);
   });
 
+  // Screen readers get an answer when it is whole: the conversation is drawn anew with every few words.
+  let writing = false;
+  function speak() {
+    const busy = document.querySelector(".tc-busy") !== null;
+    const spoken = document.querySelector(".tc-spoken");
+    if (writing && !busy && spoken) {
+      spoken.textContent = [...document.querySelectorAll(".tc-said, .tc-log .tc-alert")].pop()?.innerText || "";
+    }
+    writing = busy;
+  }
+
   // The newest words stay in sight, unless the visitor has scrolled up.
   let near = true;
   document.addEventListener("scroll", (event) => {
@@ -174,6 +185,7 @@
   new MutationObserver((changes) => {
     const box = document.getElementById("tc-talk");
     if (box && near) box.scrollTop = box.scrollHeight;
+    speak();
     const within = (id) => changes.some((change) => document.getElementById(id)?.contains(change.target));
     if (within("tc-player") || within("tc-alert")) say("");
   }).observe(document.documentElement, { childList: true, subtree: true, characterData: true });
