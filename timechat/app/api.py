@@ -29,6 +29,7 @@ from timechat.datasets.video import FRAME_SUFFIXES, Video, load_image, load_vide
 from timechat.device import resolve_device
 from timechat.errors import ConfigError
 from timechat.evaluation.predict import VideoModel
+from timechat.evaluation.prompting import PROMPTS
 from timechat.evaluation.transcripts import choose_sentences, read_transcript, speech_prompt
 from timechat.models import BaseModel, build_model, must_answer
 from timechat.models.watching import Watch
@@ -55,7 +56,14 @@ UnseenVideo = str | os.PathLike[str] | Video | tuple[Tensor, Sequence[float]]
 VideoLike = UnseenVideo | EncodedVideo
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
+    """A question that is checked, about a video that is encoded.
+
+    Attributes:
+        generate: writes the answer, shown to what watches it.
+        finish: the text -> the answer.
+    """
+
     generate: Callable[[Watch | None], str]
     finish: Callable[[str], Answer]
 
@@ -110,6 +118,8 @@ class VideoLanguageModel(HubModel):
     Attributes:
         cfg, model: as given.
         device: where the model is.
+        prompts: folder of the tasks' prompts; by default the benchmarks'. A model that was trained with other words
+            answers better when it is asked in them.
 
     Raises:
         ConfigError: there is no such device.
@@ -118,6 +128,7 @@ class VideoLanguageModel(HubModel):
     def __init__(self, cfg: DictConfig, model: BaseModel, device: str | None = None):
         super().__init__(cfg, model)
         self.device = _device(cfg.run.device if device is None else device)
+        self.prompts = PROMPTS
         self.model.to(self.device).eval()
 
     # Asking -----------------------------------------------------------------------------------------------------------
@@ -202,7 +213,7 @@ class VideoLanguageModel(HubModel):
 
     def prompt(self, question: str, task: str | None = None, asr: str | os.PathLike[str] | None = None) -> str:
         """What is put to the model: question, task and transcript as for `ask`. Raises ConfigError, AnnotationError."""
-        prompt = prompt_for(question, task)
+        prompt = prompt_for(question, task, self.prompts)
         if asr is None:
             return prompt
         return speech_prompt(prompt, choose_sentences(read_transcript(Path(asr)), None, None))
@@ -219,7 +230,7 @@ class VideoLanguageModel(HubModel):
         temperature: float = 1.0,
         top_p: float = 1.0,
         **options: Any,
-    ) -> _Asked:
+    ) -> Asked:
         """A question that is checked, about a video that is encoded."""
         prompt = self.prompt(question, task, asr)
         seen = self.encode(video)
@@ -235,7 +246,7 @@ class VideoLanguageModel(HubModel):
         def finish(text: str) -> Answer:
             return Answer(text, find_segments(text, question, task, prompt), list(seen.seconds or []))
 
-        return _Asked(generate, finish)
+        return Asked(generate, finish)
 
     def _frames(self, video: UnseenVideo) -> tuple[Tensor, list[float] | None]:
         """Frames [T, 3, H, W] and their seconds; None for an image."""

@@ -17,6 +17,7 @@ VERBS = {
     "ask": "ask a model about a video",
     "chat": "talk with a model about a video",
     "serve": "answer questions about videos over HTTP, as OpenAI's chat completions",
+    "demo": "ask videos in the browser, on a page of this machine",
     "data": "prepare training data: check, convert, cut, compress (timechat data --help)",
     "doctor": "check files, weights, a video and three answers, and explain what looks wrong",
     "export": "write weights for other programs, or as one folder that holds all of them",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ import peft
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -205,6 +207,20 @@ def add_lora(
         target_modules=list(LORA_TARGETS),
     )
     return peft.get_peft_model(llama, config)
+
+
+@contextmanager
+def lora_alpha(model: nn.Module, alpha: float | None) -> Iterator[None]:
+    """Scale the adapters of a model by alpha / r for a while; None, or a model without adapters, changes nothing."""
+    layers = [part for part in model.modules() if isinstance(part, LoraLayer)] if alpha is not None else []
+    before = [dict(layer.scaling) for layer in layers]
+    try:
+        for layer in layers:
+            layer.scaling.update({name: alpha / layer.r[name] for name in layer.scaling})
+        yield
+    finally:
+        for layer, scaling in zip(layers, before, strict=True):
+            layer.scaling.update(scaling)
 
 
 def causal_lm(llama: nn.Module) -> transformers.LlamaForCausalLM:
