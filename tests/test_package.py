@@ -201,10 +201,15 @@ for name in sys.argv[1:]:
     lines = installed.run("python", "-c", script, *modules).splitlines()
     outside = [line for line in lines if not line.startswith(str(installed.environment))]
     assert len(lines) == len(modules) > 100
-    extras = {"timechat.evaluation.lmms_eval_adapter": "lmms-eval", "timechat.app.web": "demo"}
+    extras = {
+        "timechat.evaluation.lmms_eval_adapter": "lmms-eval",
+        "timechat.app.web": "demo",
+        "timechat.app.server.ray_serve": "serve,ray",
+        "timechat.app.server": "serve",
+    }
     for line in outside:
-        (extra,) = (extra for module, extra in extras.items() if line.startswith(module))
-        assert f"pip install timechat[{extra}]" in line
+        extra = next(extra for module, extra in extras.items() if line.startswith(module))
+        assert f"pip install 'timechat[{extra}]'" in line
 
 
 def test_the_command(installed: Installed) -> None:

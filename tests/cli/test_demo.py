@@ -41,7 +41,7 @@ def test_without_gradio_it_says_what_to_install(
     for name in [name for name in sys.modules if name.startswith("timechat.app.web")]:
         monkeypatch.delitem(sys.modules, name)
     assert main([]) == 1
-    assert "pip install timechat[demo]" in capsys.readouterr().err
+    assert "pip install 'timechat[demo]'" in capsys.readouterr().err
 
 
 class TestWithGradio:
@@ -49,7 +49,7 @@ class TestWithGradio:
 
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        pytest.importorskip("gradio", reason="pip install timechat[demo]")
+        pytest.importorskip("gradio", reason="pip install 'timechat[demo]'")
         monkeypatch.chdir(tmp_path)
 
     @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ PAUSE = 0.15  # seconds between two words of an answer
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="make test-demo installs playwright")
-    pytest.importorskip("gradio", reason="pip install timechat[demo]")
+    pytest.importorskip("gradio", reason="pip install 'timechat[demo]'")
     if CHROMIUM is None:
         pytest.skip("there is no chromium here (Debian: apt-get install chromium)")
     with playwright.sync_playwright() as driver:

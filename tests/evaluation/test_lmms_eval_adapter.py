@@ -48,7 +48,7 @@ def test_without_lmms_eval_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "lmms_eval", None)
     for name in [name for name in sys.modules if name.startswith("lmms_eval.") or name.endswith("lmms_eval_adapter")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(ConfigError, match=r"pip install timechat\[lmms-eval\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'timechat\[lmms-eval\]'"):
         importlib.import_module("timechat.evaluation.lmms_eval_adapter")
 
 

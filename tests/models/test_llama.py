@@ -256,7 +256,7 @@ def test_eight_bits_name_the_package_that_they_need(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install timechat\[low-resource\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'timechat\[low-resource\]'"):
         lm.build_llama(LLAMA, low_resource=True)
 
 

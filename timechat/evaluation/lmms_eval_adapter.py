@@ -1,6 +1,6 @@
 """TimeChat as a model of lmms-eval, the harness with which many video models are compared.
 
-    pip install timechat[lmms-eval]
+    pip install 'timechat[lmms-eval]'
     lmms-eval --model timechat --model_args cfg_path=eval_configs/timechat.yaml,ckpt=FILE --tasks videomme ...
 
 lmms-eval finds the model through the entry point `lmms_eval.models` of this package. Its tasks hand over a video as a
@@ -42,7 +42,7 @@ try:
     from lmms_eval.api.model import lmms
     from lmms_eval.api.registry import register_model
 except ModuleNotFoundError as error:
-    raise ConfigError(f"{__name__} needs lmms-eval ({error}): pip install timechat[lmms-eval]") from error
+    raise ConfigError(f"{__name__} needs lmms-eval ({error}): pip install 'timechat[lmms-eval]'") from error
 
 logger = logging.getLogger(__name__)
 

@@ -187,7 +187,7 @@ def _eight_bit_options(device: int) -> dict[str, Any]:
     if not torch.cuda.is_available():
         raise ConfigError("model.low_resource=true loads LLaMA in 8 bits, which needs a CUDA GPU; set it to false")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("model.low_resource=true needs bitsandbytes: pip install timechat[low-resource]")
+        raise ConfigError("model.low_resource=true needs bitsandbytes: pip install 'timechat[low-resource]'")
     return {
         "quantization_config": transformers.BitsAndBytesConfig(load_in_8bit=True),
         "device_map": {"": device},

@@ -20,7 +20,7 @@ from timechat.errors import ConfigError
 from timechat.registry import nearest
 
 PROJECT = "timechat"
-_EXTRAS = {"wandb": "timechat[wandb]"}  # packages of trackers that have an extra here
+_EXTRAS = {"wandb": "'timechat[wandb]'"}  # packages of trackers that have an extra here
 
 
 class Trackers:

@@ -9,7 +9,7 @@ import pytest
 from helpers.videos import write_video
 from helpers.watched import shared
 
-pytest.importorskip("gradio", reason="pip install timechat[demo]")
+pytest.importorskip("gradio", reason="pip install 'timechat[demo]'")
 import httpx
 
 from timechat.app.web.launch import PageSettings, serving

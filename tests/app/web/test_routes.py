@@ -14,8 +14,8 @@ import pytest
 from helpers.videos import write_video
 from helpers.watched import CAPTIONS, Slow, shared
 
-pytest.importorskip("fastapi", reason="pip install timechat[demo]")
-httpx = pytest.importorskip("httpx", reason="pip install timechat[demo]")
+pytest.importorskip("fastapi", reason="pip install 'timechat[demo]'")
+httpx = pytest.importorskip("httpx", reason="pip install 'timechat[demo]'")
 
 from timechat.app.web.routes import CLOSED, Guard, own_routes  # noqa: E402
 from timechat.app.web.session import Settings, Visitors  # noqa: E402

@@ -88,9 +88,9 @@ def test_scores_of_all_tasks(tmp_path: Path) -> None:
 def test_what_takes_an_encoder_is_left_out_and_named(tmp_path: Path) -> None:
     result = scored(tmp_path, {**ANSWERS, "rvq/star/0": "He reads."})
     assert not any("Sim" in name for name in result.scores)
-    assert result.failures[0].reason == "names no option; the nearest one takes pip install timechat[similarity]"
+    assert result.failures[0].reason == "names no option; the nearest one takes pip install 'timechat[similarity]'"
     assert "Left out: DVC Sim and SLC Sim; " in result.notes[0]
-    assert "pip install timechat[similarity]" in result.notes[0]
+    assert "pip install 'timechat[similarity]'" in result.notes[0]
     assert result.notes[1].startswith("EVS F1 leaves out 1 of 2 samples")
 
 

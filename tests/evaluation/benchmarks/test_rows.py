@@ -44,7 +44,7 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: py
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(AnnotationError, match=r"a.parquet: .*pip install timechat\[parquet\]"):
+    with pytest.raises(AnnotationError, match=r"a.parquet: .*pip install 'timechat\[parquet\]'"):
         read_annotations(path)
 
 

@@ -155,6 +155,6 @@ def test_one_file_is_one_video_and_scipy_is_an_extra(tmp_path: Path, monkeypatch
     assert (row["id"], row["duration"]) == ("Cooking", 40.0)
     assert row["importance"].tolist()[1] == kept((0, 7, 11)).tolist()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"need SciPy: pip install timechat\[summe\]"):
+    with pytest.raises(ConfigError, match=r"need SciPy: pip install 'timechat\[summe\]'"):
         get_benchmark("summe").read(file)
     assert json.dumps(row["videos"]) == '["Cooking.mp4", "Cooking.webm"]'

@@ -24,7 +24,7 @@ try:
     from fastapi.middleware import Middleware
     from fastapi.responses import FileResponse, JSONResponse, Response
 except ImportError as error:
-    raise ConfigError(f"the web page needs fastapi ({error}): pip install timechat[demo]") from error
+    raise ConfigError(f"the web page needs fastapi ({error}): pip install 'timechat[demo]'") from error
 
 PREFIX = "/timechat"
 HEADER = "x-timechat"  # a page of another site cannot send it

@@ -19,6 +19,6 @@ atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 try:
     import gradio as gr
 except ImportError as error:
-    raise ConfigError(f"the web page needs gradio ({error}): pip install timechat[demo]") from error
+    raise ConfigError(f"the web page needs gradio ({error}): pip install 'timechat[demo]'") from error
 
 __all__ = ["gr"]

@@ -74,7 +74,7 @@ TVSUM = Source(
 )
 SUMME = Source(
     "summe",
-    "the folder GT/ (needs SciPy: pip install timechat[summe])",
+    "the folder GT/ (needs SciPy: pip install 'timechat[summe]')",
     _reader(SumMe, _kept),
     {"summarization": "SumMe/videos/{id}.mp4"},
     as_it_is="summe",

@@ -85,8 +85,8 @@ def _parquet(path: str | Path) -> list[Any]:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise AnnotationError(
-            f"{path}: reading parquet needs pyarrow ({error}): pip install timechat[parquet]; JSON and JSON lines with "
-            "the same columns are read without it"
+            f"{path}: reading parquet needs pyarrow ({error}): pip install 'timechat[parquet]'; JSON and JSON lines "
+            "with the same columns are read without it"
         ) from error
     try:
         return parquet.read_table(path).to_pylist()

@@ -3,7 +3,7 @@
 Reads the folder `GT/` of the download, or one file in it: NAME.mat with `user_score` [frames, users], above 0 where a
 user kept the frame, and `FPS`. The id is NAME, the video NAME.mp4 or NAME.webm. MATLAB's files need SciPy:
 
-    pip install timechat[summe]
+    pip install 'timechat[summe]'
 
 F1 is the largest over users, as papers have it since 2016; ranks are compared with the share of users who kept a frame.
 """
@@ -57,7 +57,7 @@ def _read_mat(file: Path) -> dict[str, Any]:
         raise AnnotationError(f"{file}: no such annotation file; correct its path, in an evaluation --anno-path")
     refuse_pointer(file, AnnotationError)
     if importlib.util.find_spec("scipy") is None:
-        raise ConfigError(f"{file}: files of MATLAB need SciPy: pip install timechat[summe]")
+        raise ConfigError(f"{file}: files of MATLAB need SciPy: pip install 'timechat[summe]'")
     from scipy.io import loadmat
 
     try:

@@ -1,6 +1,6 @@
 """Similarity of sentences: the cosine of what an encoder of sentence-transformers makes of them.
 
-    pip install timechat[similarity]
+    pip install 'timechat[similarity]'
 
 The encoder is loaded when it is first needed. Where it is not there, nothing is scored with it, and `why_missing` says
 what to install; a score is left out then, never 0.
@@ -22,7 +22,7 @@ from timechat.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-INSTALL = "pip install timechat[similarity]"
+INSTALL = "pip install 'timechat[similarity]'"
 
 # Sentences -> embeddings of length 1, float [sentences, width].
 Encoder = Callable[[Sequence[str]], NDArray[Any]]
