@@ -127,6 +127,18 @@ def test_a_turn_counts_when_it_has_been_read(model: VideoLanguageModel, video: E
     assert chat.turns == [(QUESTION, answer.text)]
 
 
+def test_a_conversation_ends_where_the_model_stops_reading(model: VideoLanguageModel, video: EncodedVideo) -> None:
+    """Not a first question, which may be about long speech."""
+    chat, longest = Chat(model, video), model.cfg.model.max_txt_len
+    chat.ask("word " * longest, max_new_tokens=1)
+    with pytest.raises(
+        ConfigError, match=rf"the conversation has \d+ tokens.*model\.max_txt_len={longest}; begin a new"
+    ):
+        chat.ask(QUESTION, max_new_tokens=1)
+    chat.clear()
+    assert chat.ask(QUESTION, max_new_tokens=1)
+
+
 def test_a_video_is_encoded_once(model: VideoLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[int] = []
     encode = type(model.model).encode_video
