@@ -294,18 +294,19 @@ def test_each_stage_of_the_quick_start_begins_where_one_before_it_ended() -> Non
     for path in STAGES:
         cfg = load_config(path)
         assert cfg.run.output_dir == f"runs/quickstart/{path.stem}"
-        named = [cfg.model[key] for key in ("ckpt", "ckpt_2") if cfg.model[key]]
+        named = [cfg.model[key] for key in ("vit_model", "ckpt", "ckpt_2") if cfg.model[key]]
         assert set(named) <= set(given), path
         assert not given or given[-1] in named, path
         given.append(f"{cfg.run.output_dir}/{checkpoint_name(cfg)}")
     evaluated = load_config(QUICKSTART / "evaluate.yaml").model
-    assert (evaluated.ckpt, evaluated.ckpt_2) == (load_config(STAGES[-1]).model.ckpt, given[-1])
+    last = load_config(STAGES[-1]).model
+    assert (evaluated.vit_model, evaluated.ckpt, evaluated.ckpt_2) == (last.vit_model, last.ckpt, given[-1])
 
 
 def test_all_stages_of_the_quick_start_are_about_one_model() -> None:
     """Sizes above all; a stage may freeze parts, and choose what the prompt says."""
     frozen = {"freeze_vit", "freeze_qformer", "frozen_video_Qformer"}
-    own = frozen | {"arch", "num_words", "list_seconds", "ckpt", "ckpt_2", "system_prompt"}
+    own = frozen | {"arch", "num_words", "list_seconds", "vit_model", "ckpt", "ckpt_2", "system_prompt"}
     models = [load_config(path).model for path in (*STAGES, QUICKSTART / "evaluate.yaml")]
     settings = [{key: value for key, value in _settings(model).items() if key not in own} for model in models]
     assert all(other == settings[0] for other in settings)

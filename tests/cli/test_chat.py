@@ -105,7 +105,7 @@ def test_another_video_is_another_conversation(
         ("/save", "say /save FILE"),
         ("/save a.txt", "a.txt: cannot save as .txt; name a .json, .srt or .md"),
         ("/save a.srt", "the answer names no part of the video"),
-        ("/save /dev/null/a.md", "File exists: '/dev/null'"),
+        ("/save /dev/null/a.md", "/dev/null: cannot be written (File exists)"),
         ("/task", "say /task ground|caption|highlights QUERY"),
         ("/task find it", "task='find'"),
         ("/task ground", "the question is empty"),

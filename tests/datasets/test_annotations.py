@@ -194,7 +194,7 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
 
 def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
     for reader in (read_instructions, read_captions):
-        with pytest.raises(AnnotationError, match=r"gone: no such annotation file; correct build_info\.anno_dir"):
+        with pytest.raises(AnnotationError, match=r"gone: no such annotation file; .*build_info\.anno_dir"):
             reader(tmp_path / "gone", tmp_path)
 
 
@@ -255,17 +255,17 @@ def test_bad_rows_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a,b\n1,2\n", "lacks the columns name, page_dir, videoid"),
-        (b"", "lacks the columns name, page_dir, videoid"),
-        (b"videoid,page_dir,name\n", "has no rows"),
-        (b"videoid,page_dir,name\n1,\xff,x\n", "not a CSV file"),
-        (b"videoid,page_dir,name\n1,x," + b"y" * 200_000 + b"\n", "not a CSV file"),
+        (b"a,b\n1,2\n", ": lacks the columns name, page_dir, videoid"),
+        (b"", ": lacks the columns name, page_dir, videoid"),
+        (b"videoid,page_dir,name\n", ": has no rows"),
+        (b"videoid,page_dir,name\n1,\xff,x\n", ": not a CSV file in UTF-8"),
+        (b"videoid,page_dir,name\n1,x," + b"y" * 200_000 + b"\n", r", line 2: is not CSV \(field larger"),
     ],
 )
 def test_files_that_are_no_captions(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    with pytest.raises(AnnotationError, match=rf"a\.csv: {message}"):
+    with pytest.raises(AnnotationError, match=rf"a\.csv{message}"):
         read_captions(path, tmp_path)
 
 

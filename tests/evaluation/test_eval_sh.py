@@ -179,7 +179,8 @@ def test_quickstart_takes_the_last_stage(place: Path) -> None:
         "--anno-path data/quickstart/test/charades_sta.txt --videos-dir data/quickstart/videos/test "
         "--output-dir runs/quickstart/6_times/eval/charades_sta --train-anno data/quickstart/train/grounding.json "
         f"--no-literature --prompt-file {ROOT}/quickstart/prompts/grounding.txt --max-new-tokens 48 --limit 3 "
-        "--options model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth model.llama_model=data/quickstart/llama "
+        "--options model.vit_model=runs/quickstart/1_frames/checkpoint_0.pth "
+        "model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth model.llama_model=data/quickstart/llama "
         "model.qformer_tokenizer=data/quickstart/bert"
     )
     for call, name in zip(calls(place)[1:3], ("dense_captions.json", "highlights.jsonl"), strict=True):
@@ -193,7 +194,7 @@ def test_quickstart_with_a_checkpoint_and_options(place: Path) -> None:
     """The user's options come last, so they win."""
     done = run(place, "quickstart", CHECKPOINT, "model.list_seconds=false")
     assert done.returncode == 0, done.stderr
-    assert all(f"--options model.ckpt_2={CHECKPOINT} " in call for call in calls(place)[:3])
+    assert all(f" model.ckpt_2={CHECKPOINT} " in call for call in calls(place)[:3])
     assert "--output-dir runs/mine/6_times/eval/charades_sta" in calls(place)[0]
     assert calls(place)[0].endswith(" model.list_seconds=false")
 

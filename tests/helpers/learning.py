@@ -42,7 +42,8 @@ SIZES = (
 # Stage, steps, samples of a step, and what else is smaller than in the quick start.
 STAGES = (
     ("1_frames", 60, 16, ("datasets.words.frame_counts=[4]",)),
-    ("2_reading", 300, 16, ("datasets.words.frame_counts=[1,2,4,8]", "run.min_lr=1.0e-3")),
+    # So few steps leave the frame encoder something to learn.
+    ("2_reading", 300, 16, ("datasets.words.frame_counts=[1,2,4,8]", "run.min_lr=1.0e-3", "model.freeze_vit=false")),
     ("5_events", 150, 32, ("datasets.times.sample_ratio=0", "datasets.captions.sample_ratio=0")),
 )
 FRAME_COUNTS = "[4,8]"
@@ -58,7 +59,8 @@ def stage_options(data: Path, output: Path, number: int, options: Sequence[str])
     if name == "5_events":
         own += [f"datasets.{entry}.frame_counts={FRAME_COUNTS}" for entry in cfg.datasets]
         own += ["datasets.grounding_of_frames.frames_per_event=null"]  # there is one event
-    chained = [f"model.ckpt={output / STAGES[number - 1][0] / 'checkpoint_0.pth'}", "model.ckpt_2="] if number else []
+    before = [f"{output / earlier / 'checkpoint_0.pth'}" for earlier, *_ in STAGES[:number]]
+    chained = [f"model.vit_model={before[0]}", f"model.ckpt={before[-1]}", "model.ckpt_2="] if before else []
     folders = [
         f"model.llama_model={data}/llama",
         f"model.qformer_tokenizer={data}/bert",

@@ -57,6 +57,9 @@ class Table:
             _, self.columns, problem = self._next() or (1, [], "")
             if problem:
                 raise AnnotationError(f"{path}, line 1: {problem}")
+        except UnicodeDecodeError as error:
+            self._file.close()
+            raise self._no_text(error) from error
         except BaseException:
             self._file.close()
             raise
@@ -86,11 +89,14 @@ class Table:
         except csv.Error as error:
             return line, [], self._problem(line, error)
         except UnicodeDecodeError as error:
-            raise AnnotationError(f"{self._path}: not a CSV file in UTF-8 ({error}); save it so") from error
+            raise self._no_text(error) from error
         if fields is None:
             return None
         swallowed = self._reader.line_num > line and any(map(self._holds_a_row, fields))
         return line, fields, self._unclosed(line) if swallowed else ""
+
+    def _no_text(self, error: UnicodeDecodeError) -> AnnotationError:
+        return AnnotationError(f"{self._path}: not a CSV file in UTF-8 ({error}); save it so")
 
     def _problem(self, line: int, error: csv.Error) -> str:
         if "unexpected end" in str(error):

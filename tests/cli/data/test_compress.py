@@ -91,7 +91,7 @@ def test_a_killed_run_leaves_whole_files_alone_and_goes_on(tmp_path: Path) -> No
     deadline = time.monotonic() + 120
     while not list(output.glob("*.mp4")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)  # its workers, too
     process.wait()
     whole = {path: path.stat().st_mtime_ns for path in output.glob("*.mp4")}
     assert whole
