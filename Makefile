@@ -85,7 +85,8 @@ test-asr: $(VENV)/.installed
 # The web page in headless Chromium. Without one (Debian: apt-get install chromium) its tests are skipped, and say so.
 test-demo: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
-	$(BIN)/python -m pytest -m "browser or not browser" tests/demo tests/app/web tests/cli/test_demo.py
+	$(BIN)/python -m pytest tests/app/web tests/cli/test_demo.py
+	$(BIN)/python -m pytest -m browser tests/demo
 
 # lmms-eval needs older packages than those in constraints.txt, so it has a separate environment.
 test-lmms-eval: $(LMMS_VENV)/.installed
