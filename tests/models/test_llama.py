@@ -26,8 +26,7 @@ def llama() -> transformers.LlamaForCausalLM:
 
 def plain_logits(llama: Any, embeds: torch.Tensor) -> torch.Tensor:
     """Scores through this module's own two halves."""
-    mask = torch.ones(embeds.shape[:2], dtype=torch.bool)
-    return lm.logits(llama, lm.hidden_states(llama, embeds, mask))
+    return lm.logits(llama, torch.stack(lm.hidden_states(llama, list(embeds))))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.tiny import Golden, build_tiny, golden_batch, llama_folder, tiny_config
+from torch.nn.utils.rnn import pad_sequence
 from torch.testing import assert_close
 
 from timechat.batch import VideoBatch, num_video_tokens
@@ -125,7 +126,8 @@ def test_an_answer_is_exact_if_all_of_its_tokens_are_the_likeliest(golden: Golde
     videos = tiny_model._encode_packed(batch.frames, batch.frame_counts, batch.seconds)
     is_video = batch.input_ids == tiny_model.tokenizer.image_token_id
     embeds = lm.embed_with_video(tiny_model.llama_model, batch.input_ids, is_video, videos)
-    logits = lm.logits(tiny_model.llama_model, lm.hidden_states(tiny_model.llama_model, embeds, batch.attention_mask))
+    hidden = pad_sequence(lm.hidden_states(tiny_model.llama_model, list(embeds)), batch_first=True)
+    logits = lm.logits(tiny_model.llama_model, hidden)
     likeliest = F.pad(logits.argmax(dim=-1), (1, 0))[:, :-1]
     own = replace(batch, labels=torch.where(batch.labels == IGNORE_INDEX, batch.labels, likeliest))
     assert tiny_model(own)["sample_exact"].tolist() == [1.0, 1.0]

@@ -367,13 +367,15 @@ def score_continuations(
         ids = model.tokenizer.encode(f"{text} {answer}")
         rows.append((ids, [IGNORE_INDEX] * context + ids[context:]))
     device = videos[0].video.device
-    input_ids, labels, mask = (tensor.to(device) for tensor in pad_conversations(rows, model.tokenizer.pad_id))
+    input_ids, labels, _ = (tensor.to(device) for tensor in pad_conversations(rows, model.tokenizer.pad_id))
     is_video = input_ids == model.tokenizer.image_token_id
     embeds = lm.embed_with_video(model.llama_model, input_ids, is_video, [video for video, _ in videos])
-    hidden = lm.hidden_states(model.llama_model, embeds, mask)[:, :-1]
+    lengths = [len(ids) for ids, _ in rows]
+    hidden = lm.hidden_states(model.llama_model, [row[:n] for row, n in zip(embeds, lengths, strict=True)])
+    targets = [row[1:n] for row, n in zip(labels, lengths, strict=True)]
     return [
-        _score(lm.logits(model.llama_model, h[t != IGNORE_INDEX]), t[t != IGNORE_INDEX])
-        for h, t in zip(hidden, labels[:, 1:], strict=True)
+        _score(lm.logits(model.llama_model, h[:-1][t != IGNORE_INDEX]), t[t != IGNORE_INDEX])
+        for h, t in zip(hidden, targets, strict=True)
     ]
 
 

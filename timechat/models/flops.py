@@ -164,7 +164,7 @@ class VideoFlops:
 
 
 class TimeChatFlops:
-    """Operations of TimeChat's forward and backward on a batch; padding counts, because it is computed."""
+    """Operations of TimeChat's forward and backward on a batch; the conversations' padding is not computed."""
 
     def __init__(self, model: TimeChat):
         count_tokens = partial(type(model).count_video_tokens, model.cfg)
@@ -177,8 +177,8 @@ class TimeChatFlops:
 
     def __call__(self, batch: VideoBatch) -> float:
         """The operations of a batch."""
-        rows, length = batch.input_ids.shape
+        lengths: list[int] = (batch.attention_mask.sum(dim=1) - 1).tolist()  # the last token predicts nothing
         supervised = int((batch.labels[:, 1:] != IGNORE_INDEX).sum())
-        width = self.config.hidden_size
-        total = self.video(batch.frame_counts, batch.seconds) + self.decoder(rows * length) + self.head(supervised)
-        return total + rows * self.config.num_hidden_layers * _attention(length, length, width, self.gradient)
+        width, layers = self.config.hidden_size, self.config.num_hidden_layers
+        total = self.video(batch.frame_counts, batch.seconds) + self.decoder(sum(lengths)) + self.head(supervised)
+        return total + layers * sum(_attention(length, length, width, self.gradient) for length in lengths)

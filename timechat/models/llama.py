@@ -28,6 +28,7 @@ from timechat.errors import CheckpointError, ConfigError
 from timechat.lfs import refuse_pointer
 from timechat.models.adapters import LORA_TARGETS
 from timechat.models.llama_folder import DEFAULT_THETA
+from timechat.models.packing import ROWS, positions
 from timechat.models.weight_files import is_finite, open_folder
 from timechat.sources import advice
 
@@ -75,6 +76,8 @@ def build_llama(
         llama = _load_eight_bit(folder, config, dtype, device_8bit)
     else:
         llama = _load_streamed(folder, config, dtype)
+    if llama.config._attn_implementation == "sdpa":
+        llama.set_attn_implementation(ROWS)
     # The folder's sampling settings (the published chat model has some) would mix with those of a call.
     llama.generation_config = transformers.GenerationConfig()
     return llama
@@ -260,10 +263,19 @@ def embed_with_video(llama: nn.Module, input_ids: Tensor, is_video: Tensor, vide
     return embeds.masked_scatter(is_video[..., None], torch.cat(list(videos)).to(embeds.dtype))
 
 
-def hidden_states(llama: nn.Module, embeds: Tensor, attention_mask: Tensor) -> Tensor:
-    """Embeddings [B, S, D] -> last hidden states [B, S, D]."""
-    out = causal_lm(llama).model(inputs_embeds=embeds, attention_mask=attention_mask.long(), use_cache=False)
-    return out.last_hidden_state
+def hidden_states(llama: nn.Module, rows: Sequence[Tensor]) -> list[Tensor]:
+    """Embeddings [S_i, D] of each row -> its last hidden states [S_i, D]; rows do not see each other.
+
+    They are computed as one sequence, so that no operation works on padding.
+    """
+    decoder, lengths = causal_lm(llama), [len(row) for row in rows]
+    options: dict[str, Any] = {"position_ids": positions(lengths, rows[0].device)[None]}
+    if decoder.config._attn_implementation == ROWS:
+        # transformers takes a mask of four axes as it is, and so makes none. Other attention functions need the mask
+        # that it makes of the positions.
+        options |= {"row_lengths": lengths, "attention_mask": rows[0].new_ones(1, 1, 1, 1, dtype=torch.bool)}
+    out = decoder.model(inputs_embeds=torch.cat(list(rows))[None], use_cache=False, **options)
+    return list(out.last_hidden_state[0].split(lengths))
 
 
 def logits(llama: nn.Module, hidden: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import transformers
-from einops import rearrange
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -140,14 +139,17 @@ class TimeChat(VideoEncoder):
             before it.
         """
         videos = self._encode_packed(batch.frames, batch.frame_counts, batch.seconds)
-        embeds = self._embed(batch, videos)
-        hidden = lm.hidden_states(self.llama_model, embeds, batch.attention_mask)[:, :-1]
-        targets = batch.labels[:, 1:]
+        lengths: list[int] = (batch.attention_mask.sum(dim=1) - 1).tolist()  # nothing comes after the last token
+        rows = [row[:length] for row, length in zip(self._embed(batch, videos), lengths, strict=True)]
+        hidden = torch.cat(lm.hidden_states(self.llama_model, rows))
+        next_tokens = [row[1 : length + 1] for row, length in zip(batch.labels, lengths, strict=True)]
+        targets = torch.cat(next_tokens)
         supervised = targets != IGNORE_INDEX
         # Only supervised positions get logits: the vocabulary is large and most positions are not supervised.
         logits = lm.logits(self.llama_model, hidden[supervised]).float()
         token_losses = F.cross_entropy(logits, targets[supervised], reduction="none")
-        row, counts = supervised.nonzero()[:, 0], supervised.sum(dim=1)
+        counts = torch.stack([(row != IGNORE_INDEX).sum() for row in next_tokens])
+        row = torch.arange(len(batch), device=counts.device).repeat_interleave(counts)
         sums = token_losses.new_zeros(len(batch)).index_add(0, row, token_losses)
         out = {"loss": token_losses.mean(), "sample_losses": sums / counts}
         if not self.training:
@@ -327,7 +329,6 @@ class TimeChat(VideoEncoder):
         llama = lm.causal_lm(self.llama_model)
         text = llama.model.embed_tokens(torch.zeros(size.videos, size.tokens - videos.shape[1], dtype=torch.long))
         embeds = torch.cat([videos.to(text.dtype), text], dim=1)
-        hidden = lm.hidden_states(self.llama_model, embeds, torch.ones(size.videos, size.tokens, dtype=torch.bool))
-        logits = lm.logits(self.llama_model, hidden[:, -size.supervised :]).float()
-        logits = rearrange(logits, "b s v -> (b s) v")
+        hidden = [row[-size.supervised :] for row in lm.hidden_states(self.llama_model, list(embeds))]
+        logits = lm.logits(self.llama_model, torch.cat(hidden)).float()
         return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
