@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,16 +49,15 @@ def test_gradients_are_those_of_the_padded_batch() -> None:
         out = padded.model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
         return [hidden[: len(row)] for hidden, row in zip(out, rows, strict=True)]
 
-    def gradients(llama: torch.nn.Module, run: Callable[[list[Tensor]], list[Tensor]]) -> list[Tensor]:
+    def gradients(llama: torch.nn.Module, run: Callable[[list[Tensor]], list[Tensor]]) -> list[Tensor | None]:
         rows = [row.requires_grad_() for row in rows_of(64)]
         torch.cat(run(rows)).square().sum().backward()
         layer = llama.get_submodule("model.layers.0.self_attn.k_proj")
-        return [layer.weight.grad, *(row.grad for row in rows)]  # type: ignore[list-item]
+        return [layer.weight.grad, *(row.grad for row in rows)]
 
     expected = gradients(padded, in_one_batch)
     for llama in (packed, recomputed):
-        found = gradients(llama, lambda rows, llama=llama: lm.hidden_states(llama, rows))
-        for theirs, ours in zip(expected, found, strict=True):
+        for theirs, ours in zip(expected, gradients(llama, partial(lm.hidden_states, llama)), strict=True):
             assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -69,8 +69,8 @@ def test_heads_that_share_keys() -> None:
     spread = [part.repeat_interleave(2, dim=1) for part in (key, value)]
     start = 0
     for length in LENGTHS:
-        row = [part[:, :, start : start + length] for part in (query, *spread)]
-        expected = F.scaled_dot_product_attention(*row, is_causal=True, scale=0.5).transpose(1, 2)
+        q, k, v = (part[:, :, start : start + length] for part in (query, *spread))
+        expected = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.5).transpose(1, 2)
         assert_close(out[:, start : start + length], expected)
         start += length
 

@@ -46,9 +46,18 @@ def attend(
     if row_lengths is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     rows = zip(*(part.split(list(row_lengths), dim=2) for part in (query, key, value)), strict=True)
-    settings = {"scale": options.get("scaling"), "dropout_p": options.get("dropout", 0.0)}
-    grouped = query.shape[1] != key.shape[1]
-    out = [F.scaled_dot_product_attention(*row, is_causal=True, enable_gqa=grouped, **settings) for row in rows]
+    out = [
+        F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            dropout_p=options.get("dropout", 0.0),
+            is_causal=True,
+            scale=options.get("scaling"),
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        for q, k, v in rows
+    ]
     return torch.cat(out, dim=2).transpose(1, 2), None
 
 
