@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from quickstart.children import run_child, stopping_children
-from quickstart.stages import load_stage, stage_name, train_stages
+from quickstart.stages import checkpoint_name, load_stage, stage_name
 from timechat.cli.common import path, run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
@@ -125,7 +125,7 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
             load_stage(stage, output, changes)
     load_config(plan.evaluation["cfg_path"])
     for seed in plan.seeds if plan.shared else []:
-        train_stages(plan.stages[: plan.shared], output / f"shared_{seed}", options=[f"run.seed={seed}"])
+        _train(plan.stages[: plan.shared], output / f"shared_{seed}", [f"run.seed={seed}"])
     work = [(name, seed) for seed in plan.seeds for name in plan.variants]
     with ThreadPoolExecutor(jobs) as pool:  # each thread waits for processes
         records = list(pool.map(lambda job: _run_one(plan, output, *job), work))
@@ -142,8 +142,9 @@ def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
     for stage in map(stage_name, plan.stages[: plan.shared]):
         _link(folder / stage, Path("..") / f"shared_{seed}" / stage)
     changes = [f"run.seed={seed}", *plan.variants[name]]
-    checkpoint = train_stages(plan.stages[plan.shared :], folder, options=changes)
-    start = load_stage(plan.stages[-1], folder, changes).model
+    _train(plan.stages[plan.shared :], folder, changes)
+    last = load_stage(plan.stages[-1], folder, changes)
+    start, checkpoint = last.model, Path(last.run.output_dir) / checkpoint_name(last)
     encoder = [f"model.vit_model={start.vit_model}"] if start.vit_model else []
     changed = [change for change in plan.variants[name] if change.startswith("model.")]
     evaluated = checkpoint.parent / "eval"  # removed when the stage is trained again
@@ -153,6 +154,14 @@ def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
     if unknown:
         raise ConfigError(f"scores: {unknown} are not reported; there are {', '.join(record['percent'])}")
     return record
+
+
+def _train(stages: Sequence[str], folder: Path, options: Sequence[str]) -> None:
+    """Train what is not finished. Raises TrainingError."""
+    command = [sys.executable, "-m", "quickstart.stages", *stages, "--output", str(folder), "--options", *options]
+    status = run_child(command, stdout=subprocess.DEVNULL)
+    if status:
+        raise TrainingError(f"{folder}: its training stopped with status {status}, see above")
 
 
 def _link(place: Path, target: Path) -> None:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
+import socket
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
+
+import torch
+from torch.multiprocessing import ProcessExitedException, start_processes
 
 from timechat.errors import TrainingError
 
+
+class _Child(Protocol):
+    def terminate(self) -> None:
+        """Ask it to stop."""
+
+
+_GRACE = 30.0  # seconds that the other processes get to end by themselves after one has failed
 _guard = threading.Lock()
-_running: set[subprocess.Popen] = set()
+_running: set[_Child] = set()
 _stopped = False
 
 
@@ -45,6 +58,58 @@ def run_child(command: Sequence[str], **options: Any) -> int:
     finally:
         with _guard:
             _running.discard(child)
+
+
+def run_forks(processes: int, main: Callable[[], int]) -> int:
+    """Run a function in forks of this process, which are ranks of one group as if torchrun had started them.
+
+    What this process has imported they have as well, which saves each the seconds that torch and transformers take.
+    Only from the main thread: a lock that another thread held would stay locked in a fork.
+
+    Args:
+        processes: how many.
+        main: returns an exit status.
+
+    Returns:
+        The first exit status that is not 0, or 0. After it the other processes are ended.
+
+    Raises:
+        KeyboardInterrupt: the tool was stopped; the processes got SIGTERM and ended.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    group = start_processes(_as_rank, (processes, port, main), processes, join=False, start_method="fork")
+    children = set(group.processes)
+    with _guard:
+        _running.update(children)
+    try:
+        while not group.join(grace_period=_GRACE):
+            pass
+    except ProcessExitedException as error:
+        return error.exit_code
+    except BaseException:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.join()
+        raise
+    finally:
+        with _guard:
+            _running.difference_update(children)
+    return 0
+
+
+def _as_rank(rank: int, world_size: int, port: int, main: Callable[[], int]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # those of `stopping_children` came along
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    if world_size > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        torch.set_num_threads(max(1, torch.get_num_threads() // world_size))
+    sys.exit(main())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Train stages with train.py, each from the checkpoints of earlier ones.
+"""Train stages, each from the checkpoints of earlier ones.
 
     python -m quickstart.stages quickstart/configs/[1-6]_*.yaml --nproc 2 --output runs/quickstart
 
@@ -15,12 +15,14 @@ import logging
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from quickstart.children import alone_in, run_child, stopping_children
+from quickstart.children import alone_in, run_forks, stopping_children
 from timechat.cli.common import add_options, path, run_main
+from timechat.cli.train import main as train
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
 from timechat.io import file_state, sha256_of, write_text
@@ -30,7 +32,6 @@ from timechat.runners.logs import has_ended
 logger = logging.getLogger(__name__)
 
 STARTED, FINISHED = "started.txt", "finished.txt"
-TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 _CHAINED = ("vit_model", "ckpt", "ckpt_2")
 
 
@@ -66,11 +67,11 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
         if _marked(folder / FINISHED) == fingerprint and checkpoint.is_file():
             logger.info("%s is finished", folder)
             continue
-        with alone_in(folder) as lock:
+        with alone_in(folder):
             if _marked(folder / STARTED) != fingerprint:
                 _remove(folder)
             write_text(folder / STARTED, f"{fingerprint}\n")
-            _train(config, [*options, *_moved(written, Path(output))], checkpoint, nproc, lock)
+            _train(config, [*options, *_moved(written, Path(output))], checkpoint, nproc)
             write_text(folder / FINISHED, f"{fingerprint}\n")
     return checkpoint
 
@@ -129,12 +130,11 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lock: int) -> None:
+def _train(config: str, options: Sequence[str], checkpoint: Path, nproc: int) -> None:
     """Train a stage to its end, from its newest checkpoint on. Raises TrainingError."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={nproc}"]
-    command = [*(launch if nproc > 1 else [sys.executable]), str(TRAIN), "--cfg-path", config, "--options", *options]
-    logger.info("%s", " ".join(command))
-    status = run_child(command, pass_fds=[lock])
+    arguments = ["--cfg-path", config, "--options", *options]
+    logger.info("timechat train %s", " ".join(arguments))
+    status = run_forks(nproc, partial(train, arguments))
     if status:
         raise TrainingError(f"{config}: its training stopped with status {status}, see above; start the command again")
     if not has_ended(checkpoint.parent):  # it was asked to stop, and saved what it had learned

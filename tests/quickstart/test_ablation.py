@@ -54,13 +54,18 @@ class Commands:
         self.trained: list[Path] = []
         self.evaluated: list[list[str]] = []
 
-    def train(self, config: str, options: Sequence[str], checkpoint: Path, nproc: int, lock: int) -> None:
+    def train(self, config: str, options: Sequence[str], checkpoint: Path, nproc: int) -> None:
         """Takes the place of `_train`."""
         self.trained.append(checkpoint.parent)
         checkpoint.write_text(" ".join(options))
 
     def run(self, command: Sequence[str], **_: Any) -> int:
         """Takes the place of `run_child`."""
+        if "quickstart.stages" in command:
+            words = list(command[command.index("quickstart.stages") + 1 :])
+            output, options = words.index("--output"), words.index("--options")
+            stages.train_stages(words[:output], words[output + 1], options=words[options + 1 :])
+            return 0
         self.evaluated.append(list(command))
         if self.status == 0:
             told = dict(word.split("=", 1) for word in command if "=" in word)

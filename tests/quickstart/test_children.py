@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from quickstart.children import alone_in, run_child, stopping_children
+from quickstart.children import alone_in, run_child, run_forks, stopping_children
 from timechat.errors import TrainingError
 
 # Two children in two threads; each says that it runs, and that it was told to end.
@@ -57,6 +59,56 @@ def test_all_children_end_with_the_tool_and_no_other_begins(tmp_path: Path, numb
 
 def test_the_status_of_a_child() -> None:
     assert run_child([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+
+
+def _write_sum(place: Path) -> int:
+    """As a rank: write what all ranks together have."""
+    import torch
+
+    from timechat import distributed
+
+    try:
+        distributed.init_process_group(torch.device("cpu"))
+        total = distributed.all_reduce_sum([float(distributed.rank() + 1)], torch.device("cpu"))
+        place.with_suffix(f".{distributed.rank()}").write_text(f"{distributed.world_size()} {total}")
+        return 0
+    finally:
+        distributed.destroy_process_group()
+
+
+@pytest.mark.distributed
+def test_forks_are_ranks_of_one_group(tmp_path: Path) -> None:
+    assert run_forks(2, partial(_write_sum, tmp_path / "sum")) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(("sum.0", "sum.1"), "2 [3.0]")
+    assert "RANK" not in os.environ
+
+
+def test_the_status_of_forks_is_that_of_the_one_that_failed(tmp_path: Path) -> None:
+    """The other one is not waited for."""
+
+    def main() -> int:
+        if os.environ["RANK"] == "0":
+            return 4
+        signal.pause()
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quickstart.children._GRACE", 0.1)
+        assert run_forks(2, main) == 4
+
+
+def test_forks_end_with_the_tool(tmp_path: Path) -> None:
+    """The tool is asked to stop while it waits for a fork, which then gets the signal, too."""
+
+    def main() -> int:
+        signal.signal(signal.SIGTERM, lambda *_: (tmp_path.joinpath("ended").touch(), sys.exit(0)))
+        os.kill(os.getppid(), signal.SIGTERM)
+        signal.pause()
+        return 0
+
+    with pytest.raises(KeyboardInterrupt), stopping_children():
+        run_forks(1, main)
+    assert (tmp_path / "ended").exists()
 
 
 def test_handlers_are_put_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The stages that were trained, by the name of their folder; a training writes its checkpoint and no more."""
     names: list[str] = []
 
-    def train(config: str, options: Sequence[str], checkpoint: Path, nproc: int, lock: int) -> None:
+    def train(config: str, options: Sequence[str], checkpoint: Path, nproc: int) -> None:
         names.append(checkpoint.parent.name)
         checkpoint.write_text("weights")
 
@@ -46,7 +47,7 @@ def chain(folder: Path) -> list[str]:
 
 
 def test_two_stages_are_really_trained(tmp_path: Path) -> None:
-    """By train.py, the second from the checkpoint of the first, which lies elsewhere than its config says."""
+    """The second from the checkpoint of the first, which lies elsewhere than its config says."""
     data = make_videos(tmp_path / "videos")
     configs = []
     for name, model in (("one", []), ("two", [f"model.ckpt_2={tmp_path}/written/one/checkpoint_0.pth"])):
@@ -107,12 +108,12 @@ def test_a_stage_without_its_checkpoint_is_not_finished(tmp_path: Path, trained:
     assert trained == ["b"]
 
 
-def _is_ended(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, finished: bool) -> list[list[str]]:
-    """train.py ends with status 0, with its last checkpoint or before; returns the commands."""
-    commands: list[list[str]] = []
+def _is_ended(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, finished: bool) -> list[tuple[int, list[str]]]:
+    """A training ends with status 0, with its last checkpoint or before; returns processes and arguments of each."""
+    trainings: list[tuple[int, list[str]]] = []
 
-    def run(command: list[str], **_: Any) -> int:
-        commands.append(command)
+    def run(processes: int, train: partial[int]) -> int:
+        trainings.append((processes, train.args[0]))
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         if finished:
             checkpoint.write_text("weights")
@@ -120,16 +121,15 @@ def _is_ended(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, finished: bool)
         (checkpoint.parent / "log.jsonl").write_text(json.dumps(event) + "\n")
         return 0
 
-    monkeypatch.setattr(stages, "run_child", run)
-    return commands
+    monkeypatch.setattr(stages, "run_forks", run)
+    return trainings
 
 
-def test_the_command_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = _is_ended(monkeypatch, tmp_path / "out/a/checkpoint_0.pth", finished=True)
-    train_stages(chain(tmp_path)[:1], tmp_path / "out", nproc=2)
-    (command,) = commands
-    assert "--nproc_per_node=2" in command
-    assert command[-1] == f"run.output_dir={tmp_path}/out/a"
+def test_what_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = _is_ended(monkeypatch, tmp_path / "out/a/checkpoint_0.pth", finished=True)
+    configs = chain(tmp_path)[:1]
+    train_stages(configs, tmp_path / "out", nproc=2)
+    assert trainings == [(2, ["--cfg-path", *configs, "--options", f"run.output_dir={tmp_path}/out/a"])]
 
 
 def test_the_best_checkpoint_of_a_stage_that_ends_at_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
