@@ -294,3 +294,12 @@ def test_the_command_line(
     assert (output / "ablation.png").is_file()
     assert main([str(tmp_path / "gone.yaml")]) == 1
     assert "ConfigError: " in capsys.readouterr().err
+
+
+def test_a_training_that_stops_ends_the_ablation(
+    tmp_path: Path, content: dict[str, Any], commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "run_child", lambda *_, **__: 3)
+    with pytest.raises(TrainingError, match="shared_0: its training stopped with status 3, see above"):
+        run_ablation(read_plan(write(tmp_path, content)), tmp_path / "out")
+    assert commands.evaluated == []
