@@ -40,7 +40,7 @@ from timechat.errors import ConfigError, TimeChatError
 from timechat.io import write_json
 
 DEFAULT_OUTPUT = "data/quickstart"
-FORMAT_VERSION = 6  # raise it whenever the same arguments give other bytes
+FORMAT_VERSION = 7  # raise it whenever the same arguments give other bytes
 _MANIFEST, _STARTED = "manifest.json", "started.json"
 _SPLITS = ("train", "val", "test")
 _PACKAGES = ("av", "numpy", "sentencepiece", "transformers", "safetensors")

@@ -21,7 +21,7 @@ from timechat.text.conversation import TRAINING_SYSTEM, first_turn, visual_text
 from timechat.text.timestamps import frame_sentence
 from timechat.text.tokenizers import IMAGE_TOKEN
 
-LLAMA_PIECES = 500
+LLAMA_PIECES = 600  # enough for every word of the conversations
 CAPTION_REPEATS = 3000
 EMBEDDING_NORM = 3
 _UNK, _BOS, _EOS = "<unk>", "<s>", "</s>"  # ids 0, 1, 2
@@ -87,9 +87,11 @@ def write_llama_folder(folder: Path, items: Iterable[dict[str, Any]], scenes: li
 def _tokenizer_lines(items: Iterable[dict[str, Any]], scenes: list[Scene]) -> Iterable[str]:
     """The lines of all conversations in the prompt template, split at video tokens, and captions.
 
-    Captions are repeated so that the words that distinguish events get their own token before rarer words do.
+    Captions are repeated so that the words that distinguish events get their own token before rarer words do, after a
+    space and after a quotation mark.
     """
-    yield from (f"{colour} {shape}" for colour in COLOURS for shape in SHAPES for _ in range(CAPTION_REPEATS))
+    for caption in (f"{colour} {shape}" for colour in COLOURS for shape in SHAPES):
+        yield from [f"'{caption}'"] * CAPTION_REPEATS + [caption] * CAPTION_REPEATS
     seconds = {f"{s.name}.mp4": [float(t) for t in sampled_seconds(s.duration, s.fps)] for s in scenes}
     for number, item in enumerate(items):
         system = _SYSTEM if number % 2 else TRAINING_SYSTEM
