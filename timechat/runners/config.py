@@ -56,6 +56,11 @@ class RunnerConfig(Section):
     )
     amp: bool = key(False, "true = precision bf16, or fp16 on GPUs without it")
     precision: str | None = key(None, "fp32 | bf16 | fp16; null = as amp says", choices=("fp32", "fp16", "bf16"))
+    compile: bool = key(
+        False,
+        "torch.compile of the layers of ViT, Q-Formers and LLaMA; the first steps take minutes, and need a C++ compiler",
+        may_change=True,
+    )
     num_workers: int = key(4, "processes that read samples, per training process", least=0, may_change=True)
     batch_size_eval: int = key(1, "samples of a micro-batch in validation and evaluation", least=1, may_change=True)
     seed: int = key(42, "of all randomness", least=0)

@@ -1,0 +1,74 @@
+"""`run.compile`: torch.compile of a model's layers, one by one and in place, so that all names stay.
+
+Layers of one kind share their graphs, and lengths are symbols in them: batches of other lengths need no other graph.
+What still makes new graphs again and again would cost more time than it saves, so graphs are counted.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch._dynamo.utils import counters
+
+from timechat.errors import ConfigError
+from timechat.models.base import BaseModel
+
+logger = logging.getLogger(__name__)
+
+BACKEND = "inductor"
+GRAPHS_OF_A_KIND = 8  # modes, precisions, absent arguments; also how many torch makes before it gives up
+
+
+class GraphCount:
+    """Watches how many graphs are made, and warns once if they are too many.
+
+    Args:
+        kinds: of layers that were compiled.
+    """
+
+    def __init__(self, kinds: int):
+        self.most = GRAPHS_OF_A_KIND * kinds
+        self._before, self._warned = _graphs(), False
+
+    @property
+    def made(self) -> int:
+        """Graphs since this began."""
+        return _graphs() - self._before
+
+    def check(self) -> None:
+        """Warn, the first time that there are too many."""
+        if self.made > self.most and not self._warned:
+            self._warned = True
+            logger.warning(
+                "run.compile: %d graphs were made, more than %d: something besides the lengths differs from batch to "
+                "batch, and compiling again and again takes time. TORCH_LOGS=recompiles says what; run.compile=false "
+                "goes on without", self.made, self.most
+            )  # fmt: skip
+
+
+def compile_layers(model: BaseModel, backend: str = BACKEND) -> GraphCount:
+    """Compile the forward pass of each layer when it is first used; its parameters keep their names.
+
+    Args:
+        model: whatever its state.
+        backend: of torch.compile; `eager` and `aot_eager` need no C++ compiler.
+
+    Returns:
+        What counts the graphs.
+
+    Raises:
+        ConfigError: the model has no layers to compile.
+    """
+    layers = list(model.layers())
+    if not layers:
+        raise ConfigError(f"run.compile=true: {type(model).__name__} names no layers to compile; set it to false")
+    count = GraphCount(len({type(layer) for layer in layers}))
+    for layer in layers:
+        # The method and not the module: so all layers of a class share graphs, and hooks stay outside of them.
+        layer.forward = torch.compile(layer.forward, dynamic=True, backend=backend)  # type: ignore[method-assign]
+    return count
+
+
+def _graphs() -> int:
+    return counters["stats"]["unique_graphs"]
