@@ -7,9 +7,9 @@
     @registry.register_model("timechat_pooled", config=PooledConfig)
     class PooledTimeChat(TimeChat): ...
 
-A field's annotation is its type (`int`, `float`, `bool`, `str`, `bool | int`, `list[str]`, ..., with `| None` where null
-is allowed, or another Section), `key` gives it a default, a comment, and the values that make sense. `timechat/config.py`
-composes the sections of what a YAML file names and checks the file against them.
+A field's annotation is its type (`int`, `float`, `bool`, `str`, `bool | int`, `list[str]`, ..., with `| None` where
+null is allowed, or another Section), `key` gives it a default, a comment, and the values that make sense.
+`timechat/config.py` composes the sections of what a YAML file names and checks the file against them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ class _Amount:
     """Stands for `bool | int`: false is none, true is all, a number so many."""
 
 
-_VALUES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", _Amount: "true, false or a whole number"}
+_VALUES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    _Amount: "true, false or a whole number",
+}
 _TYPE_NAMES = {**_VALUES, list: "a list"}
 _NULLS = ("", "null", "Null", "NULL", "None")  # the last one is Python's
 _LARGEST = 2**64 - 1  # that torch takes, as a seed

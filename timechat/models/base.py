@@ -101,7 +101,7 @@ class BaseModel(nn.Module):
 
     # What the dry run, the logs and run.compile ask -----------------------------------------------------------------
 
-    def layers(self) -> Iterable[nn.Module]:
+    def layers_to_compile(self) -> Iterable[nn.Module]:
         """The layers that do most of the work, which `run.compile` compiles one by one; none by default."""
         return ()
 

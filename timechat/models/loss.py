@@ -1,7 +1,7 @@
 """The loss of each supervised token, without the logits of all of them at once.
 
-A number for every token and every word of the vocabulary takes more memory than the whole decoder's activations where
-answers are long: 4,000 tokens and 32,000 words are 0.5 GB in fp32, and their loss and gradients take that several times.
+A number for every token and every word of the vocabulary takes more memory than the decoder's activations where
+answers are long: 4,000 tokens and 32,000 words are 0.5 GB in fp32, and loss and gradients take that several times.
 Shapes: N supervised tokens, D width of the decoder, V vocabulary.
 """
 

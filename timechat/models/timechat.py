@@ -304,9 +304,9 @@ class TimeChat(VideoEncoder):
 
     # What the dry run, the logs and run.compile ask -------------------------------------------------------------------
 
-    def layers(self) -> Iterator[nn.Module]:
+    def layers_to_compile(self) -> Iterator[nn.Module]:
         """As for the video encoder, and the decoder's."""
-        yield from super().layers()
+        yield from super().layers_to_compile()
         yield from lm.causal_lm(self.llama_model).model.layers
 
     def token_counts(self, seconds: Sequence[float]) -> dict[str, int]:

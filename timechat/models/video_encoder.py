@@ -196,7 +196,7 @@ class VideoEncoder(BaseModel):
 
     # What the dry run, the logs and run.compile ask -------------------------------------------------------------------
 
-    def layers(self) -> Iterator[nn.Module]:
+    def layers_to_compile(self) -> Iterator[nn.Module]:
         """The ViT's blocks, and the layers of both Q-Formers."""
         yield from self.visual_encoder.blocks
         yield from self.Qformer.bert.encoder.layer

@@ -16,7 +16,7 @@ from timechat.models.base import BaseModel
 
 logger = logging.getLogger(__name__)
 
-BACKEND = "inductor"
+BACKEND = "inductor"  # `aot_eager` needs no C++ compiler
 GRAPHS_OF_A_KIND = 8  # modes, precisions, absent arguments; also how many torch makes before it gives up
 
 
@@ -47,12 +47,11 @@ class GraphCount:
             )  # fmt: skip
 
 
-def compile_layers(model: BaseModel, backend: str = BACKEND) -> GraphCount:
+def compile_layers(model: BaseModel) -> GraphCount:
     """Compile the forward pass of each layer when it is first used; its parameters keep their names.
 
     Args:
         model: whatever its state.
-        backend: of torch.compile; `eager` and `aot_eager` need no C++ compiler.
 
     Returns:
         What counts the graphs.
@@ -60,13 +59,13 @@ def compile_layers(model: BaseModel, backend: str = BACKEND) -> GraphCount:
     Raises:
         ConfigError: the model has no layers to compile.
     """
-    layers = list(model.layers())
+    layers = list(model.layers_to_compile())
     if not layers:
         raise ConfigError(f"run.compile=true: {type(model).__name__} names no layers to compile; set it to false")
     count = GraphCount(len({type(layer) for layer in layers}))
     for layer in layers:
         # The method and not the module: so all layers of a class share graphs, and hooks stay outside of them.
-        layer.forward = torch.compile(layer.forward, dynamic=True, backend=backend)  # type: ignore[method-assign]
+        layer.forward = torch.compile(layer.forward, dynamic=True, backend=BACKEND)  # type: ignore[method-assign]
     return count
 
 

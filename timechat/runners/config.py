@@ -58,7 +58,7 @@ class RunnerConfig(Section):
     precision: str | None = key(None, "fp32 | bf16 | fp16; null = as amp says", choices=("fp32", "fp16", "bf16"))
     compile: bool = key(
         False,
-        "torch.compile of the layers of ViT, Q-Formers and LLaMA; the first steps take minutes, and need a C++ compiler",
+        "torch.compile of the layers of ViT, Q-Formers and LLaMA; needs a C++ compiler, and minutes at the start",
         may_change=True,
     )
     num_workers: int = key(4, "processes that read samples, per training process", least=0, may_change=True)

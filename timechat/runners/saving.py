@@ -1,8 +1,8 @@
 """Checkpoints are written while training goes on: it waits only for their copy in main memory.
 
 A thread of the main process writes one at a time; a save that is not done delays the next. Whoever needs the file (the
-end of a run, a stop, the name of the best epoch) waits for it. What goes wrong in the thread is raised on all processes,
-at their next agreement.
+end of a run, a stop, the name of the best epoch) waits for it. What goes wrong in the thread is raised on all
+processes, at their next agreement.
 """
 
 from __future__ import annotations

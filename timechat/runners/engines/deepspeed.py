@@ -128,8 +128,7 @@ class DeepSpeedEngine(Engine):
 
     def _norm(self) -> Tensor:
         if self._offloads:  # gradients are in main memory already, where their norms were kept
-            norms = [torch.as_tensor(norm, dtype=torch.float64) for norm in self.optimizer.norm_for_param_grads.values()]
-            return torch.nn.utils.get_total_norm([norm.cpu() for norm in norms])
+            return torch.nn.utils.get_total_norm([norm.cpu() for norm in self.optimizer.norm_for_param_grads.values()])
         return torch.nn.utils.get_total_norm(self._gradients())
 
     def clip(self, max_norm: float) -> None:
