@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.engine_checks import batches, tiny_model
 from helpers.plain_model import PlainLayers
-from helpers.training import NO_DROPOUT, STEADY, make_videos, train, weights_of
+from helpers.training import NO_DROPOUT, STEADY, make_videos, train, training_config, weights_of
 from torch import nn
 from torch.testing import assert_close
 
@@ -72,6 +72,11 @@ def test_too_many_graphs_are_a_warning_once(caplog: pytest.LogCaptureFixture, mo
             count.check()
     (record,) = caplog.records
     assert f"{count.most + 1} graphs were made, more than {count.most}" in record.getMessage()
+
+
+def test_layers_whose_weights_come_and_go_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run\.compile=true: with run\.strategy=fsdp the weights of a layer"):
+        training_config(tmp_path, {}, "run.compile=true", "run.strategy=fsdp")
 
 
 def test_a_model_that_names_no_layers_is_refused() -> None:
