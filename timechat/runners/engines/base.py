@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from timechat import distributed
 from timechat.errors import CheckpointError
 from timechat.models.checkpoints import trainable_state_dict
+from timechat.runners.engines.host_copies import HostCopies
 from timechat.runners.plan import TrainingPlan
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -166,7 +168,11 @@ class Engine(ABC):
 
     def _to_main(self, tensor: Tensor) -> Tensor | None:
         """A copy of a tensor, unsharded on the CPU; None except on the main process."""
-        return tensor.detach().to("cpu", copy=True) if distributed.is_main_process() else None
+        return self._copies.of(tensor) if distributed.is_main_process() else None
+
+    @cached_property
+    def _copies(self) -> HostCopies:
+        return HostCopies()
 
     def _optimizer_state(self) -> dict[str, Any]:
         """The optimizer's state, unsharded, in memory of its own; complete only on the main process."""

@@ -160,7 +160,7 @@ class DeepSpeedEngine(Engine):
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 with deepspeed.zero.GatheredParameters([parameter]):
-                    state[canonical_name(name)] = parameter.detach().cpu().clone() if main else None
+                    state[canonical_name(name)] = self._to_main(parameter)
         return {name: tensor for name, tensor in state.items() if tensor is not None} if main else None
 
     def state_dict(self) -> dict[str, Any]:
