@@ -315,7 +315,9 @@ def yaml_value(text: str) -> Any:
 def _is_a(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
         return kind in (bool, _Amount)
-    return isinstance(value, {float: (int, float), _Amount: int}.get(kind, kind))
+    if kind is float:
+        return isinstance(value, (int, float))
+    return isinstance(value, int if kind is _Amount else kind)
 
 
 def _range(rules: Rules) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,14 +13,19 @@ from torch.utils.checkpoint import checkpoint
 def recompute(layers: Iterable[nn.Module]) -> None:
     """Have layers keep only their inputs in training; their parameters keep their names."""
     for layer in layers:
-        layer.__class__ = _recomputing(type(layer))
+        kind = type(layer)
+        if kind not in _CLASSES:
+            _CLASSES[kind] = _recomputing(kind)
+        layer.__class__ = _CLASSES[kind]
 
 
-@cache
-def _recomputing(kind: type[nn.Module]) -> type[nn.Module]:
+_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}  # that `_recomputing` has made
+
+
+def _recomputing(kind: Any) -> type[nn.Module]:
     """A class of layers that compute the same as those of another class."""
 
-    class Recomputing(kind):  # type: ignore[misc,valid-type]  # mypy does not follow variables that are classes
+    class Recomputing(kind):
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             if not (self.training and torch.is_grad_enabled()):
                 return super().forward(*args, **kwargs)

@@ -65,7 +65,7 @@ def compile_layers(model: BaseModel) -> GraphCount:
     count = GraphCount(len({type(layer) for layer in layers}))
     for layer in layers:
         # The method and not the module: so all layers of a class share graphs, and hooks stay outside of them.
-        layer.forward = torch.compile(layer.forward, dynamic=True, backend=BACKEND)  # type: ignore[method-assign]
+        layer.forward = torch.compile(layer.forward, dynamic=True, backend=BACKEND)
     return count
 
 
