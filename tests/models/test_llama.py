@@ -162,7 +162,6 @@ def test_grad_checkpointing_changes_no_gradient() -> None:
     assert_close(grads[1], grads[0])
     assert_close(grads[2], grads[0])
     assert len(llama.model.layers) == 2
-    assert kept[2] - kept[1] == pytest.approx((kept[0] - kept[1]) / 2, abs=3)
     assert kept[0] > kept[2] > kept[1]
     assert max(g.abs().max() for g in grads[0]) > 0
 

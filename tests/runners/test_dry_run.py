@@ -237,8 +237,9 @@ def test_recomputed_layers_and_chunks_of_the_loss_keep_less(monkeypatch: pytest.
     """The more layers recompute, the less is kept; a ViT that learns counts, too."""
 
     def kept(*options: str) -> float:
+        cfg = build_tiny(["model.freeze_vit=false", *options]).cfg
         with torch.device("meta"):
-            model = build_model(build_tiny(["model.freeze_vit=false", *options]).cfg, load_weights=False)
+            model = build_model(cfg, load_weights=False)
         return activation_bytes(model, StepSize(2, 4, tokens=60, supervised=20), "fp32") or 0.0
 
     amounts = [kept(f"model.use_grad_checkpoint={amount}") for amount in ("false", "1", "true")]
