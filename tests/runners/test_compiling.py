@@ -22,7 +22,7 @@ from timechat.runners.compiling import GraphCount, compile_layers
 @pytest.fixture(autouse=True)
 def _without_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Graphs belong to the process."""
-    monkeypatch.setattr(compiling, "BACKEND", "aot_eager")
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()

@@ -16,7 +16,7 @@ from timechat.models.base import BaseModel
 
 logger = logging.getLogger(__name__)
 
-BACKEND = "inductor"  # `aot_eager` needs no C++ compiler
+BACKEND = "inductor"  # `eager` and `aot_eager` need no C++ compiler
 GRAPHS_OF_A_KIND = 8  # modes, precisions, absent arguments; also how many torch makes before it gives up
 
 
