@@ -45,7 +45,7 @@ def test_lengths_of_all_kinds_change_no_number_and_need_few_graphs() -> None:
         assert (ours.grad is None) == (theirs.grad is None), name
         if ours.grad is not None:
             assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5 * max(1.0, float(theirs.grad.abs().max())))
-    assert made[-1] == made[len(made) // 2 - 1]
+    assert made[-1] == made[1], "a video and an image are known by then, and all that follows differs in length alone"
     assert 0 < made[-1] <= count.most
 
 

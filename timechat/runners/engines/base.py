@@ -178,7 +178,7 @@ class Engine(ABC):
         """The optimizer's state, unsharded, in memory of its own; complete only on the main process."""
         state = self.optimizer.state_dict()
         whole = {
-            index: {key: self._to_main(value) for key, value in values.items()}
+            index: {key: self._to_main(value) if isinstance(value, Tensor) else value for key, value in values.items()}
             for index, values in state["state"].items()
         }
         return state | {"state": whole}
