@@ -102,8 +102,7 @@ class VideoEncoderConfig(Section):
 
     use_grad_checkpoint: bool | int = key(
         False,
-        "recompute activations in backward, to save memory: true = of all layers of LLaMA, and of the ViT if it "
-        "learns; a number = of so many of each",
+        "recompute activations in backward: true = all layers of LLaMA, and of a ViT that learns; a number = so many",
         least=0,
         may_change=True,
     )
