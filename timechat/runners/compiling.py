@@ -17,7 +17,9 @@ from timechat.models.base import BaseModel
 logger = logging.getLogger(__name__)
 
 BACKEND = "inductor"  # `eager` and `aot_eager` need no C++ compiler
-GRAPHS_OF_A_KIND = 8  # modes, precisions, absent arguments; also how many torch makes before it gives up
+# Of a Q-Former's layers there are four kinds in one class: with cross-attention or without, with text or without. Each is
+# compiled for training and for validation, with a mask or without. torch gives up after 8, if it is not told otherwise.
+GRAPHS_OF_A_KIND = 16
 
 
 class GraphCount:
@@ -62,6 +64,7 @@ def compile_layers(model: BaseModel) -> GraphCount:
     layers = list(model.layers_to_compile())
     if not layers:
         raise ConfigError(f"run.compile=true: {type(model).__name__} names no layers to compile; set it to false")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS_OF_A_KIND)
     count = GraphCount(len({type(layer) for layer in layers}))
     for layer in layers:
         # The method and not the module: so all layers of a class share graphs, and hooks stay outside of them.
