@@ -7,6 +7,8 @@ What still makes new graphs again and again would cost more time than it saves, 
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 
 import torch
 from torch._dynamo.utils import counters
@@ -17,8 +19,8 @@ from timechat.models.base import BaseModel
 logger = logging.getLogger(__name__)
 
 BACKEND = "inductor"  # `eager` and `aot_eager` need no C++ compiler
-# Of a Q-Former's layers there are four kinds in one class: with cross-attention or without, with text or without. Each is
-# compiled for training and for validation, with a mask or without. torch gives up after 8, if it is not told otherwise.
+# Of a Q-Former's layers there are four kinds in one class: with cross-attention or without, with text or without. Each
+# is compiled for training and for validation, with a mask or without. torch gives up after 8, if not told otherwise.
 GRAPHS_OF_A_KIND = 16
 
 
@@ -59,8 +61,14 @@ def compile_layers(model: BaseModel) -> GraphCount:
         What counts the graphs.
 
     Raises:
-        ConfigError: the model has no layers to compile.
+        ConfigError: the model has no layers to compile, or there is no compiler.
     """
+    compiler = os.environ.get("CXX", "g++")  # as inductor chooses
+    if BACKEND == "inductor" and shutil.which(compiler) is None:
+        raise ConfigError(
+            f"run.compile=true needs a C++ compiler, and there is no {compiler}: install g++, or name another compiler "
+            "in the environment variable CXX, or set run.compile=false"
+        )
     layers = list(model.layers_to_compile())
     if not layers:
         raise ConfigError(f"run.compile=true: {type(model).__name__} names no layers to compile; set it to false")
