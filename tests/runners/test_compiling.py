@@ -82,7 +82,7 @@ def test_layers_whose_weights_come_and_go_are_refused(tmp_path: Path) -> None:
 def test_without_a_compiler_it_says_so_before_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "BACKEND", "inductor")
     monkeypatch.setenv("CXX", "no_such_compiler")
-    with pytest.raises(ConfigError, match="needs a C.. compiler, and there is no no_such_compiler"):
+    with pytest.raises(ConfigError, match=r"needs a C.. compiler, and there is no no_such_compiler"):
         compile_layers(PlainLayers(nn.Linear(1, 1)))
 
 
