@@ -33,6 +33,7 @@ class Everything(Section):
     top: float = key(0.0, most=5)
     under: float = key(0.0, below=5)
     yes: bool = key(False)
+    some: bool | int = key(False, least=0)
     name: str = key("x", choices=("x", "y"))
     limit: int | None = key(None, least=1)
     names: list[str] = key(["x"], choices=("x", "y"))
@@ -61,6 +62,7 @@ def entry(name: str, schema: type[Section] = Everything) -> Key:
 
 GOOD = [
     *(("count", 1), ("rate", 0), ("rate", 1.0), ("decay", 0.99), ("top", -7), ("under", 4.9), ("yes", True)),
+    *(("some", True), ("some", False), ("some", 0), ("some", 3)),
     *(("name", "y"), ("limit", None), ("limit", 4), ("names", []), ("names", ["y", "x"]), ("sizes", [1, 2])),
 ]
 BAD = [
@@ -75,6 +77,9 @@ BAD = [
     ("top", 6, "=6: must be 5 or less"),
     ("under", 5, "=5: must be below 5"),
     ("yes", 1, "=1 must be true or false"),
+    ("some", -1, "=-1: must be 0 or more"),
+    ("some", 1.5, "=1.5 must be true, false or a whole number"),
+    ("some", None, " must be true, false or a whole number, not null"),
     ("name", "z", "=z: choose x or y"),
     ("name", 3, "=3 must be a text"),
     ("limit", 0, "=0: must be 1 or more"),
@@ -108,6 +113,8 @@ READ = [
     ("limit", "3", 3),
     ("limit", "3 #x", "3 #x"),
     ("yes", "true", True),
+    ("some", "true", True),
+    ("some", "3", 3),
     ("rate", "3e-5", 3e-5),
     ("names", "[x, y]", ["x", "y"]),
     ("names", "[x", "[x"),

@@ -73,17 +73,24 @@ def barrier() -> None:
 
 def all_reduce_sum(values: list[float], device: torch.device) -> list[float]:
     """Add up a short list of numbers over all processes; every process gets the sums."""
-    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    if not dist.is_initialized():
+        return [float(value) for value in values]  # a tensor would have to wait for what the device still does
+    return sum_tensor(torch.tensor(values, dtype=torch.float64, device=device)).tolist()
+
+
+def sum_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Add up a tensor over all processes, in place; it stays on its device, and nothing waits for it there."""
     if dist.is_initialized():
         dist.all_reduce(tensor)
-    return tensor.tolist()
+    return tensor
 
 
 def all_reduce_max(value: float, device: torch.device) -> float:
     """The largest value of all processes; every process gets it."""
+    if not dist.is_initialized():
+        return float(value)
     tensor = torch.tensor(value, dtype=torch.float64, device=device)
-    if dist.is_initialized():
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return tensor.item()
 
 

@@ -7,9 +7,9 @@
     @registry.register_model("timechat_pooled", config=PooledConfig)
     class PooledTimeChat(TimeChat): ...
 
-A field's annotation is its type (`int`, `float`, `bool`, `str`, `list[str]`, ..., with `| None` where null is
-allowed, or another Section), `key` gives it a default, a comment, and the values that make sense. `timechat/config.py`
-composes the sections of what a YAML file names and checks the file against them.
+A field's annotation is its type (`int`, `float`, `bool`, `str`, `bool | int`, `list[str]`, ..., with `| None` where
+null is allowed, or another Section), `key` gives it a default, a comment, and the values that make sense.
+`timechat/config.py` composes the sections of what a YAML file names and checks the file against them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,19 @@ from omegaconf.errors import OmegaConfBaseException
 from timechat.errors import RegistryError
 
 _METADATA = "timechat"
-_VALUES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+class _Amount:
+    """Stands for `bool | int`: false is none, true is all, a number so many."""
+
+
+_VALUES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    _Amount: "true, false or a whole number",
+}
 _TYPE_NAMES = {**_VALUES, list: "a list"}
 _NULLS = ("", "null", "Null", "NULL", "None")  # the last one is Python's
 _LARGEST = 2**64 - 1  # that torch takes, as a seed
@@ -180,7 +192,7 @@ class Key:
             return (
                 f"choose {_listed(rules.choices)}" if self.kind is not list else f"choose from {_listed(rules.choices)}"
             )
-        if self.kind not in (int, float):
+        if self.kind not in (int, float, _Amount) or isinstance(value, bool):
             return None
         low = rules.least is None or value >= rules.least
         high = (rules.most is None or value <= rules.most) and (rules.below is None or value < rules.below)
@@ -264,14 +276,14 @@ def _entry(schema: type, field: dataclasses.Field[Any], hint: Any) -> Key | Grou
         )
     options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     nullable, kinds = type(None) in options, [option for option in options if option is not type(None)]
-    kind = kinds[0] if len(kinds) == 1 else None
+    kind = kinds[0] if len(kinds) == 1 else _Amount if set(kinds) == {bool, int} else None
     if isinstance(kind, type) and issubclass(kind, Section):
         within = group_of(kind)
         return Group(within.keys, within.schemas, rules)
     element = get_args(kind)[0] if get_origin(kind) is list else None
     kind = list if element else kind
     if kind is None or (element or kind) not in _VALUES:
-        known = "int, float, bool, str, a list of one of them, or a Section"
+        known = "int, float, bool, str, bool | int, a list of one of them, or a Section"
         raise RegistryError(
             f"{schema.__name__}.{field.name}: is annotated {hint}; a key is {known}, with | None or without"
         )
@@ -302,8 +314,10 @@ def yaml_value(text: str) -> Any:
 
 def _is_a(value: Any, kind: type) -> bool:
     if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
+        return kind in (bool, _Amount)
+    if kind is float:
+        return isinstance(value, (int, float))
+    return isinstance(value, int if kind is _Amount else kind)
 
 
 def _range(rules: Rules) -> str:

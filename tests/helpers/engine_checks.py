@@ -90,9 +90,12 @@ def engine_steps(engine: Engine, number: int, clip: float | None = None, gradien
         found.losses.append(distributed.all_reduce_sum([float(total)], CPU)[0] / world)
         if gradients:
             found.gradients.append(whole_gradients(engine))
-        assert engine.all_finite(total)
+        checked = engine.check(total)
+        assert checked.finite
+        assert checked.loss == float(total)
         if clip is not None:
-            found.norms.append(engine.clip(clip))
+            found.norms.append(checked.norm)
+            engine.clip(clip)
         engine.step()
     found.weights = parameters_of(engine)
     return found
@@ -187,13 +190,13 @@ def check_skip(strategy: str, model: TimeChat) -> dict[str, Any]:
     before, answers, rank = parameters_of(engine), [], distributed.rank()
     share = batches(model)[rank :: distributed.world_size()]
     total = accumulate(engine, share)
-    answers.append(engine.all_finite(total if rank == 0 else torch.tensor(torch.nan)))
+    answers.append(engine.check(total if rank == 0 else torch.tensor(torch.nan)).finite)
     engine.skip()
     for i in range(2):
         with engine.accumulate(last=i == 1):
             loss = engine.model(share[i])["sample_losses"].mean()
             engine.backward(loss * torch.inf if rank == 0 and i == 0 else loss)
-    answers.append(engine.all_finite(torch.tensor(1.0)))
+    answers.append(engine.check(torch.tensor(1.0)).finite)
     engine.skip()
     after = parameters_of(engine)
     return {"finite": answers, "before": before, "after": after, "then": vars(engine_steps(engine, 1, clip=CLIP))}

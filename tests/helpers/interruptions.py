@@ -242,7 +242,7 @@ def die() -> None:
 
 
 def at_step(number: int, action: Callable[[], None]) -> Callable[[Runner], None]:
-    """Do something behind an optimizer step, counted from 1."""
+    """Do something behind an optimizer step, counted from 1; the checkpoint before it is written by then."""
 
     def change(runner: Runner) -> None:
         step = runner.engine.step
@@ -250,6 +250,7 @@ def at_step(number: int, action: Callable[[], None]) -> Callable[[Runner], None]
         def stepped() -> None:
             step()
             if runner.steps + 1 == number:
+                runner.saver.wait()
                 action()
 
         runner.engine.step = stepped

@@ -143,18 +143,25 @@ def test_auto_is_fp32_for_a_decoder_that_learns_whole() -> None:
 
 
 def test_grad_checkpointing_changes_no_gradient() -> None:
-    grads = []
-    for checkpointing in (False, True):
+    """Of no layer, of all, of the first one; what is kept says of how many."""
+    grads, kept = [], []
+    for checkpointing in (False, True, 1):
         torch.manual_seed(0)
         llama = lm.build_llama(LLAMA, precision="fp32")
         llama.requires_grad_(False)
         if checkpointing:
-            lm.enable_grad_checkpointing(llama)
+            lm.enable_grad_checkpointing(llama, checkpointing)
         wrapped = lm.add_lora(llama, dropout=0.0).train()
-        assert llama.is_gradient_checkpointing == checkpointing
-        plain_logits(wrapped, torch.randn(1, 5, 64)).square().mean().backward()
+        tensors: list[torch.Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, into=tensors: (into.append(t), t)[1], lambda t: t):
+            loss = plain_logits(wrapped, torch.randn(1, 5, 64)).square().mean()
+        loss.backward()
+        kept.append(len(tensors))
         grads.append([p.grad for p in wrapped.parameters() if p.requires_grad])
     assert_close(grads[1], grads[0])
+    assert_close(grads[2], grads[0])
+    assert len(llama.model.layers) == 2
+    assert kept[0] > kept[2] > kept[1]
     assert max(g.abs().max() for g in grads[0]) > 0
 
 

@@ -16,8 +16,8 @@ from timechat.runners.checkpointing import FILE, MANIFEST, Checkpoints, verify
 
 def write(checkpoints: Checkpoints, step: int, number: int) -> None:
     """A checkpoint that holds a number."""
-    checkpoints.begin(step, {"number": number})
-    checkpoints.finish(step)
+    checkpoints.begin(step)
+    checkpoints.finish(step, {"number": number})
 
 
 def content(folder: Path) -> int:

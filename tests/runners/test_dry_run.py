@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from timechat.cli import train as train_script
 from timechat.config import load_config
-from timechat.models import build_model
+from timechat.models import build_model, loss
 from timechat.models.base import StepSize
 from timechat.registry import registry
 from timechat.runners.dry_run import dry_run
@@ -231,6 +231,21 @@ def test_activations_are_those_of_a_real_pass() -> None:
     size = StepSize(rows, batch.frame_counts[0], tokens=length, supervised=batch.num_supervised // rows)
     estimate = activation_bytes(meta, size, "fp32")
     assert estimate == pytest.approx(real, rel=0.05)
+
+
+def test_recomputed_layers_and_chunks_of_the_loss_keep_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more layers recompute, the less is kept; a ViT that learns counts, too."""
+
+    def kept(*options: str) -> float:
+        cfg = build_tiny(["model.freeze_vit=false", *options]).cfg
+        with torch.device("meta"):
+            model = build_model(cfg, load_weights=False)
+        return activation_bytes(model, StepSize(2, 4, tokens=60, supervised=20), "fp32") or 0.0
+
+    amounts = [kept(f"model.use_grad_checkpoint={amount}") for amount in ("false", "1", "true")]
+    assert amounts[0] > amounts[1] > amounts[2] > 0
+    monkeypatch.setattr(loss, "MOST_LOGITS", 1)
+    assert kept("model.use_grad_checkpoint=true") < amounts[2]
 
 
 def test_what_is_cut_into_shards() -> None:

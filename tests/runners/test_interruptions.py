@@ -32,6 +32,8 @@ from helpers.training import read_lines
 from timechat import distributed
 from timechat.datasets.worker_signals import STOP_SIGNALS
 from timechat.runners import Runner, checkpointing
+from timechat.runners.engines import StepCheck
+from timechat.runners.saving import Saver
 
 pytestmark = pytest.mark.forks
 
@@ -94,16 +96,16 @@ def test_a_checkpoint_by_the_clock(base: Path, whole: Callable, tmp_path: Path, 
     must_equal(case, whole(*STEADY, world=world))
 
 
-def test_the_clock_counts_minutes(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_counts_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("timechat.runners.runner.time.monotonic", lambda: now[0])
-    runner = Case(base / "videos", tmp_path / "run", (*LONG, "run.save_every_minutes=30")).build()
-    runner.saved_at, runner.steps = 0.0, 2
+    monkeypatch.setattr("timechat.runners.saving.time.monotonic", lambda: now[0])
+    saver = Saver(checkpointing.Checkpoints(tmp_path, keep=1))
     due = []
     for now[0] in (1799.0, 1800.0):
-        due.append(runner._is_due())
+        due.append(saver.is_due(2, 30.0))
     assert due == [False, True]
-    runner.lock.release()
+    assert not saver.is_due(0, 30.0)
+    assert not saver.is_due(2, None)
 
 
 @pytest.mark.parametrize(("world", "rank"), [(1, None), (2, None), (2, 1)])
@@ -275,8 +277,13 @@ TROUBLE = ("run.max_nonfinite=3", "run.keep_checkpoints=1")
 
 def never_finite_from(number: int, runner: Runner) -> None:
     """No gradient is finite in this step and all after it, counted from 1."""
-    real = runner.engine.all_finite
-    runner.engine.all_finite = lambda loss: runner.steps + 1 < number and real(loss)
+    real = runner.engine.check
+
+    def check(loss: torch.Tensor) -> StepCheck:
+        checked = real(loss)
+        return checked._replace(finite=checked.finite and runner.steps + 1 < number)
+
+    runner.engine.check = check
 
 
 def test_the_checkpoint_from_before_the_trouble_is_kept_named_and_resumed(base: Path, tmp_path: Path) -> None:
@@ -298,13 +305,14 @@ def test_the_checkpoint_from_before_the_trouble_is_kept_named_and_resumed(base: 
 
 
 def _fail_once(runner: Runner) -> None:
-    real, left = runner.engine.all_finite, [1]
+    real, left = runner.engine.check, [1]
 
-    def all_finite(loss: torch.Tensor) -> bool:
+    def check(loss: torch.Tensor) -> StepCheck:
         left[0] -= 1
-        return left[0] < 0 and real(loss)
+        checked = real(loss)
+        return checked._replace(finite=checked.finite and left[0] < 0)
 
-    runner.engine.all_finite = all_finite
+    runner.engine.check = check
 
 
 @pytest.mark.parametrize("world", [1, 2])
@@ -324,8 +332,8 @@ def test_weights_that_are_not_finite_are_not_saved(base: Path, tmp_path: Path, w
 def test_checkpoints_that_are_damaged_or_not_finite_are_not_called_good(tmp_path: Path) -> None:
     checkpoints = checkpointing.Checkpoints(tmp_path, keep=9)
     for step, value in ((1, 1.0), (2, 1.0), (3, math.nan)):
-        checkpoints.begin(step, {"model": {"w": torch.tensor([value])}, "optimized": ["w"]})
-        checkpoints.finish(step)
+        checkpoints.begin(step)
+        checkpoints.finish(step, {"model": {"w": torch.tensor([value])}, "optimized": ["w"]})
     assert checkpoints.usable_before(3) == checkpoints.folder_of(2)
     (checkpoints.folder_of(2) / checkpointing.MANIFEST).write_text(json.dumps({"files": {}}))
     assert checkpoints.usable_before(3) == checkpoints.folder_of(1)

@@ -17,6 +17,7 @@ from timechat.models.checkpoints import canonical_name
 from timechat.runners.engines.base import optimizer_state
 from timechat.runners.optimizers import build_optimizer, parameter_groups
 
+CPU = torch.device("cpu")
 NAMES = Path(__file__).parents[1] / "golden" / "published_names.json.gz"
 
 
@@ -62,13 +63,14 @@ def test_groups_of_the_published_model() -> None:
 
 
 def test_settings_of_adamw() -> None:
-    optimizer, names = build_optimizer(nn.Linear(2, 3), lr=0.25, weight_decay=0.5, beta2=0.75)
+    optimizer, names = build_optimizer(nn.Linear(2, 3), lr=0.25, weight_decay=0.5, beta2=0.75, device=CPU)
     assert type(optimizer) is torch.optim.AdamW
     assert [(g["lr"], g["betas"], g["weight_decay"]) for g in optimizer.param_groups] == [
         (0.25, (0.9, 0.75), 0.5),
         (0.25, (0.9, 0.75), 0.0),
     ]
     assert names == ["weight", "bias"]
+    assert optimizer.defaults["fused"]
 
 
 def test_no_group_is_empty() -> None:
@@ -85,8 +87,38 @@ def test_no_group_is_empty() -> None:
 
 def test_an_empty_group_of_an_older_checkpoint_is_left_out() -> None:
     groups = [{"params": [0, 1], "weight_decay": 0.05}, {"params": [], "weight_decay": 0.0}]
-    found = optimizer_state({"optimizer": {"state": {}, "param_groups": groups}})
-    assert found == {"state": {}, "param_groups": groups[:1]}
+    optimizer = torch.optim.Rprop(nn.Linear(2, 3).parameters())  # knows one kind of kernels alone
+    found = optimizer_state({"optimizer": {"state": {}, "param_groups": groups}}, optimizer)
+    assert found == {"state": {}, "param_groups": [groups[0] | {"foreach": None}]}
+
+
+@pytest.mark.parametrize(("before", "after"), [(False, True), (True, False)])
+def test_fused_steps_are_those_of_plain_adamw_and_go_on_from_each_others_state(before: bool, after: bool) -> None:
+    """Three steps with one kind of kernels, saved, three with the other; as six plain ones."""
+    inputs = torch.randn(6, 4, 5)
+
+    def learn(model: nn.Module, optimizer: torch.optim.Optimizer, steps: slice) -> None:
+        for batch in inputs[steps]:
+            model(batch).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def started(fused: bool) -> tuple[nn.Module, torch.optim.AdamW]:
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))
+        return model, torch.optim.AdamW(parameter_groups(model, 0.05)[0], lr=0.01, fused=fused)
+
+    expected, optimizer = started(False)
+    learn(expected, optimizer, slice(6))
+    model, optimizer = started(before)
+    learn(model, optimizer, slice(3))
+    other, resumed = started(after)
+    other.load_state_dict(model.state_dict())
+    resumed.load_state_dict(optimizer_state({"optimizer": optimizer.state_dict()}, resumed))
+    assert {group["fused"] for group in resumed.param_groups} == {after}
+    learn(other, resumed, slice(3, 6))
+    for ours, theirs in zip(other.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -100,4 +132,4 @@ def test_what_learns_in_16_bits_is_refused(dtype: torch.dtype) -> None:
 
 def test_a_model_without_anything_to_train_is_refused() -> None:
     with pytest.raises(ConfigError, match="every part is frozen"):
-        build_optimizer(nn.Linear(2, 3).requires_grad_(False), lr=0.1, weight_decay=0.0, beta2=0.9)
+        build_optimizer(nn.Linear(2, 3).requires_grad_(False), lr=0.1, weight_decay=0.0, beta2=0.9, device=CPU)

@@ -20,8 +20,8 @@ def config(resume: str) -> DictConfig:
 def used(folder: Path, *, epochs: int = 0) -> Checkpoints:
     """A folder with a checkpoint and the files of some epochs."""
     checkpoints = Checkpoints(folder, keep=1)
-    checkpoints.begin(4, {"model": {}})
-    checkpoints.finish(4)
+    checkpoints.begin(4)
+    checkpoints.finish(4, {"model": {}})
     for epoch in range(epochs):
         checkpoints.name_epoch(epoch, 4)
     return checkpoints

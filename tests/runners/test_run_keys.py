@@ -68,6 +68,7 @@ CHANGED: dict[str, Any] = {
     "deepspeed_config": "missing.json",
     "amp": True,
     "precision": "bf16",
+    "compile": True,
     "num_workers": 1,
     "seed": 43,
     "output_dir": "elsewhere",

@@ -507,10 +507,14 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     before = _files(tmp_path)
     monkeypatch.setattr(torch, "save", half_written)
     runner.steps += 1
+    runner.save()
     with pytest.raises(TrainingError, match=r"step_00000002: cannot be written \(.*\); is the disk full") as stop:
-        runner.save()
-    assert _files(tmp_path) == before
+        runner.saver.wait()
+    after = _files(tmp_path)
+    log = tmp_path / "log.jsonl"
+    assert after | {log: b""} == before | {log: b""}
     assert "\n" not in str(stop.value)
+    runner.saver.wait()  # said once
 
 
 def _files(folder: Path) -> dict[Path, bytes]:
@@ -584,10 +588,10 @@ def test_resized_weights_have_a_new_optimizer_state(
     parameters = [p for group in runner.engine.optimizer.param_groups for p in group["params"]]
     steps = {
         name: runner.engine.optimizer.state[parameter].get("step")
-        for name, parameter in zip(runner.optimized, parameters, strict=True)
+        for name, parameter in zip(runner.state.optimized, parameters, strict=True)
         if parameter in runner.engine.optimizer.state
     }
-    assert set(runner.optimized) - steps.keys() == {"video_frame_position_embedding.weight"}
+    assert set(runner.state.optimized) - steps.keys() == {"video_frame_position_embedding.weight"}
     runner.train()
     assert runner.steps == 2
     assert (tmp_path / "second" / "checkpoint_0.pth").is_file()

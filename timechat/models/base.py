@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,11 @@ class BaseModel(nn.Module):
         """Whether a tensor, by its published name, is among what `write_files` writes; no by default."""
         return False
 
-    # What the dry run and the logs ask ------------------------------------------------------------------------------
+    # What the dry run, the logs and run.compile ask -----------------------------------------------------------------
+
+    def layers_to_compile(self) -> Iterable[nn.Module]:
+        """The layers that do most of the work, which `run.compile` compiles one by one; none by default."""
+        return ()
 
     def token_counts(self, seconds: Sequence[float]) -> dict[str, int]:
         """Tokens of a sample whose frames have these times, by part; empty for a model without a decoder.

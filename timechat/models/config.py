@@ -100,8 +100,11 @@ class VideoEncoderConfig(Section):
     stride: int = key(32, "frames from the start of one window to the start of the next; 0 without windows", least=0)
     frozen_video_Qformer: bool = key(False, "also freezes its query tokens and the frame positions")
 
-    use_grad_checkpoint: bool = key(
-        False, "recompute activations of ViT and LLaMA in backward, to save memory", may_change=True
+    use_grad_checkpoint: bool | int = key(
+        False,
+        "recompute activations in backward: true = all layers of LLaMA, and of a ViT that learns; a number = so many",
+        least=0,
+        may_change=True,
     )
 
     ckpt: str = key(

@@ -14,6 +14,7 @@ from timm.models.eva import Eva
 from torch import Tensor, nn
 
 from timechat.errors import ConfigError
+from timechat.models.recomputing import recompute
 
 PATCH_SIZE = 14
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -29,12 +30,13 @@ def build_eva_vit(
     depth: int = 39,
     num_heads: int = 16,
     drop_path_rate: float = 0.0,
-    grad_checkpointing: bool = False,
+    grad_checkpointing: bool | int = False,
 ) -> Eva:
     """Build the encoder with random weights; the defaults are EVA ViT-g's sizes.
 
     Args:
         depth: number of blocks that are kept: 39 of the published 40.
+        grad_checkpointing: how many blocks, beginning with the first, recompute their activations; True: all.
 
     Raises:
         ConfigError: the image is not a whole number of patches, or the width not a multiple of the heads.
@@ -58,7 +60,7 @@ def build_eva_vit(
     # The head's norm and any final norm belong to the classifier that BLIP-2 drops; ln_vision replaces them.
     vit.norm = nn.Identity()
     vit.fc_norm = nn.Identity()
-    vit.set_grad_checkpointing(grad_checkpointing)
+    recompute(vit.blocks if grad_checkpointing is True else vit.blocks[:grad_checkpointing])
     return vit
 
 

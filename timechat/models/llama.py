@@ -296,6 +296,15 @@ def generate(llama: nn.Module, embeds: Tensor, attention_mask: Tensor, **options
     return decoder.generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
 
 
-def enable_grad_checkpointing(llama: nn.Module) -> None:
-    """Trade compute for memory in training: activations are recomputed in the backward pass."""
-    causal_lm(llama).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+def enable_grad_checkpointing(llama: nn.Module, layers: bool | int = True) -> None:
+    """Trade compute for memory in training: activations are recomputed in the backward pass.
+
+    Args:
+        llama: the decoder.
+        layers: how many of its layers, beginning with the first; True: all.
+    """
+    decoder = causal_lm(llama)
+    decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if layers is not True:
+        for layer in decoder.model.layers[layers:]:
+            layer.gradient_checkpointing = False

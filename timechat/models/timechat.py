@@ -6,12 +6,12 @@ LLaMA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import transformers
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from timechat.models.checkpoints import part_of
 from timechat.models.config import TimeChatConfig, decoder_precision
 from timechat.models.flops import TimeChatFlops
 from timechat.models.llama_folder import write_llama
+from timechat.models.loss import token_losses
 from timechat.models.video_encoder import VideoEncoder
 from timechat.models.watching import Watch, Watching
 from timechat.registry import registry
@@ -67,7 +68,7 @@ class TimeChat(VideoEncoder):
             )
         llama.requires_grad_(not cfg.freeze_llama)
         if cfg.use_grad_checkpoint:
-            lm.enable_grad_checkpointing(llama)
+            lm.enable_grad_checkpointing(llama, cfg.use_grad_checkpoint)
         if cfg.lora:
             llama = lm.add_lora(
                 llama,
@@ -89,7 +90,7 @@ class TimeChat(VideoEncoder):
 
     def _recomputes(self, part: nn.Module) -> bool:
         """Hugging Face recomputes activations only in training mode; without LoRA, LLaMA computes the same in both."""
-        return part is self.llama_model and self.cfg.use_grad_checkpoint and not self.cfg.lora
+        return part is self.llama_model and bool(self.cfg.use_grad_checkpoint) and not self.cfg.lora
 
     def leaves_out(self, name: str) -> bool:
         """The ViT's last block, and the text path without text."""
@@ -146,16 +147,19 @@ class TimeChat(VideoEncoder):
         targets = torch.cat(next_tokens)
         supervised = targets != IGNORE_INDEX
         # Only supervised positions get logits: the vocabulary is large and most positions are not supervised.
-        logits = lm.logits(self.llama_model, hidden[supervised]).float()
-        token_losses = F.cross_entropy(logits, targets[supervised], reduction="none")
+        token_losses, hits = self._token_losses(hidden[supervised], targets[supervised])
         counts = torch.stack([(row != IGNORE_INDEX).sum() for row in next_tokens])
         row = torch.arange(len(batch), device=counts.device).repeat_interleave(counts)
         sums = token_losses.new_zeros(len(batch)).index_add(0, row, token_losses)
         out = {"loss": token_losses.mean(), "sample_losses": sums / counts}
         if not self.training:
-            hits = (logits.argmax(dim=-1) == targets[supervised]).to(counts.dtype)
-            out["sample_exact"] = (torch.zeros_like(counts).index_add(0, row, hits) == counts).float()
+            out["sample_exact"] = (torch.zeros_like(counts).index_add(0, row, hits.to(counts.dtype)) == counts).float()
         return out
+
+    def _token_losses(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states [N, H] and the ids [N] that should follow -> losses [N], and whether each is the likeliest."""
+        head = partial(lm.logits, self.llama_model)
+        return token_losses(head, hidden, targets, lm.vocab_size(self.llama_model))
 
     def _embed(self, batch: VideoBatch, videos: Sequence[Tensor]) -> Tensor:
         """Token embeddings [B, S, H], with the videos' embeddings in their places.
@@ -300,7 +304,12 @@ class TimeChat(VideoEncoder):
         """The decoder below LoRA."""
         return part_of(name) == "llama_model"
 
-    # What the dry run and the logs ask --------------------------------------------------------------------------------
+    # What the dry run, the logs and run.compile ask -------------------------------------------------------------------
+
+    def layers_to_compile(self) -> Iterator[nn.Module]:
+        """As for the video encoder, and the decoder's."""
+        yield from super().layers_to_compile()
+        yield from lm.causal_lm(self.llama_model).model.layers
 
     def token_counts(self, seconds: Sequence[float]) -> dict[str, int]:
         """Tokens of the longest timestamp sentence, of the video, and of everything before question and answer."""
@@ -330,5 +339,6 @@ class TimeChat(VideoEncoder):
         text = llama.model.embed_tokens(torch.zeros(size.videos, size.tokens - videos.shape[1], dtype=torch.long))
         embeds = torch.cat([videos.to(text.dtype), text], dim=1)
         hidden = [row[-size.supervised :] for row in lm.hidden_states(self.llama_model, list(embeds))]
-        logits = lm.logits(self.llama_model, torch.cat(hidden)).float()
-        return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
+        supervised = torch.cat(hidden)
+        losses, _ = self._token_losses(supervised, torch.zeros(len(supervised), dtype=torch.long))
+        return losses.mean()

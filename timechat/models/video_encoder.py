@@ -6,7 +6,7 @@ video, D width of the Q-Formers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class VideoEncoder(BaseModel):
             image_size=cfg.image_size,
             **cfg.vit,
             drop_path_rate=cfg.drop_path_rate,
-            grad_checkpointing=cfg.use_grad_checkpoint and not cfg.freeze_vit,
+            grad_checkpointing=False if cfg.freeze_vit else cfg.use_grad_checkpoint,
         ).to(resolve_dtype(cfg.vit_precision))
         self.ln_vision = nn.LayerNorm(cfg.vit.embed_dim)
 
@@ -194,7 +194,13 @@ class VideoEncoder(BaseModel):
         precision = precision_name(next(self.visual_encoder.parameters()).dtype)
         return {"qformer_tokenizer": tokenizer, "vit_precision": precision}
 
-    # What the dry run and the logs ask --------------------------------------------------------------------------------
+    # What the dry run, the logs and run.compile ask -------------------------------------------------------------------
+
+    def layers_to_compile(self) -> Iterator[nn.Module]:
+        """The ViT's blocks, and the layers of both Q-Formers."""
+        yield from self.visual_encoder.blocks
+        yield from self.Qformer.bert.encoder.layer
+        yield from self.video_Qformer.bert.encoder.layer
 
     def longest_sentence(self, seconds: Sequence[float]) -> int:
         """Tokens of the longest timestamp sentence; 0 without sentences."""

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from timechat.errors import CheckpointError, ConfigError, TrainingError
 from timechat.io import replacing, sha256_of_file, sync
+from timechat.models.weight_files import is_finite
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +134,8 @@ class Checkpoints:
                 f"run.clip_grad_norm or run.precision=fp32. {self.way_back(step)}"
             )
 
-    def begin(self, step: int, content: dict[str, Any]) -> Path:
-        """Write the checkpoint after a step; returns its unfinished folder, to which more files may be added.
+    def begin(self, step: int) -> Path:
+        """Make the unfinished folder of the checkpoint after a step, to which engines may add files.
 
         Raises:
             TrainingError: the disk is full or read-only; earlier checkpoints are untouched. `finish` raises the same.
@@ -145,18 +146,19 @@ class Checkpoints:
             if folder.exists():  # not even now: make room
                 os.replace(folder, folder.with_name(f".{folder.name.strip('.')}.{time.time_ns()}.tmp"))
             folder.mkdir(parents=True)
-            torch.save(content, folder / FILE)
         return folder
 
-    def finish(self, step: int, spare: int | None = None) -> None:
-        """Give the checkpoint its name, and remove older ones once it is safe on the disk.
+    def finish(self, step: int, content: dict[str, Any], spare: int | None = None) -> None:
+        """Write the checkpoint that was begun, give it its name, and remove older ones once it is safe on the disk.
 
         Args:
-            step: after which it was written.
+            step: after which it was taken.
+            content: of its file.
             spare: keep the newest one after this step or an earlier one as well.
         """
         folder, written = self.folder_of(step), self._unfinished(step)
         with self._writing(step):
+            torch.save(content, written / FILE)
             write_manifest(written)
             replaced = folder.with_name(f".{folder.name}{_REPLACED}")
             if folder.exists():  # of the same step, for example with a shorter skip list
@@ -243,7 +245,7 @@ def _discard(path: Path) -> None:
 
 def not_finite(state: Mapping[str, Tensor], names: Iterable[str]) -> str | None:
     """The first of some tensors that has a NaN or an infinite number; None: all are finite."""
-    return next((name for name in names if name in state and not torch.isfinite(state[name]).all()), None)
+    return next((name for name in names if name in state and not is_finite(state[name])), None)
 
 
 def write_manifest(folder: Path) -> None:

@@ -56,6 +56,11 @@ class RunnerConfig(Section):
     )
     amp: bool = key(False, "true = precision bf16, or fp16 on GPUs without it")
     precision: str | None = key(None, "fp32 | bf16 | fp16; null = as amp says", choices=("fp32", "fp16", "bf16"))
+    compile: bool = key(
+        False,
+        "torch.compile of the layers of ViT, Q-Formers and LLaMA; needs a C++ compiler, and minutes at the start",
+        may_change=True,
+    )
     num_workers: int = key(4, "processes that read samples, per training process", least=0, may_change=True)
     batch_size_eval: int = key(1, "samples of a micro-batch in validation and evaluation", least=1, may_change=True)
     seed: int = key(42, "of all randomness", least=0)
@@ -147,7 +152,7 @@ class RunnerConfig(Section):
 
     @classmethod
     def conflicts(cls, where: str, section: DictConfig, cfg: DictConfig) -> Iterator[str]:
-        """Two places to resume from, splits that do not exist, and validation that cannot be done."""
+        """Two places to resume from, splits that do not exist, and what a strategy cannot do."""
         if not section.output_dir:
             yield f"{where}.output_dir is empty: name the folder that gets checkpoints and logs"
         if not section.resume:
@@ -160,6 +165,12 @@ class RunnerConfig(Section):
         if list(section.train_splits) != ["train"]:
             yield (
                 f"{where}.train_splits={list(section.train_splits)}: the instruction datasets only have the split train"
+            )
+        if section.compile and not registry.get_engine_class(section.strategy).holds_whole_model:
+            yield (
+                f"{where}.compile=true: with {where}.strategy={section.strategy} the weights of a layer are there only "
+                f"while it computes, which compiled layers do not see; use {where}.strategy=ddp, or "
+                f"{where}.compile=false"
             )
         yield from _validation_conflicts(where, section, cfg)
 

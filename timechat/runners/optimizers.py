@@ -10,6 +10,8 @@ from torch import nn
 from timechat.errors import ConfigError
 from timechat.models.checkpoints import canonical_name
 
+_FUSED = ("cpu", "cuda")  # kinds of devices
+
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> tuple[list[dict[str, Any]], list[str]]:
     """Trainable parameters in two groups: with weight decay, and without (biases, norms, everything 1-d).
@@ -41,8 +43,14 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> tuple[list[dict[s
 
 
 def build_optimizer(
-    model: nn.Module, *, lr: float, weight_decay: float, beta2: float
+    model: nn.Module, *, lr: float, weight_decay: float, beta2: float, device: torch.device
 ) -> tuple[torch.optim.AdamW, list[str]]:
-    """AdamW over the trainable parameters, and their names in its order. Raises ConfigError."""
+    """AdamW over the trainable parameters, and their names in its order.
+
+    One kernel updates all parameters of a device that will hold them, where torch has such a kernel.
+
+    Raises:
+        ConfigError: nothing is trainable, or not in fp32.
+    """
     groups, names = parameter_groups(model, weight_decay)
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2)), names
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2), fused=device.type in _FUSED), names

@@ -9,11 +9,10 @@ no generator's state has to be saved.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -32,9 +31,10 @@ from timechat.models import BaseModel
 from timechat.models.checkpoints import load_weights
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
-from timechat.runners.checkpointing import ENGINE_FOLDER, Checkpoints
+from timechat.runners.checkpointing import Checkpoints
+from timechat.runners.compiling import compile_layers
 from timechat.runners.config import RunnerConfig
-from timechat.runners.engines import build_engine
+from timechat.runners.engines import StepCheck, build_engine
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList
 from timechat.runners.loading import group_by_step, raise_together, read_batches
 from timechat.runners.logs import Meter, RunLog
@@ -44,7 +44,9 @@ from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
 from timechat.runners.resume import ResumePoint, find_resume_point
 from timechat.runners.run_info import record_start
+from timechat.runners.saving import Saver
 from timechat.runners.signals import StopTraining, start_command, stop_reason, stop_signals
+from timechat.runners.state import RunState, Stateful
 from timechat.runners.validation import Validation
 from timechat.tasks import Task
 
@@ -100,29 +102,29 @@ class Runner:
         precision = resolve_precision(cfg.run.precision, cfg.run.amp, device)
         self.steps = point.steps_done(self.plan, self.sizes) if point else 0  # finished, over all epochs
         self.checkpoints.must_not_be_beyond(self.steps)
-        self.saved: int | None = None  # the step after which the newest checkpoint was written
+        self.saver = Saver(self.checkpoints)
         self.skip_list = SkipList()
         self.validation = Validation(cfg, task, self.skip_list)
         self.log = RunLog(self.output_dir, self.steps, cfg.run.loggers)
         self.engine = build_engine(cfg.run, self.plan, device, precision)
         model = self._load_model(point)
-        optimizer, self.optimized = build_optimizer(
-            model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2
+        optimizer, optimized = build_optimizer(
+            model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2, device=device
         )
-        self.weight_decays = [group["weight_decay"] for group in optimizer.param_groups]
-        self.shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
         self.count_flops = model.flop_counter()
-        self.engine.prepare(model, optimizer)
+        self.graphs = compile_layers(model) if cfg.run.compile else None
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
         self.nonfinite = NonFiniteGuard(cfg.run.max_nonfinite)
-        # What else a resumed run restores, by its name in checkpoints; its state is the same on all processes.
-        self.stateful: dict[str, Any] = {
+        parts: dict[str, Stateful] = {
             "skip_guard": self.guard,
             "nonfinite_guard": self.nonfinite,
             "skip_list": self.skip_list,
             "validation": self.validation,
         }
+        data = {"sizes": self.sizes, MISSING: self.stock.left_out, MANIFESTS: digests_of(datasets)}
+        self.state = RunState(cfg, self.plan, optimized, self.engine, self.meter, data, parts, optimizer)
+        self.engine.prepare(model, optimizer)
         if point:
             self._restore(point)
 
@@ -164,12 +166,13 @@ class Runner:
                 self._write_start(first)
                 self._train(first)
         finally:
+            self.saver.close()
             self.log.close()
             self.lock.release()
 
     def _train(self, first: int) -> None:
         """The remaining epochs; whatever ends them early, saves first, unless it spoilt the weights."""
-        plan, self.saved_at = self.plan, time.monotonic()
+        plan, self.saver.time = self.plan, time.monotonic()
         try:
             if not self.steps % plan.steps_per_epoch:
                 self.validate(first - 1)  # the run may have stopped before it finished validating
@@ -179,6 +182,7 @@ class Runner:
                 self.train_epoch(epoch)
                 self.save()
                 self.validate(epoch)
+            self.saver.wait()
             self._stop_if_unwritten()
             epoch = self.steps // plan.steps_per_epoch - 1  # the last one
             self.log.event(event="end", epoch=epoch, step=self.steps, best=self.validation.best)
@@ -188,7 +192,7 @@ class Runner:
         except WorkerError as error:
             if error.files:
                 self.skip_list.add(error.files)
-                self.saved = None  # an existing checkpoint of this step does not list them yet
+                self.saver.newest = None  # an existing checkpoint of this step does not list them yet
             self._stop(StopTraining(f"{error}: stopped", failed=True))
 
     def _write_start(self, epoch: int) -> None:
@@ -223,6 +227,8 @@ class Runner:
         It comes after saving: a run that is killed meanwhile loses only the scores, which the resumed run measures
         again.
         """
+        if self.validation:
+            self.saver.wait()  # the epoch's file says that there is something to measure, and may become the best
         if self.validation.is_due(epoch, self.checkpoints):
             scores = self.validation.run(self.engine, epoch, lambda: stop_signals.received)
             best = self.validation.is_best(scores, epoch)
@@ -236,7 +242,9 @@ class Runner:
         auto = "" if self.cfg.run.resume == "auto" or self.cfg.run.resume_ckpt_path else " and run.resume=auto"
         if self.steps or self.skip_list.files:
             try:
-                saved = f"saved {self.save()}"
+                self.save()
+                self.saver.wait()
+                saved = f"saved {self.checkpoints.folder_of(self.steps)}"
             except TrainingError as error:
                 raise TrainingError(f"{stop} after step {self.steps}; then nothing could be saved: {error}") from error
         else:
@@ -318,14 +326,17 @@ class Runner:
             "signals": stop_signals.received,
             "failures": failure is not None,
             "unwritten": self.log.failure is not None,
-            "due": self._is_due(),
+            "unsaved": self.saver.failed,
+            "due": self.saver.is_due(self.steps, self.cfg.run.save_every_minutes),
         }
         counts = distributed.all_reduce_sum([float(count) for count in seen.values()], self.engine.device)
-        read, skipped, empty, signals, failures, unwritten, due = map(int, counts)
+        read, skipped, empty, signals, failures, unwritten, unsaved, due = map(int, counts)
         if signals:  # the resumed run fetches these batches again, and counts them
             raise StopTraining(stop_reason())
         if unwritten:
             self._stop_if_unwritten()
+        if unsaved:
+            self.saver.wait()  # raises what kept the checkpoint from being written
         if failures:
             self._raise_after_saving(failure)
         if due:
@@ -339,13 +350,6 @@ class Runner:
         except TrainingError as error:
             raise StopTraining(f"{error}: stopped", failed=True) from error
 
-    def _is_due(self) -> bool:
-        """Whether `run.save_every_minutes` are over, by the main process's clock."""
-        minutes = self.cfg.run.save_every_minutes
-        if minutes is None or not self.steps or self.saved == self.steps or not distributed.is_main_process():
-            return False
-        return time.monotonic() - self.saved_at >= 60 * minutes
-
     def _raise_after_saving(self, failure: TimeChatError | None) -> NoReturn:
         """Raise what `raise_together` raises; collective."""
         try:
@@ -355,6 +359,7 @@ class Runner:
         except TimeChatError:
             if self.steps:
                 self.save()
+                self.saver.wait()
             raise
 
     def step(self, batches: list[Batch], learning_rate: float, number: int) -> None:
@@ -371,10 +376,12 @@ class Runner:
                 loss = loss * (batch.num_counted * share)
                 self.engine.backward(loss)
             total += loss.detach()
-        if self.engine.all_finite(total):
-            self.meter.grad_norm += self.engine.clip(self.cfg.run.clip_grad_norm or math.inf)
+        checked = self.engine.check(total)
+        if checked.finite:
+            if self.cfg.run.clip_grad_norm:
+                self.engine.clip(self.cfg.run.clip_grad_norm)
             self.engine.step()
-            self._measure(batches, float(total))
+            self._measure(batches, checked)
             self.nonfinite.update(True, number + 1)
         else:
             self.engine.skip()
@@ -389,6 +396,7 @@ class Runner:
         try:
             self.nonfinite.update(False, number, samples)
         except TrainingError as error:
+            self.saver.wait()
             way_back = distributed.on_main_process(lambda: self.checkpoints.way_back(number - self.nonfinite.in_a_row))
             raise TrainingError(f"{error}. {way_back}") from error
 
@@ -396,14 +404,15 @@ class Runner:
         key = np.random.SeedSequence([self.cfg.run.seed, number, distributed.rank()])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
 
-    def _measure(self, batches: list[Batch], loss: float) -> None:
-        self.meter.loss += loss
+    def _measure(self, batches: list[Batch], checked: StepCheck) -> None:
+        self.meter.loss += checked.loss
+        self.meter.grad_norm += checked.norm
         self.meter.steps += 1
         self.meter.videos += sum(batch.num_counted for batch in batches)
         self.meter.tokens += sum(batch.num_tokens for batch in batches)
         if self.count_flops:
             self.meter.flops += sum(map(self.count_flops, batches))
-        self.log.advance(loss)
+        self.log.advance(checked.loss)
 
     def report(self, epoch: int, step: int, learning_rate: float) -> None:
         """Log the interval since the last report, unless all of its steps were skipped."""
@@ -414,94 +423,41 @@ class Runner:
         totals = {"skipped": self.guard.total_skipped, "nonfinite": self.nonfinite.total}
         self.log.step({"epoch": epoch, "step": number, "lr": learning_rate, **totals, **averages})
         self.meter.reset()
+        if self.graphs:
+            self.graphs.check()
 
-    def save(self) -> Path:
-        """Write a checkpoint, between any two steps; returns its folder. Collective.
+    def save(self) -> None:
+        """Begin to write a checkpoint, between any two steps. Collective.
 
         After an epoch it is also named checkpoint_{epoch}.pth, where tools look for it.
 
         Raises:
-            TrainingError: on all processes, if it cannot be written or a weight is not finite; earlier checkpoints stay
-                untouched.
+            TrainingError: on all processes, if a weight is not finite, or the checkpoint before could not be written;
+                earlier ones stay untouched.
         """
-        started, path = time.perf_counter(), self.checkpoints.folder_of(self.steps)
-        if self.saved != self.steps:
-            content = self._content()
-            distributed.on_main_process(lambda: self.checkpoints.must_be_finite(self.steps, content))
-            folder = distributed.on_main_process(lambda: self.checkpoints.begin(self.steps, content))
-            self.engine.save(folder / ENGINE_FOLDER)
-            sane = self.steps - self.nonfinite.in_a_row
-            distributed.on_main_process(lambda: self.checkpoints.finish(self.steps, sane))
-            self.saved = self.steps
-        self.saved_at = time.monotonic()
+        started = time.perf_counter()
         epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
-        if epoch and not step:
-            epoch -= 1
-            path = distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch, self.steps))
-        seconds = round(time.perf_counter() - started, 3)
-        name = path.relative_to(self.output_dir).as_posix()
-        self.log.event(event="checkpoint", epoch=epoch, step=self.steps, path=name, seconds=seconds)
-        logger.info("saved %s in %.1f s", path, seconds)
-        return self.checkpoints.folder_of(self.steps)
-
-    def _content(self) -> dict[str, Any]:
-        """The published format, plus `progress` with what that lacks. Collective."""
-        epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
-        meters = distributed.gather_objects(self.meter.state_dict())
-        return {
-            "model": self.engine.model_state(),
-            **self.engine.state_dict(),
-            "optimized": self.optimized,
-            "epoch": epoch - 1,  # the last one that is finished
-            "config": plain(self.cfg),
-            "progress": {
-                "epoch": epoch,
-                "step": step,
-                "global_batch": self.plan.global_batch,
-                "world_size": distributed.world_size(),
-                "sizes": self.sizes,
-                MISSING: self.stock.left_out,
-                MANIFESTS: digests_of(self.datasets),
-                "meters": meters,
-                **{name: part.state_dict() for name, part in self.stateful.items()},
-            },
-        }
+        ended = epoch - 1 if epoch and not step else None
+        spare = self.steps - self.nonfinite.in_a_row
+        path = self.saver.save(self.steps, lambda: self.state.content(self.steps), self.engine, ended, spare)
+        self.log.event(
+            event="checkpoint",
+            epoch=epoch if ended is None else ended,
+            step=self.steps,
+            path=path.relative_to(self.output_dir).as_posix(),
+            seconds=round(time.perf_counter() - started, 3),
+        )
 
     def _restore(self, point: ResumePoint) -> None:
         """Continue from a checkpoint, whose weights are loaded already."""
-        content, source, progress = point.content, point.source, point.progress
-        if content.get("optimized") != self.optimized:
-            logger.warning(
-                "%s: its optimizer state does not name these parameters (published checkpoints name none): the weights "
-                "are loaded, the optimizer starts anew", source
-            )  # fmt: skip
-        else:
-            point.leave_out_misshapen(self.shapes)
-            self.engine.load_state_dict(content)
-            self.engine.load(point.path.parent / ENGINE_FOLDER)
-            self._keep_settings()
-        if not progress:
-            logger.warning(
-                "%s: has no position within an epoch and no counters (published checkpoints have none): training "
-                "continues with the epoch after its last one, epoch %d", source, content["epoch"] + 1
-            )  # fmt: skip
-        else:
-            self.meter.load_state_dicts(progress["meters"])
-            for name, part in self.stateful.items():
-                if name in progress:
-                    part.load_state_dict(progress[name])
+        self.state.restore(point)
+        if point.progress:
             self.log.forget_scores(self.validation.epoch)
             if point.named:  # its settings may be the cure
                 self.nonfinite.in_a_row = 0
         if point.path.parent == self.checkpoints.folder_of(self.steps):
-            self.saved = self.steps
+            self.saver.newest = self.steps
             epoch, step = divmod(self.steps, self.plan.steps_per_epoch)
             if not step:  # the process may have been killed between the two names
                 distributed.on_main_process(lambda: self.checkpoints.name_epoch(epoch - 1, self.steps))
-        logger.info("%s: resuming after step %d", source, self.steps)
-
-    def _keep_settings(self) -> None:
-        """A loaded optimizer state carries the settings of its run; those of this config take precedence."""
-        for group, weight_decay in zip(self.engine.optimizer.param_groups, self.weight_decays, strict=True):
-            group["weight_decay"] = weight_decay
-            group["betas"] = (group["betas"][0], self.cfg.run.beta2)
+        logger.info("%s: resuming after step %d", point.source, self.steps)

@@ -41,9 +41,11 @@ def test_gradients_add_up_until_the_step_and_are_forgotten_then() -> None:
 def test_clip_scales_down_to_the_norm_and_tells_the_one_before() -> None:
     engine = _engine()
     engine.backward(engine.model(torch.tensor([[3.0, 4.0]])).sum())
-    assert engine.clip(1.0) == pytest.approx(5.0)
+    assert engine.check(torch.tensor(0.0)).norm == pytest.approx(5.0)
+    engine.clip(1.0)
     torch.testing.assert_close(engine.model.weight.grad, torch.tensor([[0.6, 0.8]]), rtol=1e-5, atol=0.0)
-    assert engine.clip(10.0) == pytest.approx(1.0)
+    assert engine.check(torch.tensor(0.0)).norm == pytest.approx(1.0)
+    engine.clip(10.0)
     torch.testing.assert_close(engine.model.weight.grad, torch.tensor([[0.6, 0.8]]), rtol=1e-5, atol=0.0)
 
 
@@ -53,7 +55,7 @@ def test_clip_scales_down_to_the_norm_and_tells_the_one_before() -> None:
 def test_losses_and_gradients_that_are_no_numbers_are_noticed(loss: float, factor: float, finite: bool) -> None:
     engine = _engine()
     engine.backward(factor * engine.model(torch.ones(1, 2)).sum())
-    assert engine.all_finite(torch.tensor(loss)) is finite
+    assert engine.check(torch.tensor(loss)).finite is finite
 
 
 @pytest.mark.parametrize(("scale", "finite"), [(2.0, True), (1.0, False)])
@@ -61,7 +63,7 @@ def test_an_overflow_is_the_scalers_business_as_long_as_there_is_a_scale(scale: 
     engine = _engine()
     engine.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     engine.backward(torch.inf * engine.model(torch.ones(1, 2)).sum())
-    assert engine.all_finite(torch.tensor(1.0)) is finite
+    assert engine.check(torch.tensor(1.0)).finite is finite
 
 
 def test_a_skipped_step_leaves_no_trace() -> None:

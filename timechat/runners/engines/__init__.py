@@ -6,7 +6,7 @@ import torch
 from omegaconf import DictConfig
 
 from timechat.registry import registry
-from timechat.runners.engines.base import Engine, ModelSizes
+from timechat.runners.engines.base import Engine, ModelSizes, StepCheck
 from timechat.runners.engines.ddp import DDPEngine
 from timechat.runners.engines.deepspeed import DeepSpeedZero2Engine, DeepSpeedZero3Engine
 from timechat.runners.engines.fsdp import FSDPEngine
@@ -19,6 +19,7 @@ __all__ = [
     "Engine",
     "FSDPEngine",
     "ModelSizes",
+    "StepCheck",
     "build_engine",
 ]
 

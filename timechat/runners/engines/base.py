@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from omegaconf import DictConfig
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from timechat import distributed
 from timechat.errors import CheckpointError
 from timechat.models.checkpoints import trainable_state_dict
+from timechat.runners.engines.host_copies import HostCopies
 from timechat.runners.plan import TrainingPlan
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,16 +36,32 @@ class ModelSizes:
     frozen: int
 
 
+class StepCheck(NamedTuple):
+    """What is known of an optimizer step before it is taken.
+
+    Attributes:
+        finite: whether every process's loss and the gradients are; the same on all processes. An overflow of scaled
+            gradients counts as finite: the loss scaler skips that step and lowers its scale by itself.
+        norm: of the gradients, over all shards.
+        loss: of this process.
+    """
+
+    finite: bool
+    norm: float
+    loss: float
+
+
 class Engine(ABC):
     """How the processes of a run train one model.
 
-    An optimizer step is: for each micro-batch, forward and `backward` inside `accumulate`; then `all_finite`; then
-    either `clip`, if wanted, and `step`, or `skip`. Gradients are averaged over processes.
+    An optimizer step is: for each micro-batch, forward and `backward` inside `accumulate`; then `check`; then either
+    `clip`, if wanted, and `step`, or `skip`. Gradients are averaged over processes.
 
     All methods are collective: every process calls them, in the same order.
 
     Attributes:
         holds_whole_model: whether each process can run the whole model by itself, for example to answer questions.
+        shards_gradients: whether each process has only a share of the averaged gradients, and not all of them.
         device: of this process.
         precision: of the forward pass.
         model: what a training step calls, once prepared.
@@ -51,11 +69,13 @@ class Engine(ABC):
     """
 
     holds_whole_model: ClassVar[bool] = True
+    shards_gradients: ClassVar[bool] = True
 
     device: torch.device
     precision: str
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    _last_norm: Tensor  # over all shards, on the device; set by `check`
 
     @classmethod
     def from_config(cls, run: DictConfig, plan: TrainingPlan, device: torch.device, precision: str) -> Engine:
@@ -92,22 +112,39 @@ class Engine(ABC):
     def backward(self, loss: Tensor) -> None:
         """Add up gradients (scaled, in fp16)."""
 
-    def all_finite(self, loss: Tensor) -> bool:
-        """Whether every process's loss and the gradients of this step are finite; called before `clip`.
+    def check(self, loss: Tensor) -> StepCheck:
+        """Look at the loss of this process and at the gradients, before `clip`.
 
-        An overflow of scaled gradients is finite: the loss scaler skips that step and lowers its scale by itself.
+        All of it is computed on the device, with one sum over the processes, and read at once: each read makes the
+        process wait for all that the device still has to do.
+
+        Args:
+            loss: a scalar.
         """
-        # Gradients first: with shards this check is collective, whatever this process's loss is.
-        bad = not (self._finite_gradients() and torch.isfinite(loss).all())
-        return distributed.all_reduce_sum([bad], self.device) == [0.0]
+        norm = self._norm().to(loss.device, torch.float64)
+        bad = ~torch.isfinite(loss)
+        if not self._overflow_is_expected():
+            bad |= ~torch.isfinite(norm)
+        if self.shards_gradients:
+            sums = distributed.sum_tensor(torch.stack([bad.double(), norm.square()]))
+            bad, norm = sums[0], sums[1].sqrt()
+        else:
+            bad = distributed.sum_tensor(bad.double())
+        bad_ones, total, own = torch.stack([bad, norm, loss.detach().double()]).tolist()
+        self._last_norm = norm
+        return StepCheck(not bad_ones, total, own)
 
     @abstractmethod
-    def _finite_gradients(self) -> bool:
-        """Whether the gradients are finite, or the loss scaler's business. Collective."""
+    def _norm(self) -> Tensor:
+        """The norm of this process's gradients, a scalar on any device; unscaled, in fp16."""
+
+    def _overflow_is_expected(self) -> bool:
+        """Whether gradients may be infinite because the loss is scaled, which the loss scaler sees to."""
+        return False
 
     @abstractmethod
-    def clip(self, max_norm: float) -> float:
-        """Scale gradients down to a total norm of at most `max_norm`; returns the norm before."""
+    def clip(self, max_norm: float) -> None:
+        """Scale the gradients that `check` has seen down to a total norm of at most `max_norm`."""
 
     @abstractmethod
     def step(self) -> None:
@@ -122,22 +159,36 @@ class Engine(ABC):
         """The model itself; with some engines its parameters are shards."""
 
     def model_state(self) -> dict[str, Tensor] | None:
-        """Trainable parameters and buffers by published name, unsharded on the CPU; None except on the main process."""
+        """Trainable parameters and buffers by published name, copied and unsharded on the CPU; None except on the main
+        process."""
         state = {name: self._to_main(tensor) for name, tensor in trainable_state_dict(self.unwrap()).items()}
         if not distributed.is_main_process():
             return None
         return {name: tensor for name, tensor in state.items() if tensor is not None}
 
     def _to_main(self, tensor: Tensor) -> Tensor | None:
-        """A tensor, unsharded on the CPU; None except on the main process."""
-        return tensor.detach().cpu() if distributed.is_main_process() else None
+        """A copy of a tensor, unsharded on the CPU; None except on the main process."""
+        return self._copies.of(tensor) if distributed.is_main_process() else None
+
+    @cached_property
+    def _copies(self) -> HostCopies:
+        return HostCopies()
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's state, unsharded, in memory of its own; complete only on the main process."""
+        state = self.optimizer.state_dict()
+        whole = {
+            index: {key: self._to_main(value) if isinstance(value, Tensor) else value for key, value in values.items()}
+            for index, values in state["state"].items()
+        }
+        return state | {"state": whole}
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """State of optimizer and loss scaler (None without one).
 
-        Unsharded tensors, the same on any number of processes; complete only on the main process. Engines that write
-        files themselves (`save`) keep it there instead.
+        Unsharded tensors, the same on any number of processes, copied to the CPU: they are written while training goes
+        on. Complete only on the main process. Engines that write files themselves (`save`) keep it there instead.
         """
 
     @abstractmethod
@@ -146,14 +197,17 @@ class Engine(ABC):
 
     # Most engines have nothing to write here.
     def save(self, folder: Path) -> None:  # noqa: B027
-        """Write what `state_dict` does not hold into a folder; most engines write nothing."""
+        """Write what `state_dict` does not hold into a folder; most engines write nothing. Training waits for this."""
 
     def load(self, folder: Path) -> None:  # noqa: B027
         """Continue from what `save` wrote. Raises CheckpointError: it does not fit model or number of processes."""
 
 
-def optimizer_state(state: dict[str, Any]) -> dict[str, Any]:
-    """The optimizer's state in a `state_dict`, without empty groups, which older checkpoints have.
+def optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimizer's state in a `state_dict`, for this optimizer.
+
+    Empty groups, which older checkpoints have, are left out. Which kernels compute the steps is the running optimizer's
+    business: they keep the same numbers.
 
     Raises:
         CheckpointError: DeepSpeed wrote it and stores it elsewhere.
@@ -163,7 +217,8 @@ def optimizer_state(state: dict[str, Any]) -> dict[str, Any]:
             "the checkpoint was written by DeepSpeed, whose optimizer state only fits the same run.strategy; keep that "
             "strategy, or take only the weights: name checkpoint.pth in model.ckpt"
         )
-    groups = [group for group in state["optimizer"]["param_groups"] if group["params"]]
+    kernels = {key: optimizer.defaults[key] for key in ("fused", "foreach") if key in optimizer.defaults}
+    groups = [group | kernels for group in state["optimizer"]["param_groups"] if group["params"]]
     return state["optimizer"] | {"param_groups": groups}
 
 
@@ -177,6 +232,19 @@ def copy_from_file(optimizer: torch.optim.Optimizer) -> None:
         for key, value in state.items():
             if isinstance(value, Tensor) and value.device.type == "cpu":
                 state[key] = value.clone()
+
+
+def scale_down(gradients: list[Tensor], norm: Tensor, max_norm: float) -> None:
+    """Multiply gradients, so that their total norm is at most `max_norm`, as `torch.nn.utils.clip_grad_norm_` does.
+
+    Args:
+        gradients: of this process, on one device.
+        norm: of all gradients, over all shards; it is not read on the host.
+        max_norm: the limit.
+    """
+    if gradients:
+        factor = torch.clamp(max_norm / (norm.float() + 1e-6), max=1.0)
+        torch._foreach_mul_(gradients, factor.to(gradients[0].device))
 
 
 def autocast_forward(model: nn.Module, device: torch.device, precision: str) -> None:

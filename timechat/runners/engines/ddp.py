@@ -16,7 +16,15 @@ from torch.nn.parallel import DistributedDataParallel
 from timechat import distributed
 from timechat.errors import ConfigError
 from timechat.registry import registry
-from timechat.runners.engines.base import FP32, MOMENTS, Engine, ModelSizes, copy_from_file, optimizer_state
+from timechat.runners.engines.base import (
+    FP32,
+    MOMENTS,
+    Engine,
+    ModelSizes,
+    copy_from_file,
+    optimizer_state,
+    scale_down,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +37,8 @@ class DDPEngine(Engine):
         device: of this process.
         precision: fp32, bf16 or fp16 (with loss scaling).
     """
+
+    shards_gradients = False
 
     def __init__(self, device: torch.device, precision: str):
         _forget_launch_settings()
@@ -71,17 +81,23 @@ class DDPEngine(Engine):
         """Add up gradients (scaled, in fp16)."""
         self.accelerator.backward(loss)
 
-    def _finite_gradients(self) -> bool:
-        scaler = self.accelerator.scaler
-        # At a scale of 1 or less, an overflow is not due to scaling.
-        if scaler and scaler.get_scale() > 1.0:
-            return True
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return bool(torch.nn.utils.get_total_norm(gradients).isfinite())
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for p in self.model.parameters() if p.grad is not None]
 
-    def clip(self, max_norm: float) -> float:
-        """Scale gradients down to a total norm of at most `max_norm`; returns the norm before."""
-        return float(self.accelerator.clip_grad_norm_(self.model.parameters(), max_norm))
+    def _norm(self) -> Tensor:
+        norm = torch.nn.utils.get_total_norm(self._gradients())
+        scaler = self.accelerator.scaler
+        return norm / scaler.get_scale() if scaler else norm
+
+    def _overflow_is_expected(self) -> bool:
+        # At a scale of 1 or less, an overflow is not due to scaling.
+        scaler = self.accelerator.scaler
+        return bool(scaler) and scaler.get_scale() > 1.0
+
+    def clip(self, max_norm: float) -> None:
+        """Scale gradients down to a total norm of at most `max_norm`."""
+        self.accelerator.unscale_gradients()
+        scale_down(self._gradients(), self._last_norm, max_norm)
 
     def step(self) -> None:
         """Update the weights and forget the gradients."""
@@ -97,13 +113,13 @@ class DDPEngine(Engine):
         return self.accelerator.unwrap_model(self.model)
 
     def state_dict(self) -> dict[str, Any]:
-        """State of optimizer and loss scaler (None without one)."""
+        """State of optimizer and loss scaler (None without one), copied to the CPU of the main process."""
         scaler = self.accelerator.scaler
-        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else None}
+        return {"optimizer": self._optimizer_state(), "scaler": scaler.state_dict() if scaler else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
-        self.optimizer.load_state_dict(optimizer_state(state))
+        self.optimizer.load_state_dict(optimizer_state(state, self.optimizer))
         copy_from_file(self.optimizer)
         if self.accelerator.scaler and state.get("scaler"):
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,26 +122,18 @@ class DeepSpeedEngine(Engine):
         """Add up gradients."""
         self.model.backward(loss)
 
-    def _gradients(self) -> Iterator[Tensor]:
+    def _gradients(self) -> list[Tensor]:
         """This process's shard of the averaged gradients."""
-        for group in self.optimizer.averaged_gradients.values():
-            yield from group or ()
+        return [shard for group in self.optimizer.averaged_gradients.values() for shard in group or ()]
 
-    def _norm(self) -> float:
-        squares: float
+    def _norm(self) -> Tensor:
         if self._offloads:  # gradients are in main memory already, where their norms were kept
-            squares = sum(float(norm) ** 2 for norm in self.optimizer.norm_for_param_grads.values())
-        else:
-            squares = sum(float(shard.double().square().sum()) for shard in self._gradients())
-        return distributed.all_reduce_sum([squares], self.device)[0] ** 0.5
+            return torch.nn.utils.get_total_norm([norm.cpu() for norm in self.optimizer.norm_for_param_grads.values()])
+        return torch.nn.utils.get_total_norm(self._gradients())
 
-    def _finite_gradients(self) -> bool:
-        return bool(torch.isfinite(torch.tensor(self._norm())))
-
-    def clip(self, max_norm: float) -> float:
-        """Have the next step scale gradients down to a total norm of at most `max_norm`; returns the norm before."""
+    def clip(self, max_norm: float) -> None:
+        """Have the next step scale gradients down to a total norm of at most `max_norm`."""
         self.optimizer.clip_grad = max_norm
-        return self._norm()
 
     def step(self) -> None:
         """Update the weights and forget the gradients."""
@@ -168,7 +160,7 @@ class DeepSpeedEngine(Engine):
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 with deepspeed.zero.GatheredParameters([parameter]):
-                    state[canonical_name(name)] = parameter.detach().cpu().clone() if main else None
+                    state[canonical_name(name)] = self._to_main(parameter)
         return {name: tensor for name, tensor in state.items() if tensor is not None} if main else None
 
     def state_dict(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from timechat.runners.engines.base import (
     autocast_forward,
     copy_from_file,
     optimizer_state,
+    scale_down,
 )
 
 
@@ -85,18 +86,22 @@ class FSDPEngine(Engine):
         """Add up gradients (scaled, in fp16)."""
         self.scaler.scale(loss).backward()
 
-    def _finite_gradients(self) -> bool:
-        # At a scale of 1 or less, an overflow is not due to scaling.
-        if self.scaler.is_enabled() and self.scaler.get_scale() > 1.0:
-            return True
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return bool(_whole(torch.nn.utils.get_total_norm(gradients)).isfinite())
+    def _gradients(self) -> list[Tensor]:
+        """This process's shards."""
+        return [cast(DTensor, p.grad).to_local() for p in self.model.parameters() if p.grad is not None]
 
-    def clip(self, max_norm: float) -> float:
-        """Scale gradients down to a total norm, over all shards, of at most `max_norm`; returns the norm before."""
+    def _norm(self) -> Tensor:
+        norm = torch.nn.utils.get_total_norm(self._gradients())
+        return norm / self.scaler.get_scale() if self.scaler.is_enabled() else norm
+
+    def _overflow_is_expected(self) -> bool:
+        # At a scale of 1 or less, an overflow is not due to scaling.
+        return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
+
+    def clip(self, max_norm: float) -> None:
+        """Scale gradients down to a total norm, over all shards, of at most `max_norm`."""
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_((p for p in self.model.parameters() if p.requires_grad), max_norm)
-        return float(_whole(norm))
+        scale_down(self._gradients(), self._last_norm, max_norm)
 
     def step(self) -> None:
         """Update the weights and forget the gradients."""
@@ -117,16 +122,11 @@ class FSDPEngine(Engine):
 
     def state_dict(self) -> dict[str, Any]:
         """State of optimizer and loss scaler (None without one), unsharded."""
-        state = self.optimizer.state_dict()
-        whole = {
-            index: {key: self._to_main(value) for key, value in values.items()}
-            for index, values in state["state"].items()
-        }
-        return {"optimizer": state | {"state": whole}, "scaler": self.scaler.state_dict() or None}
+        return {"optimizer": self._optimizer_state(), "scaler": self.scaler.state_dict() or None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`, also one of DDP or of another number of processes."""
-        optimizer = optimizer_state(state)
+        optimizer = optimizer_state(state, self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         shards = {
             index: {key: _shard_like(value, parameters[index]) for key, value in values.items()}
@@ -153,8 +153,3 @@ def _shard_like(value: Tensor, parameter: DTensor) -> Tensor:
     return distribute_tensor(
         value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
     )
-
-
-def _whole(norm: Tensor) -> Tensor:
-    """The norm over all shards."""
-    return cast(DTensor, norm).full_tensor()

@@ -1,0 +1,91 @@
+"""`run.compile`: the same numbers, the same names, few graphs. Without a C++ compiler, which only inductor needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.engine_checks import batches, tiny_model
+from helpers.plain_model import PlainLayers
+from helpers.training import NO_DROPOUT, STEADY, make_videos, train, training_config, weights_of
+from torch import nn
+from torch.testing import assert_close
+
+from timechat.errors import ConfigError
+from timechat.runners import compiling
+from timechat.runners.compiling import GraphCount, compile_layers
+
+
+@pytest.fixture(autouse=True)
+def _without_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Graphs belong to the process."""
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def test_lengths_of_all_kinds_change_no_number_and_need_few_graphs() -> None:
+    """Losses and gradients of videos and images, short and long answers; all layers of a kind share graphs."""
+    plain, compiled = tiny_model(), tiny_model()
+    names = list(compiled.state_dict())
+    count = compile_layers(compiled)
+    assert list(compiled.state_dict()) == names
+    made = []
+    for batch in batches(plain) * 2:
+        losses = [model(batch)["sample_losses"] for model in (plain, compiled)]
+        assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-6)
+        for loss in losses:
+            loss.mean().backward()
+        made.append(count.made)
+    for (name, ours), theirs in zip(compiled.named_parameters(), plain.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), name
+        if ours.grad is not None:
+            assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5 * max(1.0, float(theirs.grad.abs().max())))
+    assert made[-1] == made[1], "a video and an image are known by then, and all that follows differs in length alone"
+    assert 0 < made[-1] <= count.most
+
+
+def test_a_compiled_run_is_the_plain_run(tmp_path: Path) -> None:
+    """With accumulation and recomputed layers; its checkpoint goes on in a plain run."""
+    datasets = {"tv": make_videos(tmp_path / "videos")}
+    options = ("run.accum_grad_iters=2", "run.iters_per_epoch=4", "model.use_grad_checkpoint=1", *NO_DROPOUT, *STEADY)
+    plain, compiled = (
+        train(tmp_path / str(on), datasets, *options, f"run.compile={str(on).lower()}") for on in (False, True)
+    )
+    assert compiled.losses == pytest.approx(plain.losses, rel=1e-5)
+    assert compiled.checkpoint()["model"].keys() == plain.checkpoint()["model"].keys()
+    more = train(tmp_path / "True", datasets, *options, "run.max_epoch=2", "run.compile=false")
+    assert [record["step"] for record in more.steps] == [1, 2, 3, 4]
+    assert weights_of(more.runner).keys() == weights_of(plain.runner).keys()
+
+
+def test_too_many_graphs_are_a_warning_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = [3]
+    monkeypatch.setattr(compiling, "_graphs", lambda: graphs[0])
+    count = GraphCount(kinds=2)
+    with caplog.at_level(logging.WARNING):
+        for graphs[0] in (3 + count.most, 4 + count.most, 5 + count.most):
+            count.check()
+    (record,) = caplog.records
+    assert f"{count.most + 1} graphs were made, more than {count.most}" in record.getMessage()
+
+
+def test_layers_whose_weights_come_and_go_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run\.compile=true: with run\.strategy=fsdp the weights of a layer"):
+        training_config(tmp_path, {}, "run.compile=true", "run.strategy=fsdp")
+
+
+def test_without_a_compiler_it_says_so_before_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "BACKEND", "inductor")
+    monkeypatch.setenv("CXX", "no_such_compiler")
+    with pytest.raises(ConfigError, match=r"needs a C.. compiler, and there is no no_such_compiler"):
+        compile_layers(PlainLayers(nn.Linear(1, 1)))
+
+
+def test_a_model_that_names_no_layers_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"run\.compile=true: PlainLayers names no layers to compile"):
+        compile_layers(PlainLayers(nn.Linear(1, 1)))

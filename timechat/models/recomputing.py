@@ -1,0 +1,35 @@
+"""Layers whose activations are recomputed in the backward pass, to save memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute(layers: Iterable[nn.Module]) -> None:
+    """Have layers keep only their inputs in training; their parameters keep their names."""
+    for layer in layers:
+        kind = type(layer)
+        if kind not in _CLASSES:
+            _CLASSES[kind] = _recomputing(kind)
+        layer.__class__ = _CLASSES[kind]
+
+
+_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}  # that `_recomputing` has made
+
+
+def _recomputing(kind: Any) -> type[nn.Module]:
+    """A class of layers that compute the same as those of another class."""
+
+    class Recomputing(kind):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            if not (self.training and torch.is_grad_enabled()):
+                return super().forward(*args, **kwargs)
+            return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
+
+    Recomputing.__name__ = Recomputing.__qualname__ = kind.__name__
+    return Recomputing
