@@ -37,8 +37,9 @@ def nginx(servers: list[Running], folder: Path) -> Iterator[str]:
         example = example.replace(f"10.0.0.1{number + 1}:8000", server.url.removeprefix("http://"))
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
+    user = "user root;\n" if os.geteuid() == 0 else ""  # another one could not write into the test's folder
     (folder / "nginx.conf").write_text(
-        f"worker_processes 2;\npid {folder}/pid;\nerror_log {folder}/errors;\nevents {{}}\n"
+        f"{user}worker_processes 2;\npid {folder}/pid;\nerror_log {folder}/errors;\nevents {{}}\n"
         f"http {{\naccess_log off;\n{places}{example}}}\n"
     )
     command = [str(NGINX), "-p", str(folder), "-c", "nginx.conf", "-e", "errors", "-g", "daemon off;"]

@@ -1,4 +1,4 @@
-"""What the page knows of each visitor: the video, the conversation about it, and the answer that is being written."""
+"""What the page knows of a visitor: the video, the conversation about it, and the answer that is being written."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ class Visitor:
         max_minutes: the longest video.
 
     Attributes:
+        token: its name in addresses.
         media: what is asked about.
         video: its frames as the model sees them.
         speech: what is said in it.
@@ -85,6 +86,7 @@ class Visitor:
 
     def __init__(self, model: SharedModel, uploads: Uploads, max_minutes: float):
         self.model, self.uploads, self.max_minutes = model, uploads, max_minutes
+        self.token = secrets.token_urlsafe(16)
         self.media: Media | None = None
         self.video: Video | None = None
         self.speech: Media | None = None
@@ -182,7 +184,7 @@ class Visitor:
         finally:
             self._stream = None
             if not exchange.ended:
-                exchange.problem = "The page was closed."
+                exchange.problem = "The page was closed, or the connection to it was lost. Ask again."
         yield exchange
 
     def _write(self, exchange: Exchange, settings: Settings) -> Iterator[Exchange]:
@@ -268,47 +270,3 @@ class Visitor:
             self.uploads.remove(self.media)
         self.media = self.video = self._chat = None
         self.exchanges = []
-
-
-class Visitors:
-    """All open pages, by the name that the page gives itself; may be used from several threads.
-
-    Args:
-        model, uploads, max_minutes: as for `Visitor`.
-    """
-
-    def __init__(self, model: SharedModel, uploads: Uploads, max_minutes: float):
-        self.model, self.uploads, self.max_minutes = model, uploads, max_minutes
-        self._visitors: dict[str, Visitor] = {}
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._visitors)
-
-    def get(self, name: str) -> Visitor:
-        """The visitor of a page; a new one, if the page has just been opened."""
-        with self._lock:
-            if name not in self._visitors:
-                self._visitors[name] = Visitor(self.model, self.uploads, self.max_minutes)
-            return self._visitors[name]
-
-    def leave(self, name: str) -> None:
-        """A page was closed."""
-        with self._lock:
-            visitor = self._visitors.pop(name, None)
-        if visitor:
-            visitor.close()
-
-    def find(self, token: str) -> tuple[Exchange, Media]:
-        """An answer, and what it is about. Raises PageError."""
-        for visitor in list(self._visitors.values()):
-            media = visitor.media
-            for exchange in visitor.exchanges:
-                if media and exchange.token == token and exchange.answer:
-                    return exchange, media
-        raise PageError("This answer is no longer here. Ask again.")
-
-    def close(self) -> None:
-        """The program ends."""
-        for name in list(self._visitors):
-            self.leave(name)
