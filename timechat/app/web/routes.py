@@ -134,8 +134,8 @@ def _saved_as(name: str) -> dict[str, str]:
 class Guard:
     """Leads to the page's own addresses, closes those that are not needed, and keeps the browser to this host.
 
-    What is sent to gradio's functions is text and numbers: for an object that says it is a file, gradio would look in its
-    cache, and fetch it from wherever the object says.
+    What is sent to gradio's functions is text and numbers. An object that calls itself a file would make gradio look in
+    its cache, or fetch it from elsewhere.
 
     Args:
         app: gradio's.
