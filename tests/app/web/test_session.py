@@ -13,7 +13,7 @@ from helpers.watched import MOMENT, Slow, shared
 
 from timechat.app.answer import Segment
 from timechat.app.web.errors import OUT_OF_MEMORY, PageError
-from timechat.app.web.session import Settings, Visitor
+from timechat.app.web.session import MOST_CHARACTERS, Settings, Visitor
 from timechat.app.web.uploads import Media, Uploads
 
 PLAIN = Settings(frames=12)
@@ -95,7 +95,11 @@ def test_a_new_conversation_keeps_the_video(uploads: Uploads) -> None:
 
 def test_what_cannot_be_asked(uploads: Uploads) -> None:
     visitor, _ = visit(uploads)
-    for question, task, words in ((" ", None, "Type a question"), ("", "ground", "Type what to look for")):
+    for question, task, words in (
+        (" ", None, "Type a question"),
+        ("", "ground", "Type what to look for"),
+        ("a" * (MOST_CHARACTERS + 1), None, "takes up to 10000"),
+    ):
         with pytest.raises(PageError, match=words):
             visitor.begin(question, task)
     visitor.begin("", "caption")
@@ -238,7 +242,8 @@ def test_speech_goes_before_the_next_question(uploads: Uploads) -> None:
 
 def test_speech_that_cannot_be_read(uploads: Uploads) -> None:
     visitor, _ = visit(uploads)
-    for name, content in (("empty.srt", b""), ("video.mp4", b"x"), ("wrong.json", b"[]")):
+    long = SRT.replace("Hello", "Hello " * MOST_CHARACTERS).encode()
+    for name, content in (("empty.srt", b""), ("video.mp4", b"x"), ("wrong.json", b"[]"), ("long.srt", long)):
         media = sent(uploads, name, content)
         with pytest.raises(PageError, match=name):
             visitor.hear(media.token)

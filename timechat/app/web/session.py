@@ -21,6 +21,8 @@ from timechat.errors import TimeChatError
 from timechat.evaluation.transcripts import SUFFIXES as SPEECH_SUFFIXES
 from timechat.evaluation.transcripts import read_transcript
 
+# Far more than models read; without a limit, one visitor's question could hold up the model for all.
+MOST_CHARACTERS = 10_000
 REDRAW_S = 0.06  # between two pictures of an answer that grows; a fast model writes far more tokens than eyes can read
 
 
@@ -130,12 +132,14 @@ class Visitor:
         with self._trying(media):
             if media.path.suffix not in SPEECH_SUFFIXES:
                 raise PageError(f"{media.name} is not a transcript: {', '.join(SPEECH_SUFFIXES)} are.")
-            count = len(read_transcript(media.path))
-            if not count:
+            sentences = read_transcript(media.path)
+            if not sentences:
                 raise PageError(f"{media.name} has no sentence in it.")
+            if max(len(sentence.text) for sentence in sentences) > MOST_CHARACTERS:
+                raise PageError(f"{media.name} has a sentence of more than {MOST_CHARACTERS} characters.")
         self.forget_speech()
         self.speech = media
-        return count
+        return len(sentences)
 
     def forget_speech(self) -> None:
         """Later questions go without speech."""
@@ -165,6 +169,8 @@ class Visitor:
             raise PageError("An answer is still being written. Stop it, or wait for its end.")
         if not question.strip() and task != "caption":
             raise PageError(errors.NOTHING_TO_FIND if task else errors.NO_QUESTION)
+        if len(question) > MOST_CHARACTERS:
+            raise PageError(f"This question has {len(question)} characters; this page takes up to {MOST_CHARACTERS}.")
         self._stopping = False
         self.exchanges.append(Exchange(question.strip(), task))
 
