@@ -81,12 +81,12 @@ def test_answers_are_saved(
     assert chat(monkeypatch, *asked_first, *(f"/save {name}" for name in names), video=video) == 0
     saved = json.loads((tmp_path / "a.json").read_text())
     assert saved["video"] == video
-    said = [("Is it day?", "Yes.", 0), ("caption", "Yes.", 0), ("The bread?", CAPTIONS, 2)]
+    said = [("Is it day?", "Yes.", 0), ("caption", CAPTIONS, 2), ("The bread?", CAPTIONS, 2)]
     assert [(each["question"], each["text"], len(each["segments"])) for each in saved["answers"]] == said
     assert (tmp_path / "a.srt").read_text().count("-->") == 2
 
-    assert (tmp_path / "a.md").read_text().startswith("## Is it day?\n\nYes.\n\n## caption\n\nYes.\n\n## The bread?")
-    assert (tmp_path / "a.md").read_text().count("| start |") == 1
+    assert (tmp_path / "a.md").read_text().startswith("## Is it day?\n\nYes.\n\n## caption\n\n3.0")
+    assert (tmp_path / "a.md").read_text().count("| start |") == 2
 
 
 def test_what_was_cleared_is_not_saved(

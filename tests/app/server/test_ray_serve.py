@@ -45,6 +45,7 @@ def url() -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # else other programs go before the replicas
         for name in WAITS:
             patch.setenv(name, str(PATIENCE_S))
         ray.init(
