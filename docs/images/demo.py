@@ -60,7 +60,7 @@ def _ask(tab: Any, video: str, questions: list[int]) -> None:
         tab.locator("#tc-timeline .tc-chip").first.click()
         tab.wait_for_timeout(WATCHED_MS)
         tab.evaluate("document.querySelector('video.tc-video').pause()")
-    tab.evaluate("window.scrollTo(0, 0)")
+    tab.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
     tab.wait_for_timeout(500)  # the player's controls, and smooth scrolling
 
 
