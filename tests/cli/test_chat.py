@@ -40,10 +40,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return asked
 
 
-def chat(monkeypatch: pytest.MonkeyPatch, *lines: str, video: str | None = None) -> int:
+def chat(monkeypatch: pytest.MonkeyPatch, *lines: str, video: str | None = None, asr: str | None = None) -> int:
     """Run it with these lines on stdin."""
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
-    return cli.main(["chat", *([video] if video else []), *MODEL, *OPTIONS])
+    speech = ["--asr", asr] if asr else []
+    return cli.main(["chat", *([video] if video else []), *speech, *MODEL, *OPTIONS])
 
 
 def test_each_question_comes_with_the_earlier_ones(
@@ -76,11 +77,39 @@ def test_answers_are_saved(
     video: str, asked: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [str(tmp_path / f"a.{suffix}") for suffix in ("json", "srt", "md")]
-    assert chat(monkeypatch, "The bread?", *(f"/save {name}" for name in names), video=video) == 0
+    asked_first = ["Is it day?", "/task caption", "The bread?"]
+    assert chat(monkeypatch, *asked_first, *(f"/save {name}" for name in names), video=video) == 0
     saved = json.loads((tmp_path / "a.json").read_text())
-    assert (saved["video"], saved["question"], saved["text"]) == (video, "The bread?", CAPTIONS)
+    assert saved["video"] == video
+    said = [("Is it day?", "Yes.", 0), ("caption", CAPTIONS, 2), ("The bread?", CAPTIONS, 2)]
+    assert [(each["question"], each["text"], len(each["segments"])) for each in saved["answers"]] == said
     assert (tmp_path / "a.srt").read_text().count("-->") == 2
-    assert (tmp_path / "a.md").read_text().count("\n") == 4
+
+    assert (tmp_path / "a.md").read_text().startswith("## Is it day?\n\nYes.\n\n## caption\n\n3.0")
+    assert (tmp_path / "a.md").read_text().count("| start |") == 2
+
+
+def test_what_was_cleared_is_not_saved(
+    video: str, asked: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    assert chat(monkeypatch, "Is it day?", "/clear", f"/save {tmp_path / 'a.json'}", video=video) == 1
+    assert "there is no answer to save yet" in capsys.readouterr().err
+
+
+def test_speech_goes_before_the_first_question_of_a_conversation(
+    video: str, asked: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name, words in (("a", "good morning"), ("b", "good night")):
+        (tmp_path / f"{name}.srt").write_text(f"1\n00:00:01,000 --> 00:00:02,000\n{words}\n")
+    lines = ["One?", "Two?", "/clear", "Three?", f"/asr {tmp_path / 'b.srt'}", "Four?", f"/video {video}", "Five?"]
+    assert chat(monkeypatch, *lines, video=video, asr=str(tmp_path / "a.srt")) == 0
+    heard = [("morning" in prompt, "night" in prompt) for prompt, _ in asked]
+    assert heard == [(True, False), (False, False), (True, False), (False, True), (False, False)]
+    assert "a.srt: 1 sentences go before the next question\n" in capsys.readouterr().out
+    assert chat(monkeypatch, asr="a.srt") == 1
+    assert "--asr a.srt: name the VIDEO, too" in capsys.readouterr().err
 
 
 def test_another_video_is_another_conversation(
@@ -103,6 +132,8 @@ def test_another_video_is_another_conversation(
         ("/video gone.mp4", "gone.mp4: no such video"),
         ("/video TEXT", "cannot be decoded"),
         ("/save", "say /save FILE"),
+        ("/asr", "say /asr FILE"),
+        ("/asr gone.srt", "gone.srt: no such transcript"),
         ("/save a.txt", "a.txt: cannot save as .txt; name a .json, .srt or .md"),
         ("/save a.srt", "the answer names no part of the video"),
         ("/save /dev/null/a.md", "/dev/null: cannot be written (File exists)"),
@@ -134,7 +165,7 @@ def test_a_chat_without_a_video_asks_for_one(
     captured = capsys.readouterr()
     assert "error: there is no video yet: /video FILE\n" in captured.err
     assert len(asked) == 1
-    assert "/save FILE   the last answer as .json, .srt (chapters) or .md (table)\n" in captured.out
+    assert "/save FILE   all answers as .json or .md (tables), or the last one as .srt (chapters)\n" in captured.out
     assert chat(monkeypatch, video="gone.mp4") == 1
     assert "ConfigError: gone.mp4: no such video" in capsys.readouterr().err
 

@@ -67,6 +67,13 @@ def test_values_that_are_not_possible(argv: list[str], message: str) -> None:
         settings(*argv)
 
 
+def test_keys_that_no_client_can_send(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("schlüssel", encoding="utf-8")
+    with pytest.raises(ConfigError, match="characters that clients cannot send") as caught:
+        settings("--api-key-file", str(tmp_path / "keys"))
+    assert "schl" not in str(caught.value)
+
+
 def test_what_cannot_be_served_is_said_before_the_weights_are_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +108,15 @@ def test_a_network_without_a_key_is_warned_of(caplog: pytest.LogCaptureFixture) 
         assert bool(words) == bool(caplog.text)
 
 
-def test_a_port_that_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_is_said_before_the_weights_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--cfg-path", "gone.yaml", "--port", str(port)]) == 1
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_meanwhile(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("timechat.cli.serve.must_be_free", lambda host, port: None)
     model = VideoLanguageModel(tiny_config(["run.device=cpu"]), build_tiny())
     monkeypatch.setattr("timechat.cli.serve.load", lambda *args, **options: model)
     before = signal.getsignal(signal.SIGTERM)

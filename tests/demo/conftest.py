@@ -77,7 +77,9 @@ def address(browser: Any, outside: list[str], model: Slow, tmp_path_factory: pyt
     folder = tmp_path_factory.mktemp("examples")
     for name in ("a.mp4", "b.mp4"):
         write_video(folder / name, frames=50, size=(320, 240))
-    settings = PageSettings(port=0, examples=str(folder), suggestions=["When is it dark?"], max_upload_mb=0.2)
+    settings = PageSettings(
+        port=0, examples=str(folder), suggestions=["When is it dark?"], max_upload_mb=0.2, patience_s=1
+    )
     with serving(shared(model), "a model that reads from a script", settings) as url:
         yield url
 

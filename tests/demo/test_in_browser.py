@@ -248,6 +248,17 @@ def test_no_request_leaves_the_machine(page: Page) -> None:
     assert page.outside == []
 
 
+def test_words_are_shown_and_never_run(page: Page) -> None:
+    mischief = """<img src=x onerror="window.ran=1"> ${window.ran=1} {{ran}} `${window.ran=1}` @children </div>"""
+    page.open_example()
+    scripts, page.model.scripts = page.model.scripts, {"": f"0.5 - 1.0 seconds, {mischief} 2.0 - 3.5 seconds, bright."}
+    page.ask(mischief)
+    page.model.scripts = scripts
+    assert page.talk.count(mischief) == 2
+    assert mischief.split()[0] in page.tab.locator("#tc-timeline").inner_text()
+    assert page.tab.evaluate("window.ran") is None
+
+
 def test_who_leaves_is_forgotten(page: Page, address: str, tmp_path: Path) -> None:
     page.tab.set_input_files("#tc-player .tc-file", write_video(tmp_path / "mine.mp4", frames=30))
     page.tab.wait_for_selector("video.tc-video")

@@ -155,6 +155,8 @@ class Held:
         def wait(partials: Any) -> list[bool]:
             if not self._free:
                 self._tokens.acquire()
+                if self._free:
+                    self._tokens.release()  # another server's model may wait too
             written[0] += 1
             return watch(partials)
 

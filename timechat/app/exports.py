@@ -83,6 +83,35 @@ def save_answer(path: str | os.PathLike[str], answer: Answer, question: str, vid
     write_text(Path(path), writers[suffix]())
 
 
+def save_conversation(
+    path: str | os.PathLike[str], answered: Sequence[tuple[str, Answer]], video: str | os.PathLike[str]
+) -> None:
+    """Write all answers about a video into a file; of chapters, which follow one another, the last answer's.
+
+    Args:
+        path: .json, one object with a list of answers; .md, a heading and a table for each; or .srt.
+        answered: questions and their answers, at least one, oldest first.
+        video: as for `to_json`.
+
+    Raises:
+        ConfigError, OSError: as for `save_answer`.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".json":
+        answers = [{"question": question, **answer.to_dict()} for question, answer in answered]
+        write_text(Path(path), json_text({"video": os.fspath(video), "answers": answers}, indent=2) + "\n")
+    elif suffix == ".md":
+        write_text(Path(path), "\n".join(_chapter(question, answer) for question, answer in answered))
+    else:
+        question, answer = answered[-1]
+        save_answer(path, answer, question, video)
+
+
+def _chapter(question: str, answer: Answer) -> str:
+    table = f"\n{to_markdown(answer)}\n" if answer.segments else ""
+    return f"## {readable(question)}\n\n{answer.text}\n{table}"
+
+
 def extent(segment: Segment) -> tuple[float, float]:
     """Start and end of what is shown for a segment, seconds: a moment gets `MOMENT_S`."""
     return segment.start, segment.end if segment.end > segment.start else segment.start + MOMENT_S

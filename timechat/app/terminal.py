@@ -19,10 +19,11 @@ import torch
 from timechat.app.answer import TASKS, Answer
 from timechat.app.api import VideoLanguageModel
 from timechat.app.chat import Chat
-from timechat.app.exports import COLUMNS, save_answer, segment_row
+from timechat.app.exports import COLUMNS, save_conversation, segment_row
 from timechat.app.stream import AnswerStream
 from timechat.errors import ConfigError, TimeChatError
 from timechat.evaluation.tables import text_table
+from timechat.evaluation.transcripts import read_transcript
 from timechat.registry import nearest
 
 PROMPT = "> "
@@ -30,7 +31,8 @@ COMMANDS = {
     "task": f"/task {'|'.join(TASKS)} QUERY   when does it happen, what happens when, which moments are best",
     "clear": "/clear   forget the questions and answers; the video stays",
     "video": "/video FILE   another video, and a new conversation",
-    "save": "/save FILE   the last answer as .json, .srt (chapters) or .md (table)",
+    "asr": "/asr FILE   put transcribed speech before the next question: .srt, .vtt, .tsv or Whisper's .json",
+    "save": "/save FILE   all answers as .json or .md (tables), or the last one as .srt (chapters)",
     "help": "/help   these lines",
     "quit": "/quit   leave, as Ctrl-D does; Ctrl-C stops an answer",
 }
@@ -116,14 +118,17 @@ class TerminalChat:
         self.failed = False
         self._chat: Chat | None = None
         self._video = ""
-        self._last: tuple[str, Answer] | None = None
+        self._answered: list[tuple[str, Answer]] = []
+        self._speech: str | None = None
+        self._told = False  # whether the conversation has the speech
 
     def open(self, video: str) -> None:
         """Look at a video, and begin a new conversation about it. Raises VideoError, ConfigError."""
         if not Path(video).is_file():
             raise ConfigError(f"{video}: no such video")
         chat = Chat(self.model, video, self.system)
-        self._chat, self._video, self._last = chat, video, None
+        self._chat, self._video, self._answered = chat, video, []
+        self._speech, self._told = None, False
         seconds = chat.video.seconds
         seen = f"{len(seconds)} frames, the last one at {seconds[-1]:.1f} s" if seconds else "an image"
         self._say(f"{os.path.basename(video)}: {seen}\n")
@@ -173,9 +178,12 @@ class TerminalChat:
         elif name == "clear":
             if self._chat:
                 self._chat.clear()
+            self._answered, self._told = [], False
             self._say("the questions and answers are forgotten\n")
         elif name == "video":
             self.open(_named(argument, "/video FILE"))
+        elif name == "asr":
+            self._hear(_named(argument, "/asr FILE"))
         elif name == "save":
             self._save(_named(argument, "/save FILE"))
         else:
@@ -184,21 +192,31 @@ class TerminalChat:
         return True
 
     def _ask(self, question: str, task: str | None) -> None:
-        if self._chat is None:
-            raise ConfigError("there is no video yet: /video FILE")
-        start = partial(self._chat.stream, question, task=task, **self.options)
+        speech = None if self._told else self._speech
+        start = partial(self._conversation().stream, question, task=task, asr=speech, **self.options)
         answer, stopped = read_answer(start, self._say)
         self._say(" [stopped]\n" if stopped else "\n")
         if segments := shown_segments(answer):
             self._say(f"\n{segments}")
         self._say("\n")
-        self._last = question, answer
+        self._told = self._speech is not None
+        self._answered.append((question or str(task), answer))
+
+    def _conversation(self) -> Chat:
+        if self._chat is None:
+            raise ConfigError("there is no video yet: /video FILE")
+        return self._chat
+
+    def _hear(self, name: str) -> None:
+        self._conversation()
+        count = len(read_transcript(name))
+        self._speech, self._told = name, False
+        self._say(f"{os.path.basename(name)}: {count} sentences go before the next question\n")
 
     def _save(self, name: str) -> None:
-        if self._last is None:
+        if not self._answered:
             raise ConfigError("there is no answer to save yet")
-        question, answer = self._last
-        save_answer(name, answer, question, self._video)
+        save_conversation(name, self._answered, self._video)
         self._say(f"saved {name}\n")
 
     def _say(self, text: str) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from timechat.app.answer import TASKS, Answer
 from timechat.app.exports import cut_clips, to_markdown, to_srt
 from timechat.app.terminal import read_answer, shown_segments, without_controls
-from timechat.cli.asking import add_generation, add_model, check, generation, load_model
+from timechat.cli.asking import add_generation, add_model, add_speech, check, generation, load_model
 from timechat.cli.common import INTERRUPTED, path, run_main
 from timechat.datasets.video import FRAME_SUFFIXES
 from timechat.errors import ConfigError
@@ -36,12 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("question", metavar="QUESTION", nargs="?", default="", help="a question; with --task, what is looked for")
     add_model(parser)
     add("--task", choices=TASKS, help="ask for times, captions with times (needs no QUESTION), or highlights")
-    add(
-        "--asr",
-        type=path,
-        metavar="FILE",
-        help="put transcribed speech before the question: .srt, .vtt, .tsv or Whisper's .json",
-    )
+    add_speech(parser, "the question")
     add_generation(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(

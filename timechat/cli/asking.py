@@ -26,6 +26,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: run.device)")
 
 
+def add_speech(parser: argparse.ArgumentParser, before: str) -> None:
+    """The argument that names a transcript."""
+    parser.add_argument(
+        "--asr",
+        type=path,
+        metavar="FILE",
+        help=f"put transcribed speech before {before}: .srt, .vtt, .tsv or Whisper's .json",
+    )
+
+
 def add_generation(parser: argparse.ArgumentParser) -> None:
     """The arguments that say how it answers."""
     add = parser.add_argument

@@ -11,8 +11,9 @@ import io
 import sys
 
 from timechat.app.terminal import COMMANDS, TerminalChat, typed_line
-from timechat.cli.asking import add_generation, add_model, check, generation, load_model
+from timechat.cli.asking import add_generation, add_model, add_speech, check, generation, load_model
 from timechat.cli.common import path, run_main
+from timechat.errors import ConfigError
 
 _COMMANDS = "lines that begin with a slash are commands:\n" + "".join(f"  {text}\n" for text in COMMANDS.values())
 _STATUS = "exit status: 0; 1 after an error at the start, or in any line of a pipe; 130 after Ctrl-C in a pipe"
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         "video", type=path, metavar="VIDEO", nargs="?", help="a video, or an image; /video names others"
     )
     add_model(parser)
+    add_speech(parser, "the first question")
     add_generation(parser)
     return parser
 
@@ -42,12 +44,16 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> None:
         nonlocal failed
         check(args)
+        if args.asr is not None and args.video is None:
+            raise ConfigError(f"--asr {args.asr}: name the VIDEO, too; /asr gives the speech of other ones")
         chat = TerminalChat(load_model(args), args.system, generation(args))
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(errors="replace")  # what is not text is no reason to end
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         if args.video is not None:
             chat.take(f"/video {args.video}")
+        if args.asr is not None:
+            chat.take(f"/asr {args.asr}")
         chat.run(typed_line if interactive else sys.stdin.readline, interactive)
         failed = chat.failed and not interactive
 

@@ -83,7 +83,7 @@ def _serve(args: argparse.Namespace) -> None:
     _check(args)
     defaults = read_defaults(Path(DEFAULTS_FILE))
     own_model = args.cfg_path is not None
-    model = _load(args, defaults, None if own_model else defaults.prompts)
+    model = load_shared(args, defaults, None if own_model else defaults.prompts)
     examples = args.examples or (defaults.examples if Path(defaults.examples or "").is_dir() else None)
     settings = PageSettings(
         host=args.host,
@@ -97,7 +97,17 @@ def _serve(args: argparse.Namespace) -> None:
     serve(model, args.cfg_path or defaults.cfg_path, settings)
 
 
-def _load(args: argparse.Namespace, defaults: Defaults, prompts: str | None) -> SharedModel:
+def load_shared(args: argparse.Namespace, defaults: Defaults, prompts: str | None) -> SharedModel:
+    """The model that the arguments name, or else `defaults`.
+
+    Args:
+        args: of `build_parser`.
+        defaults: of the folder.
+        prompts: folder with the prompts of the tasks, where the arguments name none.
+
+    Raises:
+        ConfigError, CheckpointError: it cannot be built; MissingFilesError, a ConfigError, before any file is read.
+    """
     from timechat.app.web.model import SharedModel
 
     source = args.cfg_path or defaults.cfg_path

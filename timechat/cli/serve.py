@@ -10,6 +10,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from ipaddress import ip_address
@@ -121,6 +122,7 @@ def _serve(args: argparse.Namespace) -> None:
 
     settings = settings_of(args)
     warn_of_strangers(args.host, settings)
+    must_be_free(args.host, args.port)
     model = load(args.model or default_model(args.options), options=args.options, device=args.device)
     app = create_app(model, settings)
     server = uvicorn.Server(
@@ -174,7 +176,25 @@ def _keys(file: str | None) -> tuple[str, ...]:
         if not found:
             raise ConfigError(f"--api-key-file {file}: there is no key in it; write one a line")
         keys += found
+    for key in keys:
+        if not (key.isascii() and key.isprintable()):
+            where = f"--api-key-file {file}" if file else KEY_VARIABLE
+            raise ConfigError(f"{where}: a key has characters that clients cannot send; use letters, digits and signs")
     return tuple(keys)
+
+
+def must_be_free(host: str, port: int) -> None:
+    """Find out before the weights are read whether the port can be used. Raises ConfigError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+                tried.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --host or --port"
+        ) from error
 
 
 def warn_of_strangers(host: str, settings: ServerSettings) -> None:

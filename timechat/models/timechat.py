@@ -34,6 +34,8 @@ from timechat.text.tokenizers import load_tokenizer
 
 SYSTEM_PROMPT = "You watch videos closely and answer questions about what happens in them, and when."
 _UNLIMITED = 10**6  # max_txt_len of a conversation that is only counted
+# Below, logits that are divided by it leave single precision; the likeliest token is drawn long before.
+LEAST_TEMPERATURE = 1e-6
 
 
 @registry.register_model("timechat", config=TimeChatConfig)
@@ -246,6 +248,8 @@ class TimeChat(VideoEncoder):
             raise ConfigError(f"num_beams={num_beams}: the words of a beam may still change, so none can be watched")
         rows = [self._prompt_embeds(*row, system) for row in zip(videos, seconds, prompts, histories, strict=True)]
         embeds, mask = lm.left_pad(rows)
+        if 0 < temperature < LEAST_TEMPERATURE:
+            temperature = LEAST_TEMPERATURE
         options = {"temperature": temperature, "top_p": top_p} if do_sample else {}
         config = transformers.GenerationConfig(
             max_new_tokens=max_new_tokens,

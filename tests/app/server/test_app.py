@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.serving import Running, body, data_url, openai, serving
+from helpers.serving import Running, body, data_url, httpx, openai, serving
 
 from timechat.app.api import VideoLanguageModel
 from timechat.app.server.settings import ServerSettings
@@ -18,6 +18,7 @@ def test_models_health_and_unknown_pages(running: Running) -> None:
     with pytest.raises(openai.NotFoundError, match="no model 'other'"):
         running.client().models.retrieve("other")
     assert running.get("/health").json() == {"status": "ok"}
+    assert httpx.head(f"{running.url}/health", trust_env=False).status_code == 200
     for path, status in (("/nothing", 404), ("/docs", 404), ("/openapi.json", 404), ("/v1/chat/completions", 405)):
         answer = running.get(path)
         assert (answer.status_code, answer.json()["error"]["type"]) == (status, "invalid_request_error")

@@ -119,6 +119,19 @@ def test_a_stream_is_sent_while_it_is_written(served: Callable[..., Running], he
         assert list(stream)[-1].choices[0].finish_reason == "length"
 
 
+def test_an_answer_ends_before_a_stop(
+    running: Running, model: VideoLanguageModel, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.model.tokenizer, "decode", lambda ids: "Cut the bread, fry the egg"[: 3 * len(ids)])
+    create = running.client().chat.completions.create
+    answer = create(**body(video.as_uri(), max_tokens=20, stop=["fry", ", f"]))
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("Cut the bread", "stop")
+    assert answer.usage.completion_tokens == 6
+    chunks = list(create(**body(video.as_uri(), max_tokens=20, stop=", f", stream=True)))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Cut the bread"
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
 def test_the_end_that_the_model_sets(
     running: Running, model: VideoLanguageModel, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,10 +188,11 @@ def test_an_image(running: Running, model: VideoLanguageModel, tmp_path: Path) -
 
 def test_a_seed_draws_the_same_answer(running: Running, video: Path) -> None:
     def draw(**fields: Any) -> str:
-        answer = running.client().chat.completions.create(**body(video.as_uri(), temperature=2, **fields))
+        answer = running.client().chat.completions.create(**body(video.as_uri(), **{"temperature": 2, **fields}))
         return answer.choices[0].message.content
 
     assert draw(seed=5) == draw(seed=5)
+    assert draw(temperature=1e-300) == draw(temperature=0)
     assert len({draw(seed=5), draw(seed=6), draw(), draw()}) == 4
 
 

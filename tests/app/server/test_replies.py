@@ -11,14 +11,14 @@ import torch
 from timechat.app.api import EncodedVideo
 from timechat.app.server.batching import Job, Question
 from timechat.app.server.errors import RequestError
-from timechat.app.server.replies import Reply, Words
+from timechat.app.server.replies import Reply, Words, finish_reason
 from timechat.models.watching import PartialAnswer
 
 LATE = RequestError(504, "too late", code="timeout")
 
 
-def job(max_tokens: int) -> Job:
-    return Job(Question(EncodedVideo(torch.zeros(1, 1), None), "q", (), None, max_tokens, None))
+def job(max_tokens: int, stop: tuple[str, ...] = ()) -> Job:
+    return Job(Question(EncodedVideo(torch.zeros(1, 1), None), "q", (), None, max_tokens, None, stop))
 
 
 class Sent:
@@ -49,6 +49,30 @@ def test_an_answer_that_is_cut_inside_a_character_says_so() -> None:
     assert words.new(written) == "a"
     written.tell(PartialAnswer("a\ufffd\ufffd", 2, False))
     assert words.new(written) == "\ufffd\ufffd"
+
+
+def test_nothing_of_a_stop_is_shown() -> None:
+    stop = ("END", "NEVER")
+    written, words, pieces = job(9, stop), Words(stop), list[str]()
+    for count, text in enumerate(("a", "a E", "a EN", "a ENE", "a ENEND or NEVER"), start=1):
+        written.tell(PartialAnswer(text, count, False))
+        pieces.append(words.new(written))
+    assert pieces == ["a", " ", "", "EN", ""]
+    assert (written.partial.text, written.done, finish_reason(written)) == ("a EN", True, "stop")
+
+
+def test_the_first_stop_in_the_text_ends_it() -> None:
+    written = job(9, ("b", "a"))
+    written.tell(PartialAnswer("x a b", 1, False))
+    assert written.partial.text == "x "
+
+
+def test_what_only_began_like_a_stop_comes_at_the_end() -> None:
+    written, words = job(2, ("END",)), Words(("END",))
+    written.tell(PartialAnswer("a E", 1, False))
+    assert words.new(written) == "a "
+    written.tell(PartialAnswer("a EN", 2, False))
+    assert words.new(written) == "EN"
 
 
 def test_what_comes_after_the_end_changes_nothing() -> None:

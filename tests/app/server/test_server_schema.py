@@ -69,6 +69,11 @@ def test_how_long_it_may_get() -> None:
     assert parse(body(URL, max_tokens=9, max_completion_tokens=8)).max_tokens == 8
 
 
+def test_texts_that_end_an_answer() -> None:
+    assert parse(body(URL, stop="\n")).stop == ("\n",)
+    assert parse(body(URL, stop=["a", "b"])).stop == ("a", "b")
+
+
 def test_our_own_fields() -> None:
     assert parse(body(URL, timechat={"task": "ground"})).task == "ground"
     assert parse(body(URL, timechat={})).task is None
@@ -83,7 +88,10 @@ def test_our_own_fields() -> None:
         ({"n": 2}, "n", "does not have that"),
         ({"tools": [{"type": "function"}]}, "tools", "does not have that"),
         ({"logprobs": True}, "logprobs", "does not have that"),
-        ({"stop": "."}, "stop", "does not have that"),
+        ({"stop": ""}, "stop", "none of them empty"),
+        ({"stop": ["a", 1]}, "stop", "give a text"),
+        ({"stop": ["a"] * 5}, "stop", "up to 4"),
+        ({"stop": {}}, "stop", "give a text"),
         ({"response_format": {"type": "json_object"}}, "response_format", "does not have that"),
         ({"frequency_penalty": 0.5}, "frequency_penalty", "does not have that"),
         ({"max_token": 3}, "max_token", "did you mean 'max_tokens'"),
@@ -94,6 +102,8 @@ def test_our_own_fields() -> None:
         ({"temperature": 2.5}, "temperature", "from 0 "),
         ({"temperature": float("nan")}, "temperature", "give a number"),
         ({"temperature": "hot"}, "temperature", "give a number"),
+        ({"temperature": 10**400}, "temperature", "from 0 "),
+        ({"top_p": -(10**400)}, "top_p", "above 0"),
         ({"top_p": 0}, "top_p", "above 0"),
         ({"seed": 1.5}, "seed", "64 bits"),
         ({"seed": 2**63}, "seed", "64 bits"),
@@ -137,6 +147,8 @@ def test_what_is_not_possible_is_named(fields: dict[str, Any], param: str, messa
         ([{"role": "assistant", "content": "a"}, ASKED], "messages[0].role", "take turns"),
         ([{"role": "tool", "content": "a"}], "messages[0].role", "no tools"),
         ([user({"type": "audio_url"})], "messages[0].content[0].type", "video_url or image_url"),
+        ([user({"type": ["text"]})], "messages[0].content[0].type", "text, video_url"),
+        ([user({"type": {}})], "messages[0].content[0].type", "text, video_url"),
         ([user("what?")], "messages[0].content[0].type", "text, video_url"),  # type: ignore[arg-type]
         ([user({"type": "text"})], "messages[0].content[0].text", "give a text"),
         ([user({"type": "video_url", "video_url": {}})], "messages[0].content[0].video_url.url", "give a URL"),
@@ -145,6 +157,7 @@ def test_what_is_not_possible_is_named(fields: dict[str, Any], param: str, messa
         (["hello"], "messages[0]", "role and content"),
         ([user(VIDEO, text_part("<ImageHere>"))], "messages[0].content[1]", "<ImageHere>"),
         ([user(VIDEO, text_part("\ud800"))], "messages[0].content[1]", "half of a character"),
+        ([user(video_part("file:///\udfff"), TEXT)], "messages[0].content[0].video_url.url", "half of a character"),
         ([user(VIDEO, text_part("a" * 100_001))], "messages", "100000 characters"),
         (
             [ASKED, {"role": "assistant", "tool_calls": [1], "content": None}, ASKED],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,37 @@ def service(model: VideoLanguageModel, encoding: Encoding) -> Iterator[Service]:
     service.start()
     yield service
     service.stop()
+
+
+def test_a_video_that_changes_while_it_is_read_is_not_kept(
+    model: VideoLanguageModel, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "v.mp4"
+    path.write_bytes(video.read_bytes())
+    service = Service(model, ServerSettings(media_dirs=(tmp_path,)))
+    decode = service._decode_video
+
+    def decode_later(link: MediaLink, found: Path) -> Any:
+        path.write_bytes(video.read_bytes() + bytes(1))
+        return decode(link, found)
+
+    service.start()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(service, "_decode_video", decode_later)
+            with pytest.raises(RequestError, match="changed while it was read"):
+                asyncio.run(service.see(MediaLink("video", path.as_uri(), "url")))
+        assert service.metrics.cached._value.get() == 0
+        asyncio.run(service.see(MediaLink("video", path.as_uri(), "url")))
+    finally:
+        service.stop()
+
+
+def test_errors_do_not_say_where_a_file_lies(service: Service) -> None:
+    ogg = base64.b64encode(b"OggS" + bytes(1000)).decode()
+    with pytest.raises(RequestError, match="cannot be decoded") as caught:
+        asyncio.run(service.see(MediaLink("video", f"data:video/ogg;base64,{ogg}", "url")))
+    assert str(service.files.folder) not in str(caught.value)
 
 
 def test_a_video_is_encoded_once_for_all_who_ask(service: Service, encoding: Encoding, video: Path) -> None:

@@ -63,7 +63,8 @@ def test_nothing_outside_can_be_read_or_told_from_nothing(video: Path, tmp_path:
     names = (
         f"{outside}/v.mp4", f"{outside}/gone.mp4", f"{inside}/../in-not/v.mp4", f"{inside}/%2e%2e/in-not/v.mp4",
         f"{inside}/link.mp4", f"{inside}/folder/v.mp4", f"{inside}/gone.mp4", f"{inside}/pipe", str(inside),
-        "/dev/zero", f"{inside}/v.mp4%00", f"{inside}/v.mp4?x", f"otherhost{inside}/v.mp4", "", "in/v.mp4",
+        "/dev/zero", "[", "[::1/v.mp4", f"{inside}/v.mp4%00", f"{inside}/v.mp4?x",
+        f"otherhost{inside}/v.mp4", "", "in/v.mp4",
     )  # fmt: skip
     told = set()
     for name in names:
@@ -195,6 +196,9 @@ def test_where_it_leads_on_is_looked_at_again(pages: Pages, video: Path, tmp_pat
             fetch(pages, tmp_path, "/a")
         assert caught.value.status == 422
         assert [path for path, _ in pages.asked] == ["/a"]
+    pages.pages["/a"] = (302, {"location": "http://[/"}, b"")
+    with pytest.raises(RequestError, match="leads on to what is no URL"):
+        fetch(pages, tmp_path, "/a")
     pages.pages["/a"] = (302, {"location": "/a"}, b"")
     with pytest.raises(RequestError, match=f"more than {MAX_REDIRECTS} times"):
         fetch(pages, tmp_path, "/a")
@@ -227,6 +231,12 @@ def test_hosts_that_give_something_else(
     with pytest.raises(RequestError, match=message) as caught:
         fetch(pages, tmp_path, max_video_mb=1)
     assert caught.value.status == expected
+
+
+def test_a_path_that_cannot_be_asked_for(pages: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AllowedHosts, "_resolve", _resolved)
+    with pytest.raises(RequestError, match="InvalidURL"):
+        fetch(pages, tmp_path, "/\0")
 
 
 def test_a_host_that_takes_too_long(pages: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from helpers.watched import CAPTIONS, Slow, shared
 pytest.importorskip("fastapi", reason="pip install 'timechat[demo]'")
 httpx = pytest.importorskip("httpx", reason="pip install 'timechat[demo]'")
 
-from timechat.app.web.routes import CLOSED, Guard, own_routes  # noqa: E402
-from timechat.app.web.session import Settings, Visitors  # noqa: E402
+from timechat.app.web.routes import CLOSED, MOST_SENT, Guard, own_routes  # noqa: E402
+from timechat.app.web.session import Settings  # noqa: E402
 from timechat.app.web.uploads import Uploads  # noqa: E402
+from timechat.app.web.visitors import Visitors  # noqa: E402
 
 OWN = {"x-timechat": "1"}
 
@@ -41,9 +42,11 @@ class Client:
 
     def __init__(self, uploads: Uploads, visitors: Visitors):
         async def behind(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+            self.reached = (await receive()).get("body")
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"gradio"})
 
+        self.reached: bytes | None = None
         self.app = Guard(behind, own_routes(uploads, visitors))
 
     def __call__(self, method: str, path: str, **options: object) -> Any:
@@ -112,6 +115,11 @@ def test_speech_is_not_shown(client: Client) -> None:
     assert client("GET", f"/timechat/video/{reply.json()['token']}").status_code == 400
 
 
+def test_a_page_says_that_it_is_there(client: Client, visitors: Visitors) -> None:
+    assert client("POST", f"/timechat/here/{visitors.get('me').token}").status_code == 204
+    assert client("POST", "/timechat/here/other").status_code == 400
+
+
 def test_an_answer_is_saved(client: Client, visitors: Visitors, uploads: Uploads) -> None:
     address = f"/timechat/answers/{answered(visitors, uploads)}"
     saved = json.loads(client("GET", f"{address}.json").text)
@@ -154,3 +162,23 @@ def test_the_page_may_load_nothing_from_elsewhere(client: Client) -> None:
     policy = reply.headers["content-security-policy"]
     assert "http" not in policy
     assert policy.startswith("default-src 'self' ")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"data": [{"path": "http://example.org/", "meta": {"_type": "gradio.FileData"}}]}',
+        b'{"data": [["nested"]]}',
+        b'{"data": {"path": "/etc/passwd"}}',
+        b"[" * 100_000,
+        b"no JSON",
+        b'{"data": ["' + b"x" * MOST_SENT + b'"]}',
+    ],
+)
+def test_gradio_is_sent_text_and_numbers_alone(client: Client, body: bytes) -> None:
+    for path in ("/gradio_api/queue/join", "/gradio_api/run/predict"):
+        assert client("POST", path, content=body).status_code == 400
+    assert client.reached is None
+    plain = b'{"data": ["When?", 3, 0.5, null], "event_data": {"action": "open"}}'
+    assert client("POST", "/gradio_api/queue/join", content=plain).text == "gradio"
+    assert client.reached == plain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from helpers.watched import MOMENT, Slow, shared
 
 from timechat.app.answer import Segment
 from timechat.app.web.errors import OUT_OF_MEMORY, PageError
-from timechat.app.web.session import Settings, Visitor, Visitors
+from timechat.app.web.session import MOST_CHARACTERS, Settings, Visitor
 from timechat.app.web.uploads import Media, Uploads
 
 PLAIN = Settings(frames=12)
@@ -96,7 +95,11 @@ def test_a_new_conversation_keeps_the_video(uploads: Uploads) -> None:
 
 def test_what_cannot_be_asked(uploads: Uploads) -> None:
     visitor, _ = visit(uploads)
-    for question, task, words in ((" ", None, "Type a question"), ("", "ground", "Type what to look for")):
+    for question, task, words in (
+        (" ", None, "Type a question"),
+        ("", "ground", "Type what to look for"),
+        ("a" * (MOST_CHARACTERS + 1), None, "takes up to 10000"),
+    ):
         with pytest.raises(PageError, match=words):
             visitor.begin(question, task)
     visitor.begin("", "caption")
@@ -185,25 +188,6 @@ def test_a_conversation_that_is_cleared_meanwhile_stays_empty(uploads: Uploads) 
     assert "histories" not in model.asked[-1]
 
 
-def test_visitors_wait_for_each_other(uploads: Uploads) -> None:
-    model = Slow({"": MOMENT}, pause=0.01)
-    visitors = Visitors(shared(model), uploads, 10)
-    said: dict[str, str] = {}
-
-    def one(name: str) -> None:
-        visitor = visitors.get(name)
-        visitor.open(uploads.examples[0].token, 12)
-        said[name] = ask(visitor)
-
-    threads = [threading.Thread(target=one, args=(str(number),)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert said == dict.fromkeys("012", MOMENT)
-    assert model.most == 1
-
-
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
@@ -258,39 +242,9 @@ def test_speech_goes_before_the_next_question(uploads: Uploads) -> None:
 
 def test_speech_that_cannot_be_read(uploads: Uploads) -> None:
     visitor, _ = visit(uploads)
-    for name, content in (("empty.srt", b""), ("video.mp4", b"x"), ("wrong.json", b"[]")):
+    long = SRT.replace("Hello", "Hello " * MOST_CHARACTERS).encode()
+    for name, content in (("empty.srt", b""), ("video.mp4", b"x"), ("wrong.json", b"[]"), ("long.srt", long)):
         media = sent(uploads, name, content)
         with pytest.raises(PageError, match=name):
             visitor.hear(media.token)
         assert not media.path.exists()
-
-
-# Leaving --------------------------------------------------------------------------------------------------------------
-
-
-def test_who_leaves_frees_the_model_and_the_disk(uploads: Uploads, tmp_path: Path) -> None:
-    model = Slow({"": MOMENT}, pause=0.05)
-    visitors = Visitors(shared(model), uploads, 10)
-    visitor = visitors.get("me")
-    own = sent(uploads, "own.mp4", (tmp_path / "a.mp4").read_bytes())
-    visitor.open(own.token, 12)
-    visitor.begin("When?", None)
-    answers = visitor.answer(PLAIN)
-    while not next(answers).text:
-        pass
-    visitors.leave("me")
-    assert len(list(answers)) <= 3
-    assert not own.path.exists()
-    assert len(visitors) == 0
-    visitors.leave("me")
-
-
-def test_an_answer_is_found_by_its_name(uploads: Uploads) -> None:
-    visitors = Visitors(shared(Slow({"": MOMENT})), uploads, 10)
-    visitor = visitors.get("me")
-    visitor.open(uploads.examples[0].token, 12)
-    ask(visitor)
-    exchange = visitor.exchanges[0]
-    assert visitors.find(exchange.token) == (exchange, uploads.examples[0])
-    with pytest.raises(PageError, match="no longer here"):
-        visitors.find("other")

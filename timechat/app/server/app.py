@@ -63,7 +63,7 @@ def create_app(model: VideoLanguageModel, settings: ServerSettings) -> FastAPI:
             raise RequestError(404, message, code="model_not_found")
         return described
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
         if service.running:
             return JSONResponse({"status": "ok"})

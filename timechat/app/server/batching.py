@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -38,6 +38,7 @@ class Question:
     system: str | None
     max_tokens: int
     sampling: Sampling | None
+    stop: tuple[str, ...] = ()
 
 
 class Job:
@@ -72,9 +73,12 @@ class Job:
         return self.done or self.cancelled
 
     def tell(self, partial: PartialAnswer) -> None:
-        """Take what is written so far."""
+        """Take what is written so far; the first of the question's `stop` ends it, and is no part of it."""
         if self.over:
             return
+        found = [place for stop in self.question.stop if (place := partial.text.find(stop)) >= 0]
+        if found:
+            partial = replace(partial, text=partial.text[: min(found)], ended=True)
         self.partial = partial
         self.done = partial.ended or partial.num_tokens >= self.question.max_tokens
         self._on_change()

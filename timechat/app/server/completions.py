@@ -149,7 +149,7 @@ class _Exchange:
         try:
             if request.stream:
                 await self._reply.event(completion.piece("", first=True))
-            words = Words()
+            words = Words(request.stop)
             while not job.done:
                 await changed.wait()
                 changed.clear()

@@ -115,21 +115,32 @@ class Completion:
 
 
 class Words:
-    """The words of an answer that were not given yet, in whole characters."""
+    """The words of an answer that were not given yet, in whole characters.
 
-    def __init__(self) -> None:
-        self._given = ""
+    Args:
+        stop: texts that end an answer; what may be the beginning of one is kept back until more is known.
+    """
+
+    def __init__(self, stop: Sequence[str] = ()) -> None:
+        self._given, self._stop = "", stop
 
     def new(self, job: Job) -> str:
         """What is new; may be empty."""
-        whole = job.partial.text if job.done else job.partial.text.rstrip(_UNFINISHED)
+        done, partial = job.done, job.partial  # in this order: the model's thread ends an answer with its last words
+        whole = partial.text if done else _without_beginning(partial.text.rstrip(_UNFINISHED), self._stop)
         piece = whole[len(self._given) :]
         self._given += piece
         return piece
 
 
+def _without_beginning(text: str, stops: Sequence[str]) -> str:
+    """A text up to where one of `stops` may begin that is not all there yet."""
+    kept = [size for stop in stops for size in range(1, len(stop)) if text.endswith(stop[:size])]
+    return text[: len(text) - max(kept, default=0)]
+
+
 def finish_reason(job: Job) -> str:
-    """Whether the model ended its answer, or the limit did."""
+    """Whether the model or a `stop` ended the answer, or the limit did."""
     return "stop" if job.partial.ended else "length"
 
 

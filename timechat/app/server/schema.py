@@ -6,7 +6,6 @@ meaning for the answer (`user`, `metadata`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from timechat.text.tokenizers import IMAGE_TOKEN
 
 # Reading many more characters as tokens would hold up the other requests, and no model takes them.
 MAX_CHARACTERS = 100_000
+MAX_STOPS = 4  # as of OpenAI
 
 _SYSTEM_ROLES = ("system", "developer")
 _MEDIA = {"video_url": "video", "image_url": "image"}
@@ -38,7 +38,6 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "reasoning_effort": ("none",),
     "response_format": ({"type": "text"},),
-    "stop": ([],),
     "store": (False,),
     "tool_choice": ("none",),
     "tools": ([],),
@@ -51,8 +50,8 @@ _WITHOUT_MEANING = (
     "service_tier", "user",
 )  # fmt: skip
 _HEEDED = (
-    "max_completion_tokens", "max_tokens", "messages", "model", "seed", "stream", "stream_options", "temperature",
-    "timechat", "top_p",
+    "max_completion_tokens", "max_tokens", "messages", "model", "seed", "stop", "stream", "stream_options",
+    "temperature", "timechat", "top_p",
 )  # fmt: skip
 
 
@@ -92,6 +91,7 @@ class ChatRequest:
         system: the system sentence, or None for the model's.
         max_tokens: longest answer; None for as much as there is room for.
         sampling: None is greedy.
+        stop: texts before the first of which the answer ends.
         stream: whether the answer is sent while it is written.
         include_usage: whether a stream ends with the counts of tokens.
     """
@@ -103,6 +103,7 @@ class ChatRequest:
     system: str | None
     max_tokens: int | None
     sampling: Sampling | None
+    stop: tuple[str, ...]
     stream: bool
     include_usage: bool
 
@@ -126,6 +127,7 @@ def parse_request(body: Any, settings: ServerSettings) -> ChatRequest:
         task=task,
         max_tokens=_max_tokens(fields, settings),
         sampling=_sampling(fields),
+        stop=_stop(fields),
         stream=stream,
         include_usage=_include_usage(fields, stream),
     )
@@ -187,6 +189,18 @@ def _sampling(fields: dict[str, Any]) -> Sampling | None:
     return Sampling(temperature, top_p, seed) if temperature > 0 else None
 
 
+def _stop(fields: dict[str, Any]) -> tuple[str, ...]:
+    given = fields.get("stop", [])
+    stops = [given] if isinstance(given, str) else given
+    if (
+        not isinstance(stops, list)
+        or len(stops) > MAX_STOPS
+        or not all(isinstance(stop, str) and stop for stop in stops)
+    ):
+        raise invalid("stop", f"give a text, or a list of up to {MAX_STOPS}, none of them empty")
+    return tuple(stops)
+
+
 def _include_usage(fields: dict[str, Any], stream: bool) -> bool:
     options = fields.get("stream_options")
     if options is None:
@@ -210,8 +224,8 @@ def _flag(fields: dict[str, Any], name: str, param: str) -> bool:
 
 def _number(fields: dict[str, Any], name: str, default: float, possible: Callable[[float], bool], words: str) -> float:
     value = fields.get(name, default)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not possible(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not possible(value):  # NaN is never possible
         raise invalid(name, f"give a number {words}")
     return float(value)
 
@@ -298,12 +312,11 @@ def _part(part: Any, param: str, role: str) -> str | MediaLink:
         text = part.get("text")
         if not isinstance(text, str):
             raise invalid(f"{param}.text", "give a text")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise invalid(param, "contains half of a character (a lone surrogate)")
+        _must_be_whole(text, param)
         if IMAGE_TOKEN in text:
             raise invalid(param, f"contains {IMAGE_TOKEN}, which stands for the video's own tokens; remove it")
         return text
-    if kind not in _MEDIA:
+    if not isinstance(kind, str) or kind not in _MEDIA:
         raise invalid(f"{param}.type", "give text, video_url or image_url")
     if role != "user":
         raise invalid(param, "a video goes into the first user message")
@@ -311,4 +324,13 @@ def _part(part: Any, param: str, role: str) -> str | MediaLink:
     url = link.get("url") if isinstance(link, dict) else link
     if not isinstance(url, str):
         raise invalid(f"{param}.{kind}.url", "give a URL: file:, data:, http: or https:")
+    _must_be_whole(url, f"{param}.{kind}.url")
     return MediaLink("video" if kind == "video_url" else "image", url, f"{param}.{kind}.url")
+
+
+def _must_be_whole(text: str, param: str) -> None:
+    """Raise RequestError for what JSON can hold and no encoding can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise invalid(param, "contains half of a character (a lone surrogate)") from error

@@ -26,7 +26,7 @@ from timechat.app.server.errors import RequestError, invalid
 from timechat.app.server.metrics import Metrics
 from timechat.app.server.schema import ChatRequest, MediaLink
 from timechat.app.server.settings import MEGABYTE, ServerSettings
-from timechat.app.server.videos import MediaFile, MediaFiles
+from timechat.app.server.videos import MediaFile, MediaFiles, stamp_of
 from timechat.config import frame_sampling
 from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.readers.guard import check_video
@@ -146,7 +146,10 @@ class Service:
         try:
             frames, seconds = await loop.run_in_executor(self._readers, decode, link, file.path)
         except VideoError as error:
-            raise invalid(link.param, error.reason, "unreadable_media") from error
+            reason = error.reason.replace(str(file.path), "the file")  # where it is concerns nobody else
+            raise invalid(link.param, reason, "unreadable_media") from error
+        if stamp_of(file.path) != file.stamp:
+            raise invalid(link.param, "changed while it was read; ask again", "unreadable_media")
 
         def encode() -> EncodedVideo:
             return EncodedVideo(self._model.encode_video([frames], [seconds])[0], seconds)
@@ -204,7 +207,7 @@ class Service:
                 "that this model reads; shorten the conversation, or lower max_tokens",
                 "context_length_exceeded",
             )
-        question = Question(video, prompt, request.history, request.system, most, request.sampling)
+        question = Question(video, prompt, request.history, request.system, most, request.sampling, request.stop)
         job = Job(question, on_change)
         self._batcher.submit(job)
         return job, count

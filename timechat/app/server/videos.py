@@ -43,10 +43,12 @@ class MediaFile:
     Attributes:
         path: where; for a fetched one only as long as it is being used.
         digest: SHA-256 of what is in it.
+        stamp: `stamp_of` it, from before it was read for the digest.
     """
 
     path: Path
     digest: str
+    stamp: tuple[int, ...]
 
 
 class MediaFiles:
@@ -99,7 +101,10 @@ class MediaFiles:
         """A file in one of the allowed folders, links resolved."""
         # The same words wherever it is, so that nobody learns what there is outside.
         refused = invalid(link.param, "not a file in the folders that this server reads", "file_not_allowed")
-        parts = urlsplit(link.url)
+        try:
+            parts = urlsplit(link.url)
+        except ValueError:
+            raise refused from None
         name = os.fsdecode(unquote_to_bytes(parts.path))
         is_plain = parts.netloc in ("", "localhost") and not parts.query and not parts.fragment
         if not is_plain or not name.startswith("/") or "\0" in name:
@@ -124,7 +129,7 @@ class MediaFiles:
             digest = hashlib.sha256()
             while piece := file.read(_CHUNK):
                 digest.update(piece)
-        return MediaFile(path, digest.hexdigest())
+        return MediaFile(path, digest.hexdigest(), _stamp(status))
 
     # In the request ---------------------------------------------------------------------------------------------------
 
@@ -141,7 +146,7 @@ class MediaFiles:
             raise invalid(link.param, f"not base64 ({error})") from error
         path = folder / f"media{self._suffix(link, content[:NEEDED])}"
         path.write_bytes(content)
-        return MediaFile(path, hashlib.sha256(content).hexdigest())
+        return MediaFile(path, hashlib.sha256(content).hexdigest(), stamp_of(path))
 
     # On another machine -----------------------------------------------------------------------------------------------
 
@@ -152,7 +157,7 @@ class MediaFiles:
             raise invalid(
                 link.param, f"not read within {self._settings.fetch_timeout_s:g} seconds", "fetch_failed"
             ) from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise invalid(link.param, f"cannot be read ({type(error).__name__})", "fetch_failed") from error
 
     async def _follow(self, link: MediaLink, folder: Path) -> MediaFile:
@@ -164,7 +169,7 @@ class MediaFiles:
                 place = await self.hosts.place_of(url, link.param)
                 async with client.stream("GET", **_request(place)) as response:
                     if response.has_redirect_location:
-                        url = urljoin(url, response.headers["location"])
+                        url = _joined(url, response.headers["location"], link.param)
                         continue
                     return await self._download(link, response, folder)
         raise invalid(link.param, f"leads on more than {MAX_REDIRECTS} times", "fetch_failed")
@@ -185,7 +190,8 @@ class MediaFiles:
                 begin += piece[: NEEDED - len(begin)]
                 digest.update(piece)
                 file.write(piece)
-        return MediaFile(raw.rename(folder / f"media{self._suffix(link, begin)}"), digest.hexdigest())
+        path = raw.rename(folder / f"media{self._suffix(link, begin)}")
+        return MediaFile(path, digest.hexdigest(), stamp_of(path))
 
     # Checks -----------------------------------------------------------------------------------------------------------
 
@@ -197,6 +203,26 @@ class MediaFiles:
 
     def _too_large(self, link: MediaLink) -> RequestError:
         return too_large(f"larger than {self._settings.max_video_mb} MB, the most that this server takes", link.param)
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What of a file is another when what is in it has changed; nothing if it is gone."""
+    try:
+        return _stamp(path.stat())
+    except OSError:
+        return ()
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _joined(url: str, location: str, param: str) -> str:
+    """Where a redirect leads. Raises RequestError."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise invalid(param, "leads on to what is no URL", "fetch_failed") from error
 
 
 def _request(place: Place) -> dict[str, Any]:

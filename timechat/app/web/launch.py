@@ -14,8 +14,8 @@ from typing import Any
 from timechat.app.web.model import SharedModel
 from timechat.app.web.page import appearance, build_page
 from timechat.app.web.routes import guarded, own_routes
-from timechat.app.web.session import Visitors
 from timechat.app.web.uploads import Media, Uploads, find_examples
+from timechat.app.web.visitors import PATIENCE_S, Visitors
 from timechat.datasets.video import Video
 from timechat.errors import ConfigError, TimeChatError
 
@@ -36,6 +36,7 @@ class PageSettings:
         suggestions: questions to begin with.
         max_upload_mb: the largest file that it takes.
         max_minutes: the longest video.
+        patience_s: how long a page whose connection was lost may be silent before it is forgotten.
     """
 
     host: str = "127.0.0.1"
@@ -45,6 +46,7 @@ class PageSettings:
     suggestions: Sequence[str] = field(default_factory=list)
     max_upload_mb: float = 500
     max_minutes: float = 240
+    patience_s: float = PATIENCE_S
 
 
 @contextlib.contextmanager
@@ -60,7 +62,7 @@ def serving(model: SharedModel, name: str, settings: PageSettings) -> Iterator[s
         ConfigError: the folder of examples is not there, or the port is taken.
     """
     uploads = Uploads(int(settings.max_upload_mb * (1 << 20)), _examples(settings.examples))
-    visitors = Visitors(model, uploads, settings.max_minutes)
+    visitors = Visitors(model, uploads, settings.max_minutes, settings.patience_s)
     page = build_page(visitors, name, _pictures(model, uploads.examples), settings.suggestions)
     try:
         yield _launch(page, own_routes(uploads, visitors), settings)

@@ -57,8 +57,14 @@ def note(text: str) -> str:
 # The video ------------------------------------------------------------------------------------------------------------
 
 
-def player(media: Media | None, max_bytes: int) -> str:
-    """The video or image, with a way to choose another; a place to drop one while there is none."""
+def player(media: Media | None, max_bytes: int, visitor: str = "") -> str:
+    """The video or image, with a way to choose another; a place to drop one while there is none.
+
+    Args:
+        media: what is shown.
+        max_bytes: the largest file.
+        visitor: token of who looks at it; the page says with it that it is still there (`player.js`).
+    """
     accept = ",".join(SEEN_SUFFIXES)
     choose = f'<input type="file" class="tc-file" accept="{accept}" data-limit="{max_bytes}" data-action="open"'
     if media is None:
@@ -76,7 +82,7 @@ def player(media: Media | None, max_bytes: int) -> str:
         shown = (
             f'<video class="tc-video" src="{source}" aria-label="{name}" controls playsinline preload="auto"></video>'
         )
-    return f"""<div class="tc-stage" data-drop>{shown}</div>
+    return f"""<div class="tc-stage" data-drop data-here="timechat/here/{visitor}">{shown}</div>
 <p class="tc-unplayable" role="status" hidden>This browser cannot play the file. Questions about it work all the same; \
 the frames below show what is where.</p>
 <div class="tc-under"><span class="tc-name" title="{name}">{name}</span>

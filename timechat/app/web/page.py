@@ -10,9 +10,10 @@ from typing import Any
 
 from timechat.app.web import markup
 from timechat.app.web.errors import PageError, in_words
-from timechat.app.web.session import Exchange, Settings, Visitor, Visitors
+from timechat.app.web.session import Exchange, Settings, Visitor
 from timechat.app.web.toolkit import gr
 from timechat.app.web.uploads import Media
+from timechat.app.web.visitors import Visitors
 from timechat.datasets.video import Video
 from timechat.evaluation.transcripts import SUFFIXES as SPEECH_SUFFIXES
 
@@ -180,7 +181,7 @@ def _connect(page: Any, parts: Parts, visitors: Visitors, suggestions: tuple[str
         answered.failure(_refusing(visitors), None, [parts.talk, parts.ask, parts.stop], queue=False, **hidden)
     parts.stop.click(_stopping(visitors), None, None, queue=False, **hidden)
     parts.clear.click(_clearing(visitors, suggestions), None, [parts.talk, parts.timeline, parts.alert], **hidden)
-    page.unload(_leaving(visitors))
+    page.unload(_losing(visitors))
 
 
 def _told(visitors: Visitors, suggestions: tuple[str, ...]) -> Callable[..., list[Any]]:
@@ -195,7 +196,7 @@ def _told(visitors: Visitors, suggestions: tuple[str, ...]) -> Callable[..., lis
         try:
             if action == "open":
                 visitor.open(token, int(frames))
-                player = markup.player(visitor.media, visitors.uploads.max_bytes)
+                player = markup.player(visitor.media, visitors.uploads.max_bytes, visitor.token)
                 strip, timeline, talk = markup.frames(visitor.video), "", markup.conversation([], suggestions)
                 speech = _speech(None)
             elif action == "hear":
@@ -278,11 +279,11 @@ def _clearing(visitors: Visitors, suggestions: tuple[str, ...]) -> Callable[[gr.
     return clear
 
 
-def _leaving(visitors: Visitors) -> Callable[[gr.Request], None]:
-    def leave(request: gr.Request) -> None:
-        visitors.leave(_name(request))
+def _losing(visitors: Visitors) -> Callable[[gr.Request], None]:
+    def lose(request: gr.Request) -> None:
+        visitors.lose(_name(request))
 
-    return leave
+    return lose
 
 
 def _name(request: gr.Request) -> str:

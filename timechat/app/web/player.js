@@ -20,6 +20,12 @@
     document.dispatchEvent(new CustomEvent("timechat", { detail }));
   }
 
+  // One connection says that the page is there, and it may break; these signs of life go on.
+  setInterval(() => {
+    const stage = document.querySelector("[data-here]");
+    if (stage) fetch(stage.dataset.here, { method: "POST" }).catch(() => {});
+  }, 60000);
+
   // Segments ----------------------------------------------------------------------------------------------------------
 
   function play(start, end) {

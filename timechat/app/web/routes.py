@@ -5,6 +5,7 @@ Gradio's would also fetch what an address names from elsewhere, and give out wha
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import shutil
 import tempfile
@@ -15,8 +16,9 @@ from urllib.parse import quote
 
 from timechat.app.exports import cut_clips, to_json, to_markdown, to_srt
 from timechat.app.web.errors import PageError, in_words
-from timechat.app.web.session import Exchange, Visitors
+from timechat.app.web.session import Exchange
 from timechat.app.web.uploads import SEEN_SUFFIXES, Media, Uploads
+from timechat.app.web.visitors import Visitors
 from timechat.errors import ConfigError
 
 try:
@@ -29,6 +31,7 @@ except ImportError as error:
 PREFIX = "/timechat"
 HEADER = "x-timechat"  # a page of another site cannot send it
 CLOSED = ("/gradio_api/upload", "/gradio_api/file", "/gradio_api/proxy", "/gradio_api/stream", "/file", "/proxy")
+MOST_SENT = 1 << 20  # bytes of a question and the settings; files go another way
 # Gradio's own code needs to be evaluated; but nothing may come from, or go to, another host.
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
@@ -74,6 +77,11 @@ class Routes:
         kind = kind if kind.startswith(("video/", "image/")) else "application/octet-stream"
         return FileResponse(media.path, media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
+    def here(self, token: str) -> Response:
+        """A page says that it is still there."""
+        self.visitors.hear(token)
+        return Response(status_code=204)
+
     def answer(self, token: str, kind: str) -> Response:
         """An answer to be saved: its text in some form, or clips of its segments."""
         exchange, media = self.visitors.find(token)
@@ -90,6 +98,7 @@ def own_routes(uploads: Uploads, visitors: Visitors) -> FastAPI:
     routes, app = Routes(uploads, visitors), FastAPI(openapi_url=None)
     app.add_api_route(f"{PREFIX}/upload", routes.upload, methods=["POST"])
     app.add_api_route(f"{PREFIX}/video/{{token}}", routes.video, methods=["GET", "HEAD"], response_model=None)
+    app.add_api_route(f"{PREFIX}/here/{{token}}", routes.here, methods=["POST"], response_model=None)
     app.add_api_route(f"{PREFIX}/answers/{{token}}.{{kind}}", routes.answer, methods=["GET"], response_model=None)
     for kind in (PageError, Exception):
         app.add_exception_handler(kind, _problem)
@@ -125,6 +134,9 @@ def _saved_as(name: str) -> dict[str, str]:
 class Guard:
     """Leads to the page's own addresses, closes those that are not needed, and keeps the browser to this host.
 
+    What is sent to gradio's functions is text and numbers. An object that calls itself a file would make gradio look in
+    its cache, or fetch it from elsewhere.
+
     Args:
         app: gradio's.
         own: of `own_routes`.
@@ -143,8 +155,49 @@ class Guard:
         elif path.startswith(CLOSED):
             refusal: App = JSONResponse({"problem": "There is nothing here."}, 404)
             await refusal(scope, receive, send)
+        elif scope.get("method") == "POST":
+            body = await _body(receive)
+            if body is None or not _is_plain(body):
+                refusal = JSONResponse({"problem": "This page takes text and numbers."}, 400)
+                await refusal(scope, receive, send)
+                return
+            await self.app(scope, _again(body, receive), lambda message: send(_with_policy(message)))
         else:
             await self.app(scope, receive, lambda message: send(_with_policy(message)))
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """What is sent; None for more than the page ever sends, or if whoever sends it leaves."""
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if message["type"] != "http.request" or len(body) > MOST_SENT:
+            return None
+        if not message.get("more_body"):
+            return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read, and then what comes after it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def given() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return given
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether the inputs that a function of gradio's gets are text and numbers."""
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    inputs = sent.get("data") if isinstance(sent, dict) else ()
+    return isinstance(inputs, list | None) and all(
+        isinstance(value, str | int | float | None) for value in inputs or ()
+    )
 
 
 def guarded(own: App) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the page knows of each visitor: the video, the conversation about it, and the answer that is being written."""
+"""What the page knows of a visitor: the video, the conversation about it, and the answer that is being written."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from timechat.errors import TimeChatError
 from timechat.evaluation.transcripts import SUFFIXES as SPEECH_SUFFIXES
 from timechat.evaluation.transcripts import read_transcript
 
+# Far more than models read; without a limit, one visitor's question could hold up the model for all.
+MOST_CHARACTERS = 10_000
 REDRAW_S = 0.06  # between two pictures of an answer that grows; a fast model writes far more tokens than eyes can read
 
 
@@ -77,6 +79,7 @@ class Visitor:
         max_minutes: the longest video.
 
     Attributes:
+        token: its name in addresses.
         media: what is asked about.
         video: its frames as the model sees them.
         speech: what is said in it.
@@ -85,6 +88,7 @@ class Visitor:
 
     def __init__(self, model: SharedModel, uploads: Uploads, max_minutes: float):
         self.model, self.uploads, self.max_minutes = model, uploads, max_minutes
+        self.token = secrets.token_urlsafe(16)
         self.media: Media | None = None
         self.video: Video | None = None
         self.speech: Media | None = None
@@ -128,12 +132,14 @@ class Visitor:
         with self._trying(media):
             if media.path.suffix not in SPEECH_SUFFIXES:
                 raise PageError(f"{media.name} is not a transcript: {', '.join(SPEECH_SUFFIXES)} are.")
-            count = len(read_transcript(media.path))
-            if not count:
+            sentences = read_transcript(media.path)
+            if not sentences:
                 raise PageError(f"{media.name} has no sentence in it.")
+            if max(len(sentence.text) for sentence in sentences) > MOST_CHARACTERS:
+                raise PageError(f"{media.name} has a sentence of more than {MOST_CHARACTERS} characters.")
         self.forget_speech()
         self.speech = media
-        return count
+        return len(sentences)
 
     def forget_speech(self) -> None:
         """Later questions go without speech."""
@@ -163,6 +169,8 @@ class Visitor:
             raise PageError("An answer is still being written. Stop it, or wait for its end.")
         if not question.strip() and task != "caption":
             raise PageError(errors.NOTHING_TO_FIND if task else errors.NO_QUESTION)
+        if len(question) > MOST_CHARACTERS:
+            raise PageError(f"This question has {len(question)} characters; this page takes up to {MOST_CHARACTERS}.")
         self._stopping = False
         self.exchanges.append(Exchange(question.strip(), task))
 
@@ -182,7 +190,7 @@ class Visitor:
         finally:
             self._stream = None
             if not exchange.ended:
-                exchange.problem = "The page was closed."
+                exchange.problem = "The page was closed, or the connection to it was lost. Ask again."
         yield exchange
 
     def _write(self, exchange: Exchange, settings: Settings) -> Iterator[Exchange]:
@@ -268,47 +276,3 @@ class Visitor:
             self.uploads.remove(self.media)
         self.media = self.video = self._chat = None
         self.exchanges = []
-
-
-class Visitors:
-    """All open pages, by the name that the page gives itself; may be used from several threads.
-
-    Args:
-        model, uploads, max_minutes: as for `Visitor`.
-    """
-
-    def __init__(self, model: SharedModel, uploads: Uploads, max_minutes: float):
-        self.model, self.uploads, self.max_minutes = model, uploads, max_minutes
-        self._visitors: dict[str, Visitor] = {}
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._visitors)
-
-    def get(self, name: str) -> Visitor:
-        """The visitor of a page; a new one, if the page has just been opened."""
-        with self._lock:
-            if name not in self._visitors:
-                self._visitors[name] = Visitor(self.model, self.uploads, self.max_minutes)
-            return self._visitors[name]
-
-    def leave(self, name: str) -> None:
-        """A page was closed."""
-        with self._lock:
-            visitor = self._visitors.pop(name, None)
-        if visitor:
-            visitor.close()
-
-    def find(self, token: str) -> tuple[Exchange, Media]:
-        """An answer, and what it is about. Raises PageError."""
-        for visitor in list(self._visitors.values()):
-            media = visitor.media
-            for exchange in visitor.exchanges:
-                if media and exchange.token == token and exchange.answer:
-                    return exchange, media
-        raise PageError("This answer is no longer here. Ask again.")
-
-    def close(self) -> None:
-        """The program ends."""
-        for name in list(self._visitors):
-            self.leave(name)

@@ -104,5 +104,6 @@ def cannot_open(name: str, error: Exception) -> VideoError:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message, as one line of limited length."""
-    return str(error).split("\n")[0][:200].strip() or type(error).__name__
+    """An exception's message, as one line of limited length; of a system's error only what went wrong."""
+    message = getattr(error, "strerror", None) or str(error)
+    return message.split("\n")[0][:200].strip() or type(error).__name__
