@@ -50,9 +50,7 @@ class EagerTimeChat:
         rows = [self._embed(*row) for row in zip(batch.input_ids, videos, strict=True)]
         decoder = lm.causal_lm(self.model.llama_model)
         with plain_attention(decoder):
-            out = decoder(
-                inputs_embeds=torch.stack(rows), attention_mask=batch.attention_mask.long(), use_cache=False
-            )
+            out = decoder(inputs_embeds=torch.stack(rows), attention_mask=batch.attention_mask.long(), use_cache=False)
         logits, targets = out.logits.float()[:, :-1].contiguous(), batch.labels[:, 1:].contiguous()
         losses = F.cross_entropy(
             rearrange(logits, "b s v -> (b s) v"),

@@ -24,9 +24,7 @@ def model() -> TimeChat:
 @pytest.fixture(scope="module")
 def frames(golden: Golden) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randint(256, video.shape, dtype=torch.uint8, generator=generator) for video in golden.videos()
-    ]
+    return [torch.randint(256, video.shape, dtype=torch.uint8, generator=generator) for video in golden.videos()]
 
 
 def close(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -36,9 +34,7 @@ def close(one: torch.Tensor, other: torch.Tensor) -> None:
 @torch.no_grad()
 def test_embeddings_are_the_same(golden: Golden, model: TimeChat, frames: list[torch.Tensor]) -> None:
     seconds = golden.expected["timestamps"]
-    pairs = zip(
-        model.encode_video(frames, seconds), EagerTimeChat(model).encode_video(frames, seconds), strict=True
-    )
+    pairs = zip(model.encode_video(frames, seconds), EagerTimeChat(model).encode_video(frames, seconds), strict=True)
     for own, reference in pairs:
         close(own, reference)
 
