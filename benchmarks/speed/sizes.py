@@ -18,7 +18,7 @@ from torch import Tensor
 
 from timechat.batch import VideoBatch, pad_conversations
 from timechat.config import load_config
-from timechat.io import write_text
+from timechat.io import write_json, write_text
 from timechat.models import TimeChat, build_model
 from timechat.runners.stand_ins import stand_ins
 from timechat.text.conversation import encode_conversation
@@ -143,6 +143,16 @@ class Bench:
             shutil.copyfile(made["qformer_tokenizer"], self.folder / "vocab.txt")
 
 
+def placeholder(folder: Path) -> dict[str, Any]:
+    """A `datasets` section with one sample that nobody reads, for runners that are given their batches."""
+    videos = folder / "videos"
+    videos.mkdir(exist_ok=True)
+    (videos / "clip.mp4").touch()
+    write_json(folder / "train.json", [{"video": "clip.mp4", "QA": [{"q": "When?", "a": "Now."}]}])
+    info = {"anno_dir": str(folder / "train.json"), "videos_dir": str(videos)}
+    return {"clips": {"builder": "video_instruct", "build_info": info}}
+
+
 def videos(counts: Sequence[int], side: int) -> tuple[list[Tensor], list[list[float]]]:
     """Random frames, uint8 [T, 3, side, side] for each count, and their seconds, two apart."""
     generator = torch.Generator().manual_seed(0)
@@ -151,7 +161,7 @@ def videos(counts: Sequence[int], side: int) -> tuple[list[Tensor], list[list[fl
 
 
 def batch(model: TimeChat, counts: Sequence[int], tokens: int) -> VideoBatch:
-    """Videos, and conversations about them of so many tokens; the second is a tenth shorter than the first, and so on.
+    """Videos, and conversations about them of so many tokens; each is a little shorter than the one before.
 
     All tokens after prompt and question are supervised.
     """
@@ -163,7 +173,7 @@ def batch(model: TimeChat, counts: Sequence[int], tokens: int) -> VideoBatch:
             times,
             model.tokenizer,
             num_video_tokens=model.num_video_tokens(len(times)),
-            max_txt_len=tokens - number % 4 * tokens // 10,
+            max_txt_len=tokens - number % 4 * tokens // 40,
         )
         pairs.append((encoded.input_ids, encoded.labels))
     return VideoBatch(torch.cat(frames), list(counts), seconds, *pad_conversations(pairs, 0))

@@ -10,8 +10,7 @@ import torch
 from benchmarks.eager import EagerTimeChat
 from benchmarks.speed.measure import Patience, Work, has_bf16
 from benchmarks.speed.rows import Comparison, Floor, Row, compare
-from benchmarks.speed.sizes import Bench, batch
-from timechat.io import write_json
+from benchmarks.speed.sizes import Bench, batch, placeholder
 from timechat.runners import Runner, build_runner
 
 RATE = 1e-5
@@ -20,14 +19,8 @@ HALF = ("model.vit_precision=bf16", "model.llama_precision=bf16", "run.precision
 
 def make_runner(bench: Bench, *options: str) -> Runner:
     """A runner that has not begun; its only sample is never read."""
-    videos = bench.folder / "videos"
-    videos.mkdir(exist_ok=True)
-    (videos / "clip.mp4").touch()
-    write_json(bench.folder / "train.json", [{"video": "clip.mp4", "QA": [{"q": "When?", "a": "Now."}]}])
-    info = {"anno_dir": str(bench.folder / "train.json"), "videos_dir": str(videos)}
-    datasets = {"clips": {"builder": "video_instruct", "build_info": info}}
     steps = [f"run.batch_size_train={len(bench.size.frames)}", "run.iters_per_epoch=100000", "run.resume=never"]
-    runner = build_runner(bench.config(*steps, *options, datasets=datasets))
+    runner = build_runner(bench.config(*steps, *options, datasets=placeholder(bench.folder)))
     runner.engine.model.train()
     return runner
 
