@@ -67,7 +67,7 @@ MID = Size(
         "intermediate_size": 1376,
         "vocab_size": 32000,
     },
-    frames=(48, 32),
+    frames=(32, 16),
     tokens=600,
     new_tokens=64,
 )
@@ -163,13 +163,13 @@ def videos(counts: Sequence[int], side: int) -> tuple[list[Tensor], list[list[fl
 def batch(model: TimeChat, counts: Sequence[int], tokens: int) -> VideoBatch:
     """Videos, and conversations about them of so many tokens; each is a little shorter than the one before.
 
-    All tokens after prompt and question are supervised.
+    The last quarter of the longest is the answer, which is supervised.
     """
     frames, seconds = videos(counts, model.cfg.image_size)
     pairs = []
     for number, times in enumerate(seconds):
         encoded = encode_conversation(
-            [{"q": "What happens, and when?", "a": ANSWER * (tokens // 8)}],
+            [{"q": question(model, times, tokens * 3 // 4), "a": ANSWER * (tokens // 8)}],
             times,
             model.tokenizer,
             num_video_tokens=model.num_video_tokens(len(times)),

@@ -38,17 +38,17 @@ def growth(bench: Bench, patience: Patience) -> Iterator[Row]:
 
 
 def slopes(unit: str, points: Sequence[tuple[int, Cost]]) -> str:
-    """How the points grow: the least-squares line, the farthest point from it, and the exponent from first to last."""
+    """How processor time and memory grow: the least-squares line, the point farthest from it, and the exponent."""
     sizes = np.array([size for size, _ in points], dtype=float)
     text = []
-    for name, values in (("time", [cost.wall for _, cost in points]), ("memory", [cost.peak for _, cost in points])):
+    for name, values in (("time", [cost.cpu for _, cost in points]), ("memory", [cost.peak for _, cost in points])):
         slope, start = np.polyfit(sizes, values, 1)
         apart = max(abs(start + slope * sizes - values)) / max(values)
         more = seconds(slope) if name == "time" else f"{slope / MIB:.2f} MiB"
         begin = seconds(start) if name == "time" else f"{start / MIB:.0f} MiB"
         text.append(f"{name} {begin} + {more} for each {unit}, points within {apart:.0%} of the largest")
-    exponent = np.polyfit(np.log(sizes), np.log([cost.wall for _, cost in points]), 1)[0]
-    return "; ".join(text) + f"; time grows as its {exponent:.2f}th power"
+    exponent = np.polyfit(np.log(sizes), np.log([cost.cpu for _, cost in points]), 1)[0]
+    return "; ".join(text) + f"; time grows with the power {exponent:.2f}"
 
 
 def _point(prepare: Callable[[Bench, int], Work], bench: Bench, size: int) -> Timing:
