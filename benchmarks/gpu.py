@@ -12,11 +12,9 @@ into timechat/runners/peak_flops.py, from which `train.py --dry-run` tells the t
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +22,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-import transformers
 
 from benchmarks.full_size.cases import Measurer, Result, groups
 from benchmarks.full_size.models import Sizes
+from benchmarks.speed.printing import be_quiet, say
 from timechat.io import write_json
+from timechat.runners.peak_flops import peak_flops
 
 SIDES = {"cuda": 8192, "cpu": 1024}  # of the matrices of the rate
 PRODUCTS = 20
@@ -42,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if device.type == "cuda" and not torch.cuda.is_available():
         say("no CUDA GPU is visible to torch; --device cpu --size tiny shows that this runs")
         return 1
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    transformers.logging.set_verbosity_error()
+    be_quiet()
     rate = matmul_rate(device)
     facts = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -52,12 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "date": time.strftime("%Y-%m-%d"),
         "size": asked.size,
         "matmul_tflop_per_s": rate / 1e12,
+        "matmul_share_of_peak": rate / peak if (peak := peak_flops(device)) else None,
     }
     say(", ".join(f"{name} {value}" for name, value in facts.items()))
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="timechat_gpu_") as folder:
         sizes = Sizes(asked.size, Path(folder))
-        measurer = Measurer(sizes, device, rate, started + 60 * asked.minutes)
+        measurer = Measurer(sizes, device, rate, started + 60 * asked.minutes, asked.seconds)
         for group in groups(*((asked.batches, asked.batches) if asked.batches else ())):
             for result in measurer.run(group):
                 results.append(result)
@@ -106,18 +104,13 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="a file for the figures")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--size", choices=["7b", "tiny"], default="7b")
+    parser.add_argument("--seconds", type=float, default=4.0, help="for the steps of a case")
     parser.add_argument("--batches", type=_numbers, help="in place of 1, 2, 4, 8 and, for answers, 1, 4, 16")
     return parser.parse_args(arguments)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
-
-
-def say(line: str) -> None:
-    """Print at once: cases take seconds, and all of them minutes."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

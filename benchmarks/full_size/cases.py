@@ -20,7 +20,7 @@ from timechat.models.flops import TimeChatFlops
 from timechat.runners.logs import peak_memory
 
 BATCHES, ANSWERED = (1, 2, 4, 8), (1, 4, 16)
-LEAST_STEPS, STEPS_S = 3, 4.0
+LEAST_STEPS = 3
 RATE = 1e-6
 
 Result = dict[str, Any]
@@ -60,12 +60,14 @@ class Measurer:
         device: that computes.
         rate: operations a second of a large product of matrices.
         until: when, by time.monotonic, no further case begins.
+        seconds: for the steps of a case, of which there are a few at least.
     """
 
     sizes: Sizes
     device: torch.device
     rate: float
     until: float
+    seconds: float = 4.0
 
     def run(self, group: Group) -> Iterator[Result]:
         """Each case with its result, or why there is none."""
@@ -145,7 +147,9 @@ class Measurer:
             torch.cuda.reset_peak_memory_stats(self.device)
         walls, parts = [], []
         started = time.perf_counter()
-        while len(walls) < LEAST_STEPS or (time.perf_counter() - started < STEPS_S and time.monotonic() < self.until):
+        while len(walls) < LEAST_STEPS or (
+            time.perf_counter() - started < self.seconds and time.monotonic() < self.until
+        ):
             begun = time.perf_counter()
             clock.start()
             step()

@@ -9,16 +9,13 @@ Everything is measured with random weights of a size for two CPU cores, in child
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import transformers
-
 from benchmarks.speed.measure import MeasurementError, Patience, in_child, machine
+from benchmarks.speed.printing import be_quiet, say
 from benchmarks.speed.rows import Row, as_record, notes, table
 from benchmarks.speed.sizes import SIZES, Bench
 from benchmarks.speed.subjects import SUBJECTS
@@ -28,7 +25,7 @@ from timechat.io import write_json
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for, and print it as it comes."""
     asked = _arguments(arguments)
-    _be_quiet()
+    be_quiet()
     patience = Patience(asked.seconds, asked.least, threads=asked.threads)
     facts, rows, failed = machine(), [], []
     say(", ".join(f"{name} {value}" for name, value in {**facts, "threads": asked.threads}.items()))
@@ -54,14 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(failed))
 
 
-def _be_quiet() -> None:
-    """Only the figures."""
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-
-
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.partition("\n")[0])
     names = ", ".join(SUBJECTS)
@@ -80,12 +69,6 @@ def _subjects(text: str) -> list[str]:
     if unknown or not names:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'}: choose from {', '.join(SUBJECTS)}")
     return names
-
-
-def say(line: str) -> None:
-    """Print at once: a measurement takes minutes."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

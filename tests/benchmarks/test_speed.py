@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.training import ROOT
+from omegaconf import DictConfig
 
+from benchmarks import gpu
 from benchmarks.full_size.cases import Group, Measurer, groups
-from benchmarks.full_size.models import Setting, Sizes
+from benchmarks.full_size.models import NotAvailable, Setting, Sizes
 from benchmarks.speed.measure import MeasurementError, Timing, in_child
 from benchmarks.speed.rows import Cost, Row, as_record, notes, table
 from benchmarks.speed.subjects.growth import slopes
@@ -29,34 +31,39 @@ def run(*arguments: str) -> str:
 
 def test_the_bench_prints_and_writes_its_rows(tmp_path: Path) -> None:
     fast = ("--size", "tiny", "--threads", "1", "--seconds", "0", "--least", "1")
-    out = run("-m", "benchmarks.speed", *fast, "--only", "train,collate,checkpoint", "--json", str(tmp_path / "x.json"))
+    out = run("-m", "benchmarks.speed", *fast, "--only", "train,collate", "--json", str(tmp_path / "x.json"))
     written = json.loads((tmp_path / "x.json").read_text())
     names = [row["what"].split()[0] for row in written["rows"]]
-    assert names == ["train", "collate", "checkpoint"]
+    assert names == ["train", "collate"]
     train = written["rows"][0]
     assert all(train[key] > 0 for key in ("this_wall_s", "eager_wall_s", "this_peak_bytes", "floor_wall_s"))
     assert all(row["what"] in out for row in written["rows"])
     assert written["machine"]["cores"] >= 1
 
 
-def test_the_gpu_script_goes_on_after_what_cannot_be_done(tmp_path: Path) -> None:
-    file = tmp_path / "gpu.json"
-    run("benchmarks/gpu.py", "--device", "cpu", "--size", "tiny", "--batches", "1", "--json", str(file))
-    cases = json.loads(file.read_text())["cases"]
-    assert len(cases) == 13
-    plain = [case for case in cases if case["kind"] == "inference" or case["checkpointing"] == "all"]
-    plain = [case for case in plain if not case.get("compile") and not case.get("liger")]
-    assert [case["status"] for case in plain] == ["ok", "ok"]
-    training, inference = plain
+def test_the_gpu_script_goes_on_after_what_cannot_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, few = tmp_path / "gpu.json", [Group(Setting(), (1,)), Group(None, (1,)), Group(Setting(), (1,))]
+
+    def no_key(sizes: Sizes, setting: Setting, device: torch.device) -> DictConfig:
+        raise NotAvailable("no such key")
+
+    monkeypatch.setattr(gpu, "groups", lambda *_: few[:2])
+    monkeypatch.setattr(gpu, "be_quiet", lambda: None)
+    options = ["--device", "cpu", "--size", "tiny", "--seconds", "0", "--json", str(file)]
+    assert gpu.main(options) == 0
+    training, inference = json.loads(file.read_text())["cases"]
     assert {"ViT", "Q-Formers", "decoder", "decoder, backward", "Q-Formers, backward", "optimizer", "waiting"} <= set(
         training["parts_s"]
     )
     assert {"ViT", "Q-Formers", "decoder", "waiting"} <= set(inference["parts_s"])
-    for case in plain:
+    for case in (training, inference):
+        assert case["status"] == "ok"
         assert sum(case["parts_s"].values()) == pytest.approx(case["step_s"], rel=0.5)
         assert case["share_of_matmul"] > 0
-    for case in cases:
-        assert case["status"] == "ok" or case["status"].startswith(("not available: ", "left out"))
+    monkeypatch.setattr(gpu, "groups", lambda *_: few[2:])
+    monkeypatch.setattr(Sizes, "config", no_key)
+    assert gpu.main(options) == 0
+    assert [case["status"] for case in json.loads(file.read_text())["cases"]] == ["not available: no such key"]
 
 
 def test_cases_without_time_are_listed(tmp_path: Path) -> None:
