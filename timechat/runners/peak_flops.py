@@ -29,8 +29,8 @@ PEAK_TFLOPS = {
     "RTX 3090": 71.0,
 }
 
-# Share of the peak that training at the published size reaches, by a part of the device's name: what `benchmarks/gpu.py`
-# prints as TFLOP/s, with batch and checkpointing as in the recipe, over PEAK_TFLOPS. Not measured so far.
+# Share of the peak that training at the published size reaches, by a part of the device's name: the TFLOP/s that
+# `benchmarks/gpu.py` prints for batch and checkpointing of the recipe, over PEAK_TFLOPS. Not measured so far.
 MEASURED_SHARES: dict[str, float] = {}
 
 
