@@ -25,7 +25,7 @@ QUICKSTART_STAGES := $(sort $(wildcard quickstart/configs/[1-9]_*.yaml))
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install quickstart quickstart-data ablation spread test test-demo test-engines test-asr test-lmms-eval lint format clean
+.PHONY: help install quickstart quickstart-data ablation spread test test-demo test-engines test-asr test-lmms-eval bench lint format clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
@@ -97,6 +97,10 @@ $(LMMS_VENV)/.installed: pyproject.toml
 	@echo "installing into $(LMMS_VENV) (a few minutes the first time) ..."
 	$(LMMS_VENV)/bin/python -m pip install --quiet --editable '.[lmms-eval]' 'pytest>=8,<10'
 	@touch $@
+
+# Speed beside an eager reference and the machine's limits, a few minutes; make bench ARGS='--only encode,train'.
+bench: $(VENV)/.installed
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.speed $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

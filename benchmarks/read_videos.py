@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import decord
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.videos import write_video
 from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.readers.decord import DecordReader
 from timechat.datasets.readers.look import look_at
@@ -26,25 +27,6 @@ from timechat.datasets.readers.pyav import PyAVReader
 from timechat.datasets.video import load_video, uniform_indices
 
 TRIES = 7
-
-
-def write(path: Path, seconds: int, fps: int, side: int, codec: str = "libx264", **options: str) -> Path:
-    """A square that moves over noise that drifts."""
-    noise = (
-        np.random.default_rng(0).integers(0, 256, (side // 4, side // 4, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
-    )
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=fps)
-        stream.width, stream.height, stream.pix_fmt, stream.options = side, side, "yuv420p", options
-        for index in range(seconds * fps):
-            picture = np.roll(noise, index, axis=1)
-            left = index * 3 % (side - side // 4)
-            picture[side // 4 : side // 2, left : left + side // 4] = index % 256
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, fps)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
 
 
 def shortest(work: Callable[[], object]) -> float:
@@ -78,7 +60,7 @@ def say(line: str) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        clip = write(Path(folder) / "clip.mp4", 60, 6, 224, preset="fast")
+        clip = write_video(Path(folder) / "clip.mp4", 60, 6, 224, preset="fast")
         load_video(clip, 96)  # starts the process that reads
         bare = shortest(lambda: bare_decord(clip))
         say(f"96 frames of 60 s at 6 fps, 224 px: decord alone {1000 * bare:.1f} ms")
@@ -87,14 +69,16 @@ def main() -> None:
             say(f"    {settings.reader}, limit {settings.timeout_s}: {1000 * taken:.1f} ms, {taken / bare:.2f} times")
         say(f"    the look: {1000 * shortest(lambda: look_at(str(clip))):.1f} ms, once a file")
 
-        long = write(Path(folder) / "long.mp4", 7200, 6, 64, preset="ultrafast")
+        long = write_video(Path(folder) / "long.mp4", 7200, 6, 64, preset="ultrafast")
         count, taken = len(look_at(str(long)).stamps), shortest(lambda: look_at(str(long)))
         say(f"two hours at 6 fps: the look {taken:.2f} s of {count} frames")
         opened = shortest(lambda: decord.VideoReader(str(long), num_threads=1))
         say(f"    decord opens it in {opened:.2f} s")
 
         params = "open-gop=1:keyint=60:bframes=3:log-level=error"
-        hevc = write(Path(folder) / "open.mp4", 3600, 3, 64, "libx265", preset="ultrafast", **{"x265-params": params})
+        hevc = write_video(
+            Path(folder) / "open.mp4", 3600, 3, 64, "libx265", preset="ultrafast", **{"x265-params": params}
+        )
         few, all_ = (
             shortest(lambda n=n: load_video(hevc, n, 56, settings=ReaderSettings("pyav"))) for n in (8, 100000)
         )
@@ -106,7 +90,7 @@ def main() -> None:
             ("MPEG-4 mp4", "mpeg4", {}),
             ("VP9 webm", "libvpx-vp9", {"deadline": "realtime"}),
         ):
-            path = write(Path(folder) / f"{codec}.{name.split()[1]}", 4, 12, 360, codec, **options)
+            path = write_video(Path(folder) / f"{codec}.{name.split()[1]}", 4, 12, 360, codec, **options)
             for side in (56, 224, None):
                 say(f"{name}, {side or 'original'} px, decord and PyAV apart: {pixels(path, side)}")
 

@@ -17,6 +17,7 @@ from timechat.models.checkpoints import WEIGHT_FILES, part_in_model, weight_path
 from timechat.registry import registry
 from timechat.runners.dry_run_data import Data
 from timechat.runners.engines.base import FP32, MOMENTS
+from timechat.runners.expected_time import expected_time, gpu_name
 from timechat.runners.memory import activation_bytes, estimate_memory
 from timechat.runners.missing_files import missing_files
 from timechat.runners.missing_videos import ERROR
@@ -79,11 +80,14 @@ def _sections(cfg: DictConfig, asked: DictConfig, assumed: Sequence[str]) -> tup
     plan = None
     if (data.complete and data.samples) or cfg.run.iters_per_epoch is not None:
         plan = make_plan(cfg.run, processes, data.samples)
-    counts = model.token_counts(_example_times(frames_per_video(cfg.model)))
+    times, gpu = _example_times(frames_per_video(cfg.model)), gpu_name()
+    counts = model.token_counts(times)
+    expected = list(expected_time(model, times, counts, plan, processes, gpu))
     sections = {
         "Parameters": [*_parameters(model), "", *_weight_files(asked.model), *assumed],
         "Tokens of a sample": list(_tokens(cfg, counts)),
         f"Schedule on {processes} processes": list(_schedule(cfg, plan, processes)),
+        **({f"Time to expect on {gpu}": expected} if expected else {}),
         "Data": [*data.describe(), *data.first_batch(plan, readable=cfg.model == asked.model)],
         # The last one, because it puts fake tensors into the model.
         "Memory on each GPU, GiB (an estimate)": list(_memory(cfg, model, counts, plan, processes)),

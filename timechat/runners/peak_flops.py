@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import torch
 
@@ -28,6 +29,10 @@ PEAK_TFLOPS = {
     "RTX 3090": 71.0,
 }
 
+# Share of the peak that training at the published size reaches, by a part of the device's name: the TFLOP/s that
+# `benchmarks/gpu.py` prints for batch and checkpointing of the recipe, over PEAK_TFLOPS. Not measured so far.
+MEASURED_SHARES: dict[str, float] = {}
+
 
 def peak_flops(device: torch.device) -> float | None:
     """Peak dense bf16 operations per second of a GPU; None for devices that are not in the table."""
@@ -38,5 +43,14 @@ def peak_flops(device: torch.device) -> float | None:
 
 def peak_of_name(name: str) -> float | None:
     """As `peak_flops`, for a name such as "NVIDIA A100-SXM4-80GB"."""
-    peaks = (tera * 1e12 for part, tera in PEAK_TFLOPS.items() if re.search(rf"\b{part}\b", name))
-    return next(peaks, None)
+    tera = _by_name(PEAK_TFLOPS, name)
+    return None if tera is None else tera * 1e12
+
+
+def measured_share(name: str) -> float | None:
+    """The share of its peak that training reaches on a GPU; None where it was not measured."""
+    return _by_name(MEASURED_SHARES, name)
+
+
+def _by_name(table: Mapping[str, float], name: str) -> float | None:
+    return next((value for part, value in table.items() if re.search(rf"\b{part}\b", name)), None)

@@ -1,0 +1,1 @@
+"""How fast TimeChat is beside an eager reference and beside what the machine can do; `python -m benchmarks.speed`."""
