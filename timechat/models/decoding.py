@@ -1,8 +1,7 @@
 """Writes the answers to several prompts together, token by token.
 
 Prompts about one video begin alike: system sentence, video, seconds. What they have in common is read once and kept
-once; see `shared_cache`. A row leaves when it ends, and where rows wait, the next ones take its place. What a row
-computes does not depend on its neighbours.
+once; see `shared_cache`. A row leaves when it ends. What a row computes does not depend on its neighbours.
 
 Hugging Face's `generate` reads every prompt whole, goes on with rows that have ended, and spends more time on
 bookkeeping than a small decoder spends on its products. It still does beam search: see `llama.generate`.
@@ -13,7 +12,6 @@ B rows that are being written, D width, h heads, k heads of keys and values, d w
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -60,7 +58,6 @@ def decode(
     end: int,
     choose: Choose = greedy,
     enough: Enough | None = None,
-    batch_size: int | None = None,
 ) -> list[list[int]]:
     """Continue prompts.
 
@@ -71,85 +68,49 @@ def decode(
         end: the id that ends an answer.
         choose: how tokens are chosen.
         enough: asked after each token; ends answers early.
-        batch_size: answers that are written together; None for all.
 
     Returns:
         The new ids of each prompt, `end` included where the decoder came to it.
     """
-    writing = _Writing(llama, prompts, batch_size or len(prompts))
-    while rows := writing.next_scores():
-        for row, token in zip(rows, choose(writing.scores, rows).tolist(), strict=True):
-            writing.ids[row].append(token)
-        stopped = enough(writing.ids) if enough else [False] * len(prompts)
-        writing.keep(
-            [r for r in rows if not (stopped[r] or writing.ids[r][-1] == end or len(writing.ids[r]) == max_new_tokens)]
-        )
-    return writing.ids
+    lean, ids, rows = LeanLlama(llama), [list[int]() for _ in prompts], list(range(len(prompts)))
+    scores, cache = _read(lean, prompts)
+    while rows:
+        for row, token in zip(rows, choose(scores, rows).tolist(), strict=True):
+            ids[row].append(token)
+        stopped = enough(ids) if enough else [False] * len(prompts)
+        over = {row for row in rows if stopped[row] or ids[row][-1] == end or len(ids[row]) >= max_new_tokens}
+        if over:
+            rows = [row for row in rows if row not in over]
+            cache.keep(rows)
+        if rows:
+            places = [len(prompts[row].ids) + len(ids[row]) - 1 for row in rows]
+            tokens, positions = torch.tensor([[ids[row][-1] for row in rows], places], device=scores.device)
+            cache.step()
+            scores = lean.logits(lean.embed(tokens), positions, cache.attend)
+    return ids
 
 
-def groups_of(prompts: Sequence[Prompt], largest: int) -> list[list[int]]:
-    """The numbers of prompts that are about the same, at most `largest` together."""
-    alike: dict[Hashable, list[int]] = {}
-    for number, prompt in enumerate(prompts):
-        alike.setdefault(prompt.about, []).append(number)
-    return [rows[first : first + largest] for rows in alike.values() for first in range(0, len(rows), largest)]
+def _read(lean: LeanLlama, prompts: Sequence[Prompt]) -> tuple[Tensor, SharedCache]:
+    """Read all prompts, group by group; scores [B, V] of what follows them, in the order of the prompts."""
+    groups: dict[Hashable, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        groups.setdefault(prompt.about, []).append(row)
+    readings = [_Reading([prompts[row] for row in rows]) for rows in groups.values()]
+    cache = SharedCache(len(groups), max((len(reading.embeds) for reading in readings), default=0))
+    scores: list[Tensor] = [torch.empty(0)] * len(prompts)
+    for rows, reading in zip(groups.values(), readings, strict=True):
+        read = lean.logits(reading.embeds, reading.positions, reading.attend, reading.last)
+        cache.add(rows, reading.layers, reading.visible)
+        reading.layers.clear()
+        for row, of_row in zip(rows, read, strict=True):
+            scores[row] = of_row
+    return torch.stack(scores), cache
 
 
 def common_length(prompts: Sequence[Sequence[int]]) -> int:
     """How many ids all prompts begin with; the last id of each is its own, because the scores after it are."""
     beginnings = zip(*(ids[:-1] for ids in prompts), strict=False)
     return sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, beginnings))
-
-
-class _Writing:
-    """Answers that are being written.
-
-    Attributes:
-        ids: the new ids of each prompt.
-        scores: [B, V], of the next tokens of the rows that `next_scores` returned.
-    """
-
-    def __init__(self, llama: nn.Module, prompts: Sequence[Prompt], batch_size: int):
-        self._llama, self._prompts, self._batch_size = LeanLlama(llama), prompts, batch_size
-        self._waiting = deque(groups_of(prompts, batch_size))
-        self._rows: list[int] = []
-        self._cache = SharedCache(min(batch_size, len(self._waiting)), max((len(p.ids) for p in prompts), default=0))
-        self.ids: list[list[int]] = [[] for _ in prompts]
-
-    def next_scores(self) -> list[int]:
-        """Let every row read its last token, and new rows their prompts; the rows, none of them at the end."""
-        rows, scores = list(self._rows), [self._step()] if self._rows else []
-        while self._waiting and len(rows) + len(self._waiting[0]) <= self._batch_size:
-            group = self._waiting.popleft()
-            scores.append(self._read(group))
-            rows += group
-        self._rows = sorted(rows)
-        if rows:
-            self.scores = torch.cat(scores)
-            if rows != self._rows:
-                self.scores = self.scores[[rows.index(row) for row in self._rows]]
-        return self._rows
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows only."""
-        if len(rows) < len(self._rows):
-            self._cache.keep(rows)
-            self._rows = list(rows)
-
-    def _step(self) -> Tensor:
-        """Scores [B, V] after the last token of each row."""
-        device = self._prompts[0].embeds.device
-        tokens = torch.tensor([self.ids[row][-1] for row in self._rows], device=device)
-        places = [len(self._prompts[row].ids) + len(self.ids[row]) - 1 for row in self._rows]
-        self._cache.step()
-        return self._llama.logits(self._llama.embed(tokens), torch.tensor(places, device=device), self._cache.attend)
-
-    def _read(self, rows: Sequence[int]) -> Tensor:
-        """Read the prompts of a group; scores [rows, V] after each of them."""
-        reading = _Reading([self._prompts[row] for row in rows])
-        scores = self._llama.logits(reading.embeds, reading.positions, reading.attend, reading.last)
-        self._cache.add(rows, reading.layers, reading.visible)
-        return scores
 
 
 class _Reading:
