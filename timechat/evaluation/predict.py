@@ -94,7 +94,8 @@ class PredictSettings:
             question's id set, so that it depends on nothing else.
         top_p: nucleus sampling: draw from the most likely tokens whose probabilities add up to this.
         num_beams: beams of beam search; 1 is greedy decoding or sampling.
-        batch_size: prompts answered together; changes no answer.
+        batch_size: prompts answered together; changes no answer. Those about one clip read it once, if they are in one
+            batch.
         num_workers: processes of each rank that decode videos; 0 decodes in between.
         overwrite: discard what an earlier run left.
         reading: which reader reads videos, and how long it may take for one.
