@@ -174,6 +174,15 @@ def test_batches_hold_prompts_of_similar_length(tmp_path: Path, videos_dir: Path
     assert list(result.answers) == list("012345")
 
 
+def test_questions_about_a_clip_stay_together(tmp_path: Path, videos_dir: Path) -> None:
+    """What their prompts have in common is read once for all that are in a batch."""
+    asked = [("a.mp4", 60), ("b.mp4", 50), ("b.mp4", 70), ("a.mp4", 10)]
+    questions = [ask(str(length), video, "x" * length) for video, length in asked]
+    model = Scripted()
+    predict(model, questions, videos_dir, tmp_path, dataclasses.replace(SETTINGS, batch_size=2))
+    assert [[len(prompt) for prompt in batch] for batch in model.batches] == [[10, 60], [50, 70]]
+
+
 def test_few_encoded_videos_wait(tmp_path: Path, videos_dir: Path) -> None:
     """Memory does not grow with the run: a window is answered before the next clip is encoded."""
     size, ahead = 2, []

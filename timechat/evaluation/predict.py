@@ -94,7 +94,8 @@ class PredictSettings:
             question's id set, so that it depends on nothing else.
         top_p: nucleus sampling: draw from the most likely tokens whose probabilities add up to this.
         num_beams: beams of beam search; 1 is greedy decoding or sampling.
-        batch_size: prompts answered together; changes no answer.
+        batch_size: prompts answered together; changes no answer. Those about one clip read it once, if they are in one
+            batch.
         num_workers: processes of each rank that decode videos; 0 decodes in between.
         overwrite: discard what an earlier run left.
         reading: which reader reads videos, and how long it may take for one.
@@ -310,14 +311,23 @@ def _encoded(
 
 
 def _batches(asks: Iterator[_Ask], size: int) -> Iterator[list[_Ask]]:
-    """Batches of prompts of similar length, because the shorter ones are padded to the longest.
+    """Batches of questions about the same clips, whose prompts begin alike, and of prompts of similar length.
 
     A window of asks is taken, sorted and answered before the next one, so that few encoded clips wait.
     """
     window = size * WINDOW if size > 1 else 1
-    while waiting := sorted(islice(asks, window), key=lambda ask: ask.length):
+    while waiting := _sorted(list(islice(asks, window))):
         for first in range(0, len(waiting), size):
             yield waiting[first : first + size]
+
+
+def _sorted(asks: Sequence[_Ask]) -> list[_Ask]:
+    """Clip by clip, those with the shortest prompts first, and by length within each."""
+    clips: dict[int, list[_Ask]] = {}  # by the identity of the encoded clip, which its questions share
+    for ask in asks:
+        clips.setdefault(id(ask.video), []).append(ask)
+    ordered = [sorted(clip, key=lambda ask: ask.length) for clip in clips.values()]
+    return [ask for clip in sorted(ordered, key=lambda clip: clip[0].length) for ask in clip]
 
 
 def _generate(model: VideoModel, batch: Sequence[_Ask], settings: PredictSettings) -> list[str]:

@@ -291,7 +291,11 @@ def left_pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def generate(llama: nn.Module, embeds: Tensor, attention_mask: Tensor, **options: Any) -> Tensor:
-    """Continue left-padded embeddings [B, S, D]; returns only the new tokens' ids, [B, at most max_new_tokens]."""
+    """Continue left-padded embeddings [B, S, D] with Hugging Face's `generate`; `decoding` is faster, without beams.
+
+    Returns:
+        Only the new tokens' ids, [B, at most max_new_tokens].
+    """
     decoder: Any = causal_lm(llama)  # the declared result of `generate` is all that it may be with any options
     return decoder.generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
 

@@ -23,9 +23,11 @@ from timechat.models import llama as lm
 from timechat.models.base import StepSize
 from timechat.models.checkpoints import part_of
 from timechat.models.config import TimeChatConfig, decoder_precision
+from timechat.models.decoding import Prompt, decode, greedy
 from timechat.models.flops import TimeChatFlops
 from timechat.models.llama_folder import write_llama
 from timechat.models.loss import token_losses
+from timechat.models.sampling import Drawing
 from timechat.models.video_encoder import VideoEncoder
 from timechat.models.watching import Watch, Watching
 from timechat.registry import registry
@@ -246,23 +248,22 @@ class TimeChat(VideoEncoder):
             )
         if watch and num_beams > 1:
             raise ConfigError(f"num_beams={num_beams}: the words of a beam may still change, so none can be watched")
-        rows = [self._prompt_embeds(*row, system) for row in zip(videos, seconds, prompts, histories, strict=True)]
-        embeds, mask = lm.left_pad(rows)
         if 0 < temperature < LEAST_TEMPERATURE:
             temperature = LEAST_TEMPERATURE
-        options = {"temperature": temperature, "top_p": top_p} if do_sample else {}
-        config = transformers.GenerationConfig(
-            max_new_tokens=max_new_tokens,
-            do_sample=do_sample,
-            num_beams=num_beams,
-            bos_token_id=self.tokenizer.bos_id,
-            eos_token_id=self.tokenizer.eos_id,
-            pad_token_id=self.tokenizer.pad_id,
-            **options,
-        )
-        watching = {"stopping_criteria": [Watching(watch, self.tokenizer)]} if watch else {}
-        ids = lm.generate(self.llama_model, embeds, mask, generation_config=config, **watching)
-        return [self.tokenizer.decode(row) for row in ids.tolist()]
+        read = [self._prompt(*row, system) for row in zip(videos, seconds, prompts, histories, strict=True)]
+        if num_beams > 1:
+            drawn = {"temperature": temperature, "top_p": top_p} if do_sample else {}
+            ids = self._search(read, max_new_tokens=max_new_tokens, num_beams=num_beams, do_sample=do_sample, **drawn)
+        else:
+            ids = decode(
+                self.llama_model,
+                read,
+                max_new_tokens=max_new_tokens,
+                end=self.tokenizer.eos_id,
+                choose=Drawing(len(read), temperature, top_p) if do_sample else greedy,
+                enough=Watching(watch, self.tokenizer) if watch else None,
+            )
+        return [self.tokenizer.decode(row) for row in ids]
 
     def prompt_ids(
         self,
@@ -283,13 +284,25 @@ class TimeChat(VideoEncoder):
             history=history,
         )
 
-    def _prompt_embeds(
+    def _prompt(
         self, video: Tensor, seconds: Sequence[float] | None, prompt: str, history: Sequence[Turn], system: str | None
-    ) -> Tensor:
+    ) -> Prompt:
         ids = self.prompt_ids(len(video), seconds, prompt, history, system)
         input_ids = torch.tensor([ids], device=video.device)
         is_video = input_ids == self.tokenizer.image_token_id
-        return lm.embed_with_video(self.llama_model, input_ids, is_video, [video])[0]
+        embeds = lm.embed_with_video(self.llama_model, input_ids, is_video, [video])[0]
+        return Prompt(ids, embeds, about=id(video))
+
+    def _search(self, prompts: Sequence[Prompt], **options: Any) -> list[list[int]]:
+        """New ids of each prompt by beam search; `options` are those of Hugging Face."""
+        config = transformers.GenerationConfig(
+            bos_token_id=self.tokenizer.bos_id,
+            eos_token_id=self.tokenizer.eos_id,
+            pad_token_id=self.tokenizer.pad_id,
+            **options,
+        )
+        embeds, mask = lm.left_pad([prompt.embeds for prompt in prompts])
+        return lm.generate(self.llama_model, embeds, mask, generation_config=config).tolist()
 
     # Saving -----------------------------------------------------------------------------------------------------------
 

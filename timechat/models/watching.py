@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-import transformers
 
 from timechat.text.tokenizers import LlamaTokenizer
 
@@ -31,24 +27,15 @@ class PartialAnswer:
 Watch = Callable[[list[PartialAnswer]], list[bool]]
 
 
-class Watching(transformers.StoppingCriteria):
-    """Shows a batch of answers to a `Watch` after each token, and ends those that it has enough of."""
+class Watching:
+    """Shows answers to a `Watch` after each token, and says which of them it has enough of."""
 
     def __init__(self, watch: Watch, tokenizer: LlamaTokenizer):
         self.watch, self.tokenizer = watch, tokenizer
-        self.lengths: list[int | None] = []  # of answers that are finished: the rest of a row is padding
 
-    def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs: Any) -> torch.BoolTensor:
-        """New ids [B, n] so far -> bool [B], true for rows that are finished."""
-        rows = input_ids.tolist()
-        self.lengths = self.lengths or [None] * len(rows)
-        answers = [self._partial(row[:length]) for row, length in zip(rows, self.lengths, strict=True)]
-        enough = [stop or answer.ended for stop, answer in zip(self.watch(answers), answers, strict=True)]
-        for i, row in enumerate(rows):
-            if enough[i] and self.lengths[i] is None:
-                self.lengths[i] = len(row)
-        done = [length is not None for length in self.lengths]
-        return torch.tensor(done, device=input_ids.device)  # type: ignore[return-value]
+    def __call__(self, ids: Sequence[Sequence[int]]) -> list[bool]:
+        """The new ids of each answer so far -> whether they are enough."""
+        return self.watch([self._partial(row) for row in ids])
 
-    def _partial(self, ids: list[int]) -> PartialAnswer:
+    def _partial(self, ids: Sequence[int]) -> PartialAnswer:
         return PartialAnswer(self.tokenizer.decode(ids), len(ids), self.tokenizer.eos_id in ids)

@@ -1,0 +1,218 @@
+"""Answers written together, beside Hugging Face's `generate` over whole prompts: beginnings, ends, LoRA, draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from helpers.tiny import LLAMA
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from timechat.models import llama as lm
+from timechat.models.decoding import Prompt, common_length, decode, greedy
+from timechat.models.lean_llama import LeanLlama, projection
+from timechat.models.sampling import Drawing
+
+END, NEVER = 2, -1
+CLOSE = {"rtol": 0.0, "atol": 1e-5}
+
+
+def with_lora(llama: transformers.LlamaForCausalLM, alpha: int = 16) -> nn.Module:
+    """Adapters that count."""
+    wrapped = lm.add_lora(llama, r=4, alpha=alpha).eval()
+    for name, weight in wrapped.named_parameters():
+        if ".lora_B." in name:
+            nn.init.normal_(weight, std=0.05)
+    return wrapped
+
+
+@pytest.fixture(scope="module")
+def llama() -> transformers.LlamaForCausalLM:
+    """The tiny LLaMA."""
+    return lm.build_llama(LLAMA, precision="fp32").eval()
+
+
+@pytest.fixture(scope="module")
+def adapted() -> nn.Module:
+    """The tiny LLaMA with LoRA."""
+    torch.manual_seed(0)
+    return with_lora(lm.build_llama(LLAMA, precision="fp32"))
+
+
+@pytest.fixture(scope="module")
+def shared() -> nn.Module:
+    """Two heads of queries share one of keys and values; with LoRA and biases."""
+    torch.manual_seed(0)
+    config = lm.read_config(LLAMA)
+    config.update({"num_key_value_heads": config.num_attention_heads // 2, "attention_bias": True})
+    llama = transformers.LlamaForCausalLM(config).eval()
+    llama.generation_config = transformers.GenerationConfig()
+    return with_lora(llama)
+
+
+def prompts_of(llama: nn.Module, *texts: tuple[str, Sequence[int]]) -> list[Prompt]:
+    """(what it is about, ids) each; the same ids have other embeddings in other videos."""
+    table, found = lm.causal_lm(llama).model.embed_tokens.weight.detach(), []
+    for about, ids in texts:
+        shift = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(len(about)))
+        found.append(Prompt(ids, table[list(ids)] + shift, about))
+    return found
+
+
+def plain(llama: nn.Module, prompt: Prompt, **options: Any) -> list[int]:
+    """One prompt, read whole and continued by Hugging Face."""
+    config = transformers.GenerationConfig(pad_token_id=0, **options)
+    return lm.generate(llama, *lm.left_pad([prompt.embeds]), generation_config=config)[0].tolist()
+
+
+FILM, OTHER = list(range(40, 70)), list(range(300, 318))
+TEXTS = [
+    ("film", [*FILM, 5, 6, 7]),
+    ("other one", [*OTHER, 9]),
+    ("film", [*FILM, 5, 8]),
+    ("film", [*FILM, 11, 12, 13, 14, 15]),
+    ("other one", [*OTHER[:9], 77, 78]),
+    ("alone", [3]),
+    ("film", [*FILM, 5, 6, 7]),
+]
+
+
+@pytest.mark.parametrize("kind", ["llama", "adapted", "shared"])
+@pytest.mark.parametrize("rows", [[0], [5], [0, 1, 5], [0, 2, 3, 6], list(range(7))])
+def test_what_is_written_together_is_what_each_writes_alone(
+    kind: str, rows: list[int], request: pytest.FixtureRequest
+) -> None:
+    """Alone, in one video, in several; ragged, equal, and of one token."""
+    model = request.getfixturevalue(kind)
+    prompts = [prompts_of(model, *TEXTS)[row] for row in rows]
+    written = decode(model, prompts, max_new_tokens=9, end=NEVER)
+    assert written == [plain(model, prompt, max_new_tokens=9) for prompt in prompts]
+    assert {len(ids) for ids in written} == {9}
+
+
+def test_answers_longer_than_the_places_that_are_ready(adapted: nn.Module) -> None:
+    prompts = prompts_of(adapted, *TEXTS)
+    written = decode(adapted, prompts, max_new_tokens=45, end=NEVER)
+    assert written == [plain(adapted, prompt, max_new_tokens=45) for prompt in prompts]
+
+
+@pytest.mark.parametrize("kind", ["llama", "adapted", "shared"])
+def test_scores_do_not_depend_on_the_neighbours(kind: str, request: pytest.FixtureRequest) -> None:
+    """After each token, also when neighbours have ended, beside the scores of the whole sequence."""
+    model = request.getfixturevalue(kind)
+    prompts, seen = prompts_of(model, *TEXTS), {row: [] for row in range(len(TEXTS))}
+
+    def choose(scores: Tensor, rows: Sequence[int]) -> Tensor:
+        for row, of_row in zip(rows, scores, strict=True):
+            seen[row].append(of_row)
+        return greedy(scores, rows)
+
+    def enough(ids: Sequence[Sequence[int]]) -> list[bool]:
+        return [len(of_row) > row for row, of_row in enumerate(ids)]
+
+    written = decode(model, prompts, max_new_tokens=6, end=NEVER, choose=choose, enough=enough)
+    assert [len(ids) for ids in written] == [1, 2, 3, 4, 5, 6, 6]
+    table = lm.causal_lm(model).model.embed_tokens.weight
+    for prompt, ids, scores in zip(prompts, written, seen.values(), strict=True):
+        whole = torch.cat([prompt.embeds, table[ids[:-1]]])[None]
+        with torch.no_grad():
+            hidden = lm.hidden_states(model, whole, torch.ones(whole.shape[:2], dtype=torch.bool))
+            assert_close(torch.stack(scores), lm.logits(model, hidden)[0, len(prompt.ids) - 1 :], **CLOSE)
+
+
+def test_the_end_is_kept_and_ends_one_row_alone(adapted: nn.Module) -> None:
+    prompts = prompts_of(adapted, *TEXTS)
+    free = decode(adapted, prompts, max_new_tokens=8, end=NEVER)
+    end = free[0][3]
+    expected = [ids[: ids.index(end) + 1] if end in ids else ids for ids in free]
+    assert len(expected[0]) <= 4
+    assert decode(adapted, prompts, max_new_tokens=8, end=end) == expected
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.7, 0.8)])
+def test_draws_are_those_of_hugging_face(adapted: nn.Module, temperature: float, top_p: float) -> None:
+    """A batch of rows that end at different times."""
+    prompts = prompts_of(adapted, *TEXTS[:4])
+    torch.manual_seed(5)
+    options = {"do_sample": True, "temperature": temperature, "top_p": top_p, "max_new_tokens": 30}
+    config = transformers.GenerationConfig(eos_token_id=END, pad_token_id=0, **options)
+    drawn = lm.generate(adapted, *lm.left_pad([p.embeds for p in prompts]), generation_config=config).tolist()
+    torch.manual_seed(5)
+    ours = decode(adapted, prompts, max_new_tokens=30, end=END, choose=Drawing(4, temperature, top_p))
+    assert ours == [ids[: ids.index(END) + 1] if END in ids else ids for ids in drawn]
+    assert ours != decode(adapted, prompts, max_new_tokens=30, end=END)
+
+
+def test_a_draw_does_not_depend_on_when_others_end() -> None:
+    scores, draw = torch.randn(3, 60), Drawing(3, 1.0, 1.0)
+    torch.manual_seed(1)
+    together = draw(scores, [0, 1, 2])
+    torch.manual_seed(1)
+    assert draw(scores[[0, 2]], [0, 2]).tolist() == together[[0, 2]].tolist()
+
+
+def test_common_length() -> None:
+    assert common_length([[1, 2, 3, 4], [1, 2, 5]]) == 2
+    assert common_length([[1, 2, 3], [1, 2, 3]]) == 2  # the last ids are their own
+    assert common_length([[1, 2, 3]]) == 2
+    assert common_length([[1], [1, 2]]) == 0
+
+
+# LoRA -----------------------------------------------------------------------------------------------------------------
+
+
+def test_reading_changes_no_weight(adapted: nn.Module) -> None:
+    before = {name: tensor.clone() for name, tensor in adapted.state_dict().items()}
+    decode(adapted, prompts_of(adapted, *TEXTS), max_new_tokens=3, end=NEVER)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in adapted.state_dict().items())
+
+
+def test_the_scaling_is_that_of_the_moment(adapted: nn.Module) -> None:
+    layer = lm.causal_lm(adapted).model.layers[0].self_attn.q_proj
+    x = torch.randn(3, 64)
+    with torch.no_grad():
+        results = [projection(layer)(x)]
+        for alpha in (4.0, 40.0):
+            with lm.lora_alpha(adapted, alpha):
+                results.append(projection(layer)(x))
+                assert_close(results[-1], layer(x), **CLOSE)
+        assert_close(projection(layer)(x), results[0])
+    assert not torch.allclose(results[1], results[2])
+
+
+@torch.no_grad()
+def test_in_16_bits_small_adapters_are_not_lost() -> None:
+    """Each less than half a step of the weight's precision: added to the weight, they would vanish."""
+    llama = lm.build_llama(LLAMA, precision="bf16").eval()
+    wrapped = lm.add_lora(llama, r=4, alpha=4).eval()
+    layer = lm.causal_lm(wrapped).model.layers[0].self_attn.q_proj
+    x = torch.ones(1, 64, dtype=torch.bfloat16)
+    x[:, 32:] = -1.0
+    layer.get_base_layer().weight.fill_(1.0)
+    layer.lora_A["default"].weight.copy_(x.expand(4, 64))
+    layer.lora_B["default"].weight.fill_(2.0**-12)
+    assert_close(projection(layer)(x), layer(x))
+    assert_close(projection(layer)(x).float(), torch.full((1, 64), 4 * 64 * 2.0**-12))
+
+
+def test_what_peft_does_otherwise_is_left_to_it(adapted: nn.Module) -> None:
+    layer = lm.causal_lm(adapted).model.layers[0].self_attn.q_proj
+    with adapted.disable_adapter():
+        assert projection(layer) is layer
+    assert projection(layer) is not layer
+
+
+@torch.no_grad()
+def test_positions_are_scaled_as_in_the_decoder() -> None:
+    """Above 2048 tokens, place 10 behaves as 5."""
+    queries: list[Tensor] = []
+    for max_txt_len, places in ((4096, [0, 6, 10]), (2048, [0, 3, 5])):
+        lean = LeanLlama(lm.build_llama(LLAMA, precision="fp32", max_txt_len=max_txt_len).eval())
+        torch.manual_seed(0)
+        lean.logits(torch.randn(3, 64), torch.tensor(places), lambda number, query, *_: queries.append(query) or query)
+    first, second = queries[0], queries[len(queries) // 2]
+    assert_close(first, second, **CLOSE)

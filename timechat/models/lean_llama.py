@@ -1,0 +1,139 @@
+"""LLaMA's layers with as few operations as decoding needs: over packed tokens, with attention left to the caller.
+
+A step of decoding reads every weight once, for a few tokens. In Hugging Face's forward pass most of its time goes into
+bookkeeping, small kernels and, with LoRA, casts and copies. Here the same modules' weights are read by plain functions.
+Nothing of the model is changed, so several threads may read it. Shapes: N tokens of any rows, D width, h heads, k heads
+of keys and values, d width of a head, r rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
+
+from timechat.models import llama as lm
+
+# Number of a layer, its queries [M, h, d], keys and values [N, k, d] of N tokens -> [M, h, d].
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+Function = Callable[[Tensor], Tensor]
+
+
+class LeanLlama:
+    """A decoder, as decoding reads it; adapters count with the scaling that they have when this is made.
+
+    Args:
+        llama: in evaluation mode.
+    """
+
+    def __init__(self, llama: nn.Module):
+        self._llama = llama
+        model = lm.causal_lm(llama).model
+        self._rotary, self._norm = model.rotary_emb, _norm(model.norm)
+        self._layers = [_Layer(layer) for layer in model.layers]
+        self.num_layers = len(self._layers)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Ids [N] -> embeddings [N, D]."""
+        return lm.causal_lm(self._llama).model.embed_tokens(ids)
+
+    def logits(self, embeds: Tensor, positions: Tensor, attend: Attend, last: Tensor | None = None) -> Tensor:
+        """Scores of the next token.
+
+        Args:
+            embeds: [N, D].
+            positions: [N], of each token in its row.
+            attend: the attention of each layer.
+            last: [M], the tokens whose scores are wanted; in the last layer, only their queries attend. None: all.
+
+        Returns:
+            [M, V], in the decoder's precision.
+        """
+        cos, sin = self._angles(embeds, positions)
+        x = embeds
+        for number, layer in enumerate(self._layers):
+            query, key, value = layer.heads(layer.first_norm(x), cos, sin)
+            if last is not None and number == self.num_layers - 1:
+                x, query = x[last], query[last]
+            x = x + layer.out(attend(number, query, key, value).flatten(1))
+            x = x + layer.mlp(layer.second_norm(x))
+        return lm.logits(self._llama, self._norm(x))
+
+    def _angles(self, embeds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin [N, 1, d], the first half of sin negative: see `_rotated`."""
+        cos, sin = self._rotary(embeds, positions[None])
+        low, high = sin[0, :, None].chunk(2, dim=-1)
+        return cos[0, :, None], torch.cat([-low, high], dim=-1)
+
+
+class _Layer:
+    """One layer's functions."""
+
+    def __init__(self, layer: LlamaDecoderLayer):
+        attention = layer.self_attn
+        self._width = attention.head_dim
+        self._query, self._key, self._value, self.out = (
+            projection(getattr(attention, f"{name}_proj")) for name in "qkvo"
+        )
+        self.first_norm, self.second_norm = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
+        self.mlp = _mlp(layer.mlp)
+
+    def heads(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[N, D] -> queries, keys and values of the heads, with their positions."""
+        query, key, value = (part(x).unflatten(-1, (-1, self._width)) for part in (self._query, self._key, self._value))
+        return _rotated(query, cos, sin), _rotated(key, cos, sin), value
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE as Hugging Face has it: the halves of a head are the pairs' first and second parts."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+
+
+def _mlp(mlp: nn.Module) -> Function:
+    """Without the modules' own calls, which small layers spend much of their time on; other kinds are called."""
+    if type(mlp) is not LlamaMLP:
+        return mlp
+    gate, up, down = (projection(linear) for linear in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+    return lambda x: down(mlp.act_fn(gate(x)) * up(x))
+
+
+def _norm(norm: nn.Module) -> Function:
+    """One fused kernel for Hugging Face's norm, which takes six; others are called as they are."""
+    if type(norm) is not LlamaRMSNorm:
+        return norm
+    return partial(F.rms_norm, normalized_shape=tuple(norm.weight.shape), weight=norm.weight, eps=norm.variance_epsilon)
+
+
+def projection(linear: nn.Module) -> Function:
+    """A linear layer, with what its LoRA adds.
+
+    In fp32 one product with W + s B A serves for both, in a copy of the weight. In 16 bits that sum would lose what is
+    less than half a step of W's precision, which is much of what LoRA learns; there, x is multiplied by both factors,
+    of which small copies in W's precision hold A, and s B. Layers of other kinds, such as those in 8 bits, are called.
+    """
+    if type(linear) is nn.Linear:
+        return partial(F.linear, weight=linear.weight, bias=linear.bias)
+    if not isinstance(linear, LoraLayer):
+        return linear
+    base, factors = linear.get_base_layer(), _factors(linear)
+    if factors is None or type(base) is not nn.Linear:
+        return linear
+    down, up = (factor.to(base.weight.dtype) for factor in factors)
+    if base.weight.dtype == torch.float32:
+        return partial(F.linear, weight=torch.addmm(base.weight, up, down), bias=base.bias)
+    return lambda x: torch.addmm(F.linear(x, base.weight, base.bias), x @ down.T, up.T)
+
+
+def _factors(linear: LoraLayer) -> tuple[Tensor, Tensor] | None:
+    """A [r, D] and s B [D, r] of the active adapters together; None where peft does something else."""
+    names = [name for name in linear.active_adapters if name in linear.lora_A]
+    if not names or linear.merged or linear.disable_adapters or any(name in linear.lora_variant for name in names):
+        return None
+    down = torch.cat([linear.lora_A[name].weight for name in names])
+    up = torch.cat([linear.lora_B[name].weight * linear.scaling[name] for name in names], dim=1)
+    return down, up
