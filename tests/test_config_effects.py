@@ -40,6 +40,7 @@ MODEL: dict[str, Any] = {
     "vit.num_heads": 2,
     "image_size": 28,
     "vit_precision": "bf16",
+    "vit_chunk": 2,
     "drop_path_rate": (0.9, ["freeze_vit=false"]),
     "freeze_vit": False,
     "q_former_model": "missing.pth",

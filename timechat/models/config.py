@@ -69,6 +69,12 @@ class VideoEncoderConfig(Section):
         may_change=True,
     )
     vit_precision: str = key("fp16", "fp16 | bf16 | fp32 | auto", choices=PRECISIONS)
+    vit_chunk: int | None = key(
+        None,
+        "frames that a frozen ViT encodes at a time; null = what fits the cache of a CPU or fills a GPU",
+        least=1,
+        may_change=True,
+    )
     drop_path_rate: float = key(0.0, "stochastic depth", least=0, below=1)
     freeze_vit: bool = key(True, "also freezes ln_vision")
 
