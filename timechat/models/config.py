@@ -68,6 +68,12 @@ class VideoEncoderConfig(Section):
         least=1,
         may_change=True,
     )
+    looks_dir: str | None = key(
+        None,
+        'folder that keeps what a look at a video\'s packets found, 1 kB each; "" = none, null = timechat/looks in the '
+        "user's folder for caches (a dataset's cache_dir has its own)",
+        may_change=True,
+    )
     vit_precision: str = key("fp16", "fp16 | bf16 | fp32 | auto", choices=PRECISIONS)
     vit_chunk: int | None = key(
         None,
