@@ -113,7 +113,7 @@ class VideoEncoderConfig(Section):
     frozen_video_Qformer: bool = key(False, "also freezes its query tokens and the frame positions")
 
     use_grad_checkpoint: bool = key(
-        False, "recompute activations of ViT and LLaMA in backward, to save memory", may_change=True
+        False, "recompute activations of ViT, Q-Formers and LLaMA in backward, to save memory", may_change=True
     )
 
     ckpt: str = key(

@@ -11,11 +11,13 @@ Shapes: N frames (or windows), Q query tokens, S text tokens, D width, K encoder
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class QFormerConfig:
         encoder_width: width of the tokens that the queries look at.
         cross_attention_frequency: every how many layers the queries look at them, from the first on.
         text_input: whether it reads a sentence together with the query tokens.
+        recompute: whether backward computes a layer's activations again, which saves their memory.
     """
 
     hidden_size: int = 768
@@ -39,6 +42,7 @@ class QFormerConfig:
     encoder_width: int = 1408
     cross_attention_frequency: int = 2
     text_input: bool = True
+    recompute: bool = False
 
 
 class Embeddings(nn.Module):
@@ -133,6 +137,7 @@ class Layer(nn.Module):
 
     def __init__(self, cfg: QFormerConfig, index: int):
         super().__init__()
+        self.recompute = cfg.recompute
         self.attention = Attention(cfg, cfg.hidden_size)
         if index % cfg.cross_attention_frequency == 0:
             self.crossattention = Attention(cfg, cfg.encoder_width)
@@ -146,6 +151,14 @@ class Layer(nn.Module):
         self, hidden: Tensor, num_queries: int, mask: Tensor | None, encoder: Tensor, encoder_mask: Tensor | None
     ) -> Tensor:
         """[N, Q + S, D] -> [N, Q + S, D]."""
+        inputs = (hidden, num_queries, mask, encoder, encoder_mask)
+        if self.recompute and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(self._forward, *inputs, use_reentrant=False))
+        return self._forward(*inputs)
+
+    def _forward(
+        self, hidden: Tensor, num_queries: int, mask: Tensor | None, encoder: Tensor, encoder_mask: Tensor | None
+    ) -> Tensor:
         hidden = self.attention(hidden, hidden, mask)
         query, text = hidden[:, :num_queries], hidden[:, num_queries:]
         if hasattr(self, "crossattention"):

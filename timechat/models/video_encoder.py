@@ -52,7 +52,7 @@ class VideoEncoder(BaseModel):
 
     def _build_qformers(self) -> None:
         cfg = self.cfg
-        width, sizes = cfg.qformer.hidden_size, dict(cfg.qformer)
+        width, sizes = cfg.qformer.hidden_size, {**cfg.qformer, "recompute": bool(cfg.use_grad_checkpoint)}
         if width % cfg.qformer.num_attention_heads:
             raise ConfigError(
                 f"model.qformer: hidden_size={width} is not a multiple of num_attention_heads="
