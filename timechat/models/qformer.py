@@ -11,7 +11,6 @@ Shapes: N frames (or windows), Q query tokens, S text tokens, D width, K encoder
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -153,7 +152,7 @@ class Layer(nn.Module):
         """[N, Q + S, D] -> [N, Q + S, D]."""
         inputs = (hidden, num_queries, mask, encoder, encoder_mask)
         if self.recompute and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(self._forward, *inputs, use_reentrant=False))
+            return checkpoint(self._forward, *inputs, use_reentrant=False)
         return self._forward(*inputs)
 
     def _forward(
