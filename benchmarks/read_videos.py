@@ -1,5 +1,5 @@
-"""How long reading takes: the look at packets, `auto` beside bare decord, few frames of a long video; and both readers'
-pixels.
+"""How long reading takes: the look at packets, `auto` beside bare decord, few frames of a long video, near and far
+key frames; and both readers' pixels.
 
     python benchmarks/read_videos.py
 
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import decord
@@ -23,6 +24,7 @@ from benchmarks.videos import write_video
 from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.readers.decord import DecordReader
 from timechat.datasets.readers.look import look_at
+from timechat.datasets.readers.look_cache import kept_look
 from timechat.datasets.readers.pyav import PyAVReader
 from timechat.datasets.video import load_video, uniform_indices
 
@@ -67,7 +69,20 @@ def main() -> None:
         for settings in (ReaderSettings(), ReaderSettings(timeout_s=None), ReaderSettings("pyav")):
             taken = shortest(lambda settings=settings: load_video(clip, 96, settings=settings))
             say(f"    {settings.reader}, limit {settings.timeout_s}: {1000 * taken:.1f} ms, {taken / bare:.2f} times")
-        say(f"    the look: {1000 * shortest(lambda: look_at(str(clip))):.1f} ms, once a file")
+        looks = str(Path(folder) / "looks")
+        kept_look(str(clip), 1, 1, looks)
+        again = shortest(lambda: kept_look(str(clip), 1, 1, looks))
+        say(
+            f"    the look: {1000 * shortest(lambda: look_at(str(clip))):.1f} ms, once a file; later {1000 * again:.1f}"
+        )
+
+        for gop in (12, 250):
+            dense = write(Path(folder) / f"gop{gop}.mp4", 32, 25, 224, preset="fast", g=str(gop))
+            for reader in ("decord", "pyav"):
+                read = partial(load_video, dense, settings=ReaderSettings(reader, timeout_s=None))
+                few, many = shortest(partial(read, 24)), shortest(partial(read, 96))
+                what = f"32 s at 25 fps, a key frame every {gop} frames, {reader}"
+                say(f"{what}: 24 frames {1000 * few:.1f} ms, 96 frames {1000 * many:.1f} ms")
 
         long = write_video(Path(folder) / "long.mp4", 7200, 6, 64, preset="ultrafast")
         count, taken = len(look_at(str(long)).stamps), shortest(lambda: look_at(str(long)))

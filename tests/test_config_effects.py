@@ -40,6 +40,7 @@ MODEL: dict[str, Any] = {
     "vit.num_heads": 2,
     "image_size": 28,
     "vit_precision": "bf16",
+    "vit_chunk": 2,
     "drop_path_rate": (0.9, ["freeze_vit=false"]),
     "freeze_vit": False,
     "q_former_model": "missing.pth",
@@ -88,7 +89,7 @@ MODEL: dict[str, Any] = {
 MODEL_OF_DATASETS: dict[str, Any] = {"num_frm": 5, "fps": 2.0}
 
 # Keys of `model` about reading videos.
-MODEL_OF_READERS: dict[str, Any] = {"video_reader": "decord", "video_timeout_s": "null"}
+MODEL_OF_READERS: dict[str, Any] = {"video_reader": "decord", "video_timeout_s": "null", "looks_dir": "''"}
 
 DATASET: dict[str, Any] = {
     "builder": "caption",
@@ -297,7 +298,10 @@ def test_a_key_of_model_changes_the_samples(key: str, info: dict[str, str]) -> N
 def test_a_key_of_model_changes_how_videos_are_read(
     key: str, info: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """decord is an error for a video with open groups of pictures; without a limit no other process reads."""
+    """decord is an error for a video with open groups of pictures; without a limit no other process reads.
+
+    What was found out about the video is kept, unless there is no folder for it.
+    """
     write_video(tmp_path / "a.mp4", 30, gop=12, codec_options=OPEN)
     info = info | {"videos_dir": str(tmp_path)}
     write_json(tmp_path / "one.json", [{"video": "a.mp4", "QA": QA}])
@@ -305,7 +309,9 @@ def test_a_key_of_model_changes_how_videos_are_read(
     seen = []
     for options in ((), (f"model.{key}={MODEL_OF_READERS[key]}",)):
         monkeypatch.setattr(guard, "_child", None)
-        seen.append((observe_dataset(info, options=options), guard._child is None))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"caches{len(options)}"))
+        sample = observe_dataset(info, options=options)
+        seen.append((sample, guard._child is None, len(list(tmp_path.glob(f"caches{len(options)}/timechat/looks/*")))))
     assert seen[0] != seen[1]
 
 

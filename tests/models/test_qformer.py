@@ -139,3 +139,24 @@ def test_dropout_is_off_in_evaluation_and_on_in_training(qformer: QFormer) -> No
     assert torch.equal(qformer(queries, encoder), qformer(queries, encoder))
     qformer.train()
     assert not torch.equal(qformer(queries, encoder), qformer(queries, encoder))
+
+
+def test_recomputing_changes_no_gradient_and_keeps_less(qformer: QFormer) -> None:
+    """Also with dropout, which draws the same a second time."""
+    again = QFormer(CFG)
+    again.load_state_dict(qformer.state_dict())
+    recompute(again.bert.encoder.layer)
+    inputs = (torch.randn(2, 4, 12), torch.randn(2, 5, 10), None, torch.tensor([[1, 7, 3], [9, 2, 29]]))
+    gradients, kept = [], []
+    for model in (qformer.train(), again.train()):
+        sizes = []
+        keep = torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t)
+        torch.manual_seed(5)
+        with keep:
+            loss = model(*inputs).square().sum()
+        loss.backward()
+        gradients.append([p.grad for p in model.parameters()])
+        kept.append(sum(sizes))
+    for found, expected in zip(*gradients, strict=True):
+        assert_close(found, expected)
+    assert kept[1] < 0.5 * kept[0]

@@ -63,7 +63,8 @@ def test_the_published_recipe(tmp_path: Path) -> None:
     assert ddp[:3] == pytest.approx([15.29, 1.80, 1.80], abs=0.02)
     assert ddp[-1] == pytest.approx(sum(ddp[:-1]), abs=0.02)
     assert zero3[0] == pytest.approx((2 * 7.724 + 4 * 0.2414) / 8 / 1.0737, abs=0.02)
-    assert 2 < ddp[3] < 12, "activations"
+    # Recomputed layers keep their inputs: 32 of 2,048 x 4096 x 2 bytes alone are 0.5.
+    assert 0.5 < ddp[3] < 2, "activations"
 
 
 def test_a_tiny_config_with_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

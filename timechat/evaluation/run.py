@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 # Processes wait for each other after all answers, and shares of long videos are never quite equal.
 PATIENCE = timedelta(hours=6)
 WEIGHT_KEYS = ("llama_model", *WEIGHT_FILES)
-NO_ANSWER_KEYS = ("video_timeout_s",)  # of `model`, which change no answer
+NO_ANSWER_KEYS = ("video_timeout_s", "looks_dir", "vit_chunk")  # of `model`, which change no answer
 MAX_NAMED = 20
 
 

@@ -68,7 +68,19 @@ class VideoEncoderConfig(Section):
         least=1,
         may_change=True,
     )
+    looks_dir: str | None = key(
+        None,
+        'folder that keeps what a look at a video\'s packets found, 1 kB each; "" = none, null = timechat/looks in the '
+        "user's folder for caches (a dataset's cache_dir has its own)",
+        may_change=True,
+    )
     vit_precision: str = key("fp16", "fp16 | bf16 | fp32 | auto", choices=PRECISIONS)
+    vit_chunk: int | None = key(
+        None,
+        "frames that a frozen ViT encodes at a time; null = what fits the cache of a CPU or fills a GPU",
+        least=1,
+        may_change=True,
+    )
     drop_path_rate: float = key(0.0, "stochastic depth", least=0, below=1)
     freeze_vit: bool = key(True, "also freezes ln_vision")
 
@@ -102,7 +114,8 @@ class VideoEncoderConfig(Section):
 
     use_grad_checkpoint: bool | int = key(
         False,
-        "recompute activations in backward: true = all layers of LLaMA, and of a ViT that learns; a number = so many",
+        "recompute activations in backward, to save memory: true = all layers of LLaMA, the Q-Formers and a ViT that "
+        "learns; a number = so many of each",
         least=0,
         may_change=True,
     )

@@ -60,17 +60,25 @@ def build_eva_vit(
     # The head's norm and any final norm belong to the classifier that BLIP-2 drops; ln_vision replaces them.
     vit.norm = nn.Identity()
     vit.fc_norm = nn.Identity()
-    recompute(vit.blocks if grad_checkpointing is True else vit.blocks[:grad_checkpointing])
+    recompute(vit.blocks, grad_checkpointing)
     return vit
 
 
 def normalise_pixels(frames: Tensor, dtype: torch.dtype) -> Tensor:
     """uint8 [F, 3, H, W] -> normalised [F, 3, H, W]; floats are taken as normalised already."""
-    if frames.dtype == torch.uint8:
-        mean = torch.tensor(PIXEL_MEAN, device=frames.device)[:, None, None]
-        std = torch.tensor(PIXEL_STD, device=frames.device)[:, None, None]
-        frames = (frames.float() / 255 - mean) / std
-    return frames.to(dtype)
+    if frames.dtype != torch.uint8:
+        return frames.to(dtype)
+    pixels = frames.float()
+    # Channel by channel with Python's numbers: a tensor of them would be copied to the GPU, which waits for it.
+    for channel, mean, std in zip(pixels.unbind(dim=1), PIXEL_MEAN, PIXEL_STD, strict=True):
+        channel.div_(255).sub_(mean).div_(std)
+    return pixels.to(dtype)
+
+
+def widest_activation(vit: Eva) -> int:
+    """Bytes of a frame's widest activation, inside a block's feed-forward layers."""
+    tokens = vit.patch_embed.num_patches + vit.num_prefix_tokens
+    return tokens * int(_MLP_RATIO * vit.embed_dim) * vit.patch_embed.proj.weight.element_size()
 
 
 def encode_pixels(vit: Eva, frames: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -10,9 +11,14 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute(layers: Iterable[nn.Module]) -> None:
-    """Have layers keep only their inputs in training; their parameters keep their names."""
-    for layer in layers:
+def recompute(layers: Iterable[nn.Module], most: bool | int = True) -> None:
+    """Have layers keep only their inputs in training; their parameters keep their names.
+
+    Args:
+        layers: of a stack, in order.
+        most: how many of them, beginning with the first; True: all.
+    """
+    for layer in islice(layers, None if most is True else most):
         kind = type(layer)
         if kind not in _CLASSES:
             _CLASSES[kind] = _recomputing(kind)

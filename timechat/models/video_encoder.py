@@ -17,8 +17,10 @@ from timechat.device import precision_name, resolve_dtype
 from timechat.errors import ConfigError
 from timechat.models.base import BaseModel
 from timechat.models.checkpoints import DECODER_PARTS, encoder_leaves_out, part_of
-from timechat.models.eva_vit import build_eva_vit, encode_pixels
+from timechat.models.chunks import chunk_slices, default_chunk, takes_chunks
+from timechat.models.eva_vit import build_eva_vit, encode_pixels, widest_activation
 from timechat.models.qformer import QFormer, QFormerConfig
+from timechat.models.recomputing import recompute
 from timechat.models.video_qformer import encode_windows
 from timechat.text.timestamps import frame_sentence
 from timechat.text.tokenizers import MAX_TIMESTAMP_TOKENS, load_qformer_tokenizer
@@ -76,6 +78,8 @@ class VideoEncoder(BaseModel):
         self.video_Qformer = QFormer(QFormerConfig(**sizes, text_input=False))
         self.video_query_tokens = nn.Parameter(torch.empty(1, cfg.num_video_query_token, width).normal_(std=0.02))
         self.video_frame_position_embedding = nn.Embedding(cfg.max_frame_pos, width)
+        for qformer in (self.Qformer, self.video_Qformer):
+            recompute(qformer.bert.encoder.layer, cfg.use_grad_checkpoint)
 
     def freeze(self) -> None:
         """Freeze the parts that the config names; queries and positions belong to their Q-Former."""
@@ -143,17 +147,40 @@ class VideoEncoder(BaseModel):
         self, frames: Tensor, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]
     ) -> list[Tensor]:
         """Frames [F, 3, H, W] -> tokens of each frame, [T_i, Q + L_i, D] for each video (paper, section 3.1)."""
-        pixels = encode_pixels(self.visual_encoder, frames)
-        pixels = self.ln_vision(pixels.to(self.ln_vision.weight.dtype))
         input_ids, text_mask, text_lengths = self._timestamp_ids(frame_counts, seconds)
-        out = self.Qformer(
-            self.query_tokens.expand(len(frames), -1, -1), pixels, input_ids=input_ids, text_mask=text_mask
-        )
+        out = self._frame_tokens(frames, input_ids, text_mask)
         # A video keeps the outputs at its own padding (released weights were trained that way); padding that only the
         # batch adds was masked and is dropped here.
         num_queries = self.query_tokens.shape[1]
         kept = [num_queries + length * self.cfg.keep_timestamp_tokens for length in text_lengths]
         return [video[:, :n] for video, n in zip(out.split(list(frame_counts)), kept, strict=True)]
+
+    def _frame_tokens(self, frames: Tensor, input_ids: Tensor | None, text_mask: Tensor | None) -> Tensor:
+        """Frames [F, 3, H, W] with their sentences' ids and mask [F, L] -> [F, Q + L, D].
+
+        Frames pass in chunks through what learns nothing: through ViT and Q-Former, or through the ViT alone.
+        """
+        all_frames = slice(0, len(frames))
+
+        def asked(pixels: Tensor, its: slice) -> Tensor:
+            ids, mask = (None if text is None else text[its] for text in (input_ids, text_mask))
+            return self.Qformer(self.query_tokens.expand(len(pixels), -1, -1), pixels, input_ids=ids, text_mask=mask)
+
+        if not takes_chunks(self.visual_encoder, self.ln_vision):
+            return asked(self._see(frames), all_frames)
+        both = takes_chunks(self.Qformer, self.query_tokens)
+        chunk = self.cfg.vit_chunk or default_chunk(widest_activation(self.visual_encoder), frames.device)
+        chunks = chunk_slices(len(frames), chunk)
+        with torch.no_grad():
+            if both:
+                return torch.cat([asked(self._see(frames[its]), its) for its in chunks])
+            pixels = torch.cat([_for_autocast(self._see(frames[its])) for its in chunks])
+        return asked(pixels, all_frames)
+
+    def _see(self, frames: Tensor) -> Tensor:
+        """Frames [F, 3, H, W] -> the ViT's tokens of each, normalised."""
+        pixels = encode_pixels(self.visual_encoder, frames)
+        return self.ln_vision(pixels.to(self.ln_vision.weight.dtype))
 
     def _timestamp_ids(
         self, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]
@@ -169,9 +196,10 @@ class VideoEncoder(BaseModel):
         rows = [ids for video, count in zip(sentences, frame_counts, strict=True) for ids in video or [[]] * count]
         longest, pad = max(lengths), self.timestamp_tokenizer.pad_id
         device = self.query_tokens.device
-        input_ids = torch.tensor([ids + [pad] * (longest - len(ids)) for ids in rows], device=device)
-        mask = torch.tensor([[True] * len(ids) + [False] * (longest - len(ids)) for ids in rows], device=device)
-        return input_ids, mask, lengths
+        padded = torch.tensor([ids + [pad] * (longest - len(ids)) for ids in rows])
+        mask = torch.arange(longest) < torch.tensor([len(ids) for ids in rows])[:, None]
+        # Without waiting for what the GPU still has to do.
+        return padded.to(device, non_blocking=True), mask.to(device, non_blocking=True), lengths
 
     def _check_frames(self, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]) -> None:
         for count, times in zip(frame_counts, seconds, strict=True):
@@ -207,3 +235,9 @@ class VideoEncoder(BaseModel):
         if self.timestamp_tokenizer is None:
             return 0
         return max(len(self.timestamp_tokenizer.encode(frame_sentence(second))) for second in seconds)
+
+
+def _for_autocast(tokens: Tensor) -> Tensor:
+    """Tokens in the precision of autocast, if that is on: cast once, not by the keys and the values of every layer."""
+    kind = tokens.device.type
+    return tokens.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tokens

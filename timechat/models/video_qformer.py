@@ -46,10 +46,10 @@ def encode_windows(
     windows = [
         rearrange(video[where], "t m d -> (t m) d") for video, its in zip(videos, slices, strict=True) for where in its
     ]
-    lengths = torch.tensor([len(window) for window in windows], device=windows[0].device)
+    lengths, mask = [len(window) for window in windows], None
     packed = pad_sequence(windows, batch_first=True)
-    mask = None
-    if len({len(window) for window in windows}) > 1:
-        mask = torch.arange(packed.shape[1], device=packed.device)[None] < lengths[:, None]
+    if len(set(lengths)) > 1:
+        mask = torch.arange(packed.shape[1]) < torch.tensor(lengths)[:, None]
+        mask = mask.to(packed.device, non_blocking=True)  # without waiting for what the GPU still has to do
     out = qformer(query_tokens.expand(len(windows), -1, -1), packed, mask)
     return [rearrange(part, "windows q d -> (windows q) d") for part in out.split([len(its) for its in slices])]

@@ -111,6 +111,10 @@ def load_tokenizer(llama_model: str | Path) -> LlamaTokenizer:
     return _load_llama(Path(llama_model).resolve())
 
 
+# Sentences that are remembered: all tenths of a second of three hours, 50 MB.
+_MOST_KNOWN = 100_000
+
+
 class QFormerTokenizer:
     """BERT's uncased WordPiece ids for timestamp sentences.
 
@@ -137,11 +141,18 @@ class QFormerTokenizer:
         self._tokenizer = tokenizers.BertWordPieceTokenizer(vocab, lowercase=True)
         self.pad_id = vocab["[PAD]"]
         self.vocab_size = len(vocab) + 1  # the published code adds [DEC]: one more row in the embedding table
+        self._known: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int]:
-        """`[CLS]` + word pieces + `[SEP]`, at most 32 ids."""
-        ids = self._tokenizer.encode(text).ids
-        return ids if len(ids) <= MAX_TIMESTAMP_TOKENS else [*ids[: MAX_TIMESTAMP_TOKENS - 1], ids[-1]]
+        """`[CLS]` + word pieces + `[SEP]`, at most 32 ids; remembered, because the same times come again and again."""
+        ids = self._known.get(text)
+        if ids is None:
+            ids = self._tokenizer.encode(text).ids
+            ids = ids if len(ids) <= MAX_TIMESTAMP_TOKENS else [*ids[: MAX_TIMESTAMP_TOKENS - 1], ids[-1]]
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[text] = ids
+        return list(ids)
 
     def save(self, folder: str | Path) -> None:
         """Write `vocab.txt` into a folder, which is created if necessary."""

@@ -77,3 +77,36 @@ def test_decoding_works_under_any_bridge(tmp_path):
         assert isinstance(decord.VideoReader(str(path))[0], torch.Tensor)
     finally:
         decord.bridge.set_bridge("native")
+
+
+class Counting:
+    """A decord reader that notes which frames are decoded as pictures."""
+
+    def __init__(self, reader):
+        self.reader, self.taken = reader, []
+
+    def __getitem__(self, index):
+        self.taken.append(index)
+        return self.reader[index]
+
+
+@pytest.mark.parametrize("bframes", [0, 2])
+def test_key_frames_on_the_way_change_no_frame(tmp_path, bframes):
+    """A key frame every 5 frames: near ones are passed by decoding on, one frame before each; far ones by a seek."""
+    from timechat.datasets.readers.decord import DecordReader
+
+    options = {"x264-params": f"bframes={bframes}:b-adapt=0:scenecut=0:keyint=5:min-keyint=5"}
+    path = str(write_numbered(tmp_path / "clip.mp4", count=60, codec_options=options))
+    look = look_at(path)
+    keys = DecordReader(path, 16, look)._keys
+    assert keys == list(range(0, 60, 5))
+    reader = DecordReader(path, 16, look)
+    reader._reader = counting = Counting(reader._reader)
+    wanted = [2, 4, 5, 9, 11, 24, 58]
+    found, shown = reader.read(wanted)
+    assert shown == wanted
+    assert counting.taken == [2, 4, 5, 9, 11, 14, 19, 24, 58]
+    for frame, index in zip(found, wanted, strict=True):
+        assert np.array_equal(frame, DecordReader(path, 16, look).read([index])[0][0])
+    again = [0, 7, 30, 31]
+    assert np.array_equal(reader.read(again)[0], DecordReader(path, 16, look).read(again)[0])

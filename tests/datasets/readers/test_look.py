@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from helpers.timed_videos import OPEN, X264, copy_packets, cut_from, shifted, write_matrix, write_numbered
+from omegaconf import OmegaConf
 from PIL import Image
 
 from timechat.datasets.readers import ReaderSettings, local, look_cache, open_video
@@ -116,6 +118,33 @@ def test_looks_on_disk_serve_other_processes(tmp_path, looks):
     assert np.array_equal(first.spans, second.spans)
     assert (first.fps, first.how) == (second.fps, second.how)
     assert np.array_equal(first.read([0, 20])[0], second.read([0, 20])[0])
+
+
+def test_kept_looks_are_exact_and_small(tmp_path):
+    """Times of a recording that skips frames, and of an hour at a constant rate."""
+    rate = np.arange(90_000, dtype=np.int64) * 1001
+    uneven = np.cumsum(np.random.default_rng(0).integers(1, 5000, 500))
+    for number, stamps in enumerate((rate, uneven, uneven[:1])):
+        look = Look(stamps, np.full(len(stamps), 1001), stamps[:0], Fraction(1, 30_000), 0.5, 29.97, False, ("a", "b"))
+        entry = look_cache.entry_of("v.mp4", number, 0, str(tmp_path))
+        look_cache._write(entry, look)
+        read = look_cache._read(entry)
+        for name in ("stamps", "durations", "keys"):
+            assert np.array_equal(getattr(read, name), getattr(look, name))
+            assert getattr(read, name).dtype == np.int64
+        assert (read.tick, read.start, read.fps, read.doubts) == (look.tick, 0.5, 29.97, ("a", "b"))
+    assert look_cache.entry_of("v.mp4", 0, 0, str(tmp_path)).stat().st_size < 3000
+
+
+def test_configs_keep_looks_in_the_users_folder_for_caches_by_default(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    model = OmegaConf.create({"video_reader": "auto", "video_timeout_s": None, "looks_dir": None})
+    assert ReaderSettings.of(model).looks_dir == "/caches/timechat/looks"
+    assert ReaderSettings.of(model, looks_dir="cache/looks").looks_dir == "cache/looks"
+    model.looks_dir = "~/looks"
+    assert ReaderSettings.of(model).looks_dir == os.path.expanduser("~/looks")
+    model.looks_dir = ""
+    assert ReaderSettings.of(model).looks_dir == ""
 
 
 def test_a_damaged_look_is_taken_again_and_an_unwritable_folder_does_no_harm(tmp_path, looks):

@@ -8,12 +8,14 @@ Linux and Windows.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timechat.datasets.readers.base import VideoReader
 from timechat.datasets.readers.guard import GuardedReader
 from timechat.datasets.readers.local import HAS_DECORD, open_here
+from timechat.datasets.readers.look_cache import user_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,8 +43,9 @@ class ReaderSettings:
 
     @classmethod
     def of(cls, model: DictConfig, looks_dir: str = "") -> ReaderSettings:
-        """The settings of a config's `model` section."""
-        return cls(model.video_reader, model.video_timeout_s, looks_dir)
+        """The settings of a config's `model` section; a `looks_dir` is used in place of `model.looks_dir`."""
+        chosen = user_folder() if model.looks_dir is None else os.path.expanduser(model.looks_dir)
+        return cls(model.video_reader, model.video_timeout_s, looks_dir or chosen)
 
 
 AUTO = ReaderSettings()

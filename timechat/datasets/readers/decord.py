@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import Any
 
 import decord
@@ -29,6 +30,10 @@ _NONE_REPEATED = 1e-9
 # decord's messages start with the time and a line of its source.
 _PREFIX = re.compile(r"\[\d\d:\d\d:\d\d\] \S+: ")
 
+# decord seeks to every key frame on its way, which takes as long as decoding so many frames: it is kept from seeking to
+# one that is nearer.
+_LEAST_SKIPPED = 16
+
 # Seconds by which decord's times, in single precision, may differ from those of the packets.
 _TOLERANCE = 1e-3
 
@@ -48,8 +53,10 @@ class DecordReader:
             self._reader = decord.VideoReader(name, width=side, height=side, num_threads=1, fault_tol=_NONE_REPEATED)
             found = np.asarray(self._reader.get_frame_timestamp(range(len(self._reader))), dtype=np.float64)[:, 0]
             self.fps = float(self._reader.get_avg_fps())
+            self._keys: list[int] = self._reader.get_key_indices()
         except _ERRORS as error:
             raise _undecodable(name, error) from error
+        self._coming = 0  # the frame that decord decodes next
         _compare(found, self.spans[:, 0])
 
     def read(self, indices: list[int]) -> tuple[NDArray[Any], list[int]]:
@@ -61,7 +68,9 @@ class DecordReader:
         try:
             with decord.bridge._BridgeScope("native"):  # there is no public name for it
                 for number, index in enumerate(indices):
+                    self._pass_keys(index)
                     padded = self._reader[index].asnumpy()
+                    self._coming = index + 1
                     height, width = padded.shape[:2]
                     if number == 0:
                         frames = np.empty((len(indices), 3, height, width), dtype=np.uint8)
@@ -70,6 +79,13 @@ class DecordReader:
         except _ERRORS as error:
             raise _undecodable(self._name, error) from error
         return frames, indices
+
+    def _pass_keys(self, index: int) -> None:
+        """Decode on past the key frames up to a frame, if they are near: decord seeks only to those that it skips."""
+        passed = self._keys[bisect_right(self._keys, self._coming) : bisect_right(self._keys, index)]
+        if passed and passed[-1] - self._coming < _LEAST_SKIPPED:
+            for key in passed:
+                self._reader[key - 1]  # now the key frame is the next one
 
 
 class Disagreement(Exception):  # it is no error: another reader takes the file

@@ -1,10 +1,15 @@
-"""Looks at packets, kept on disk next to cached frames."""
+"""Looks at packets, kept on disk: a file is looked at once, not by every process and in every epoch.
+
+Times are kept as differences, compressed: most files show each frame equally long, so that two hours take 1 kB.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import zipfile
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,9 +19,17 @@ from timechat.datasets.readers.look import Look, look_at
 from timechat.io import replacing, sha256_of
 
 # Part of every key: raise it when looks find something else.
-VERSION = 2
+VERSION = 3
 
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+_TIMES = ("stamps", "durations", "keys")  # the arrays of a look
+
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def user_folder() -> str:
+    """Where looks are kept unless a config says otherwise: below the user's folder for caches."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(caches, "timechat", "looks")
 
 
 def kept_look(name: str, size: int, changed: int, folder: str) -> Look:
@@ -46,9 +59,7 @@ def _read(entry: Path) -> Look:
     with np.load(entry, allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         return Look(
-            stamps=file["stamps"],
-            durations=file["durations"],
-            keys=file["keys"],
+            **{name: np.cumsum(file[name]) for name in _TIMES},
             tick=Fraction(*about["tick"]),
             start=about["start"],
             fps=about["fps"],
@@ -66,4 +77,5 @@ def _write(entry: Path, look: Look) -> None:
         "doubts": look.doubts,
     }
     with replacing(entry) as temporary, temporary.open("wb") as file:
-        np.savez(file, stamps=look.stamps, durations=look.durations, keys=look.keys, about=np.array(json.dumps(about)))
+        times = {name: np.diff(getattr(look, name), prepend=0) for name in _TIMES}
+        np.savez_compressed(file, about=np.array(json.dumps(about)), **times)
