@@ -77,7 +77,7 @@ def main() -> None:
         )
 
         for gop in (12, 250):
-            dense = write(Path(folder) / f"gop{gop}.mp4", 32, 25, 224, preset="fast", g=str(gop))
+            dense = write_video(Path(folder) / f"gop{gop}.mp4", 32, 25, 224, preset="fast", g=str(gop))
             for reader in ("decord", "pyav"):
                 read = partial(load_video, dense, settings=ReaderSettings(reader, timeout_s=None))
                 few, many = shortest(partial(read, 24)), shortest(partial(read, 96))

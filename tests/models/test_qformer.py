@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from timechat.models.qformer import AttentionHeads, QFormer, QFormerConfig
+from timechat.models.recomputing import recompute
 
 CFG = QFormerConfig(
     hidden_size=12,

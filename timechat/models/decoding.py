@@ -151,7 +151,8 @@ class _Reading:
         if only_last:
             out = F.scaled_dot_product_attention(query, key, value, self._hidden[self.last - self._common])
         else:
-            common = [heads[:, :, : self._common] for heads in (query, key, value)]
+            q, k, v = (heads[:, :, : self._common] for heads in (query, key, value))
+            common = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             own = F.scaled_dot_product_attention(query[:, :, self._common :], key, value, self._hidden)
-            out = torch.cat([F.scaled_dot_product_attention(*common, is_causal=True), own], dim=2)
+            out = torch.cat([common, own], dim=2)
         return out[0].transpose(0, 1)

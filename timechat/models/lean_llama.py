@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -135,5 +136,5 @@ def _factors(linear: LoraLayer) -> tuple[Tensor, Tensor] | None:
     if not names or linear.merged or linear.disable_adapters or any(name in linear.lora_variant for name in names):
         return None
     down = torch.cat([linear.lora_A[name].weight for name in names])
-    up = torch.cat([linear.lora_B[name].weight * linear.scaling[name] for name in names], dim=1)
+    up = torch.cat([linear.scaling[name] * cast(Tensor, linear.lora_B[name].weight) for name in names], dim=1)
     return down, up

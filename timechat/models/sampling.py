@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -30,7 +31,8 @@ class Drawing:
 
     def __call__(self, scores: Tensor, rows: Sequence[int]) -> Tensor:
         """Scores [B, V] of the next tokens of some rows -> the tokens [B]."""
-        warped = self._warpers(None, scores.float())
+        nothing_read = scores.new_empty(len(rows), 0, dtype=torch.long)  # these warpers look at scores alone
+        warped = self._warpers(cast(torch.LongTensor, nothing_read), scores.float())
         probabilities = warped.new_ones(self._rows, warped.shape[1])
         probabilities[list(rows)] = warped.softmax(dim=-1)
         return torch.multinomial(probabilities, num_samples=1)[list(rows), 0]
