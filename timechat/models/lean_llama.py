@@ -135,6 +135,6 @@ def _factors(linear: LoraLayer) -> tuple[Tensor, Tensor] | None:
     names = [name for name in linear.active_adapters if name in linear.lora_A]
     if not names or linear.merged or linear.disable_adapters or any(name in linear.lora_variant for name in names):
         return None
-    down = torch.cat([linear.lora_A[name].weight for name in names])
+    down = torch.cat([cast(Tensor, linear.lora_A[name].weight) for name in names])
     up = torch.cat([linear.scaling[name] * cast(Tensor, linear.lora_B[name].weight) for name in names], dim=1)
     return down, up
