@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import torch
 from helpers.tiny import Golden, build_tiny
 
 from timechat.models import TimeChat
+
+# A busy machine may take any time for an example.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 # Tiny matrices gain nothing from more threads, and lose much where tests run side by side.
 torch.set_num_threads(1)

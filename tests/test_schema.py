@@ -189,7 +189,11 @@ def schema_with(annotation: Any, field: Any) -> type[Section]:
     ("annotation", "field", "message"),
     [
         (int, 3, r"Wrong\.mine: make it a key, `mine: \.\.\. = key\(default, comment\)`"),
-        (dict, key(None), r"Wrong\.mine: is annotated <class 'dict'>; a key is int, float, bool, str, a list of one"),
+        (
+            dict,
+            key(None),
+            r"Wrong\.mine: is annotated <class 'dict'>; a key is int, float, bool, str, bool \| int, a list",
+        ),
         (list, key([]), r"Wrong\.mine: is annotated <class 'list'>"),
         (int | str, key(3), r"Wrong\.mine: is annotated int \| str"),
         (list[list[int]], key([]), r"Wrong\.mine: is annotated list\[list\[int\]\]"),

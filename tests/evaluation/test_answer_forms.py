@@ -91,14 +91,14 @@ INTERVALS: dict[str, Callable[[float, float], str]] = {
 
 @pytest.mark.parametrize("style", INTERVALS)
 @given(span=interval)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_intervals_come_back(style: str, span: Interval) -> None:
     assert parse_grounding(INTERVALS[style](*span)) == [span]
 
 
 @pytest.mark.parametrize("style", ["template", "units", "words", "en dash", "frames in front", "percent"])
 @given(spans=st.lists(interval, min_size=2, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_several_intervals_come_back(style: str, spans: list[Interval]) -> None:
     assert parse_grounding("\n".join(INTERVALS[style](*span) for span in spans)) == spans
 
@@ -116,7 +116,7 @@ NO_TIMES = [
 
 @pytest.mark.parametrize("form", NO_TIMES)
 @given(numbers=st.tuples(st.integers(0, 99), st.integers(0, 99)))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_frames_percentages_and_thoughts_are_no_times(form: str, numbers: tuple[int, int]) -> None:
     with pytest.raises(ParseFailure):
         parse_grounding(form.format(*numbers))
@@ -154,7 +154,7 @@ CAPTIONS = st.lists(
 
 @pytest.mark.parametrize("style", EVENTS)
 @given(spans=st.lists(interval, min_size=1, max_size=3), captions=CAPTIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_events_come_back(style: str, spans: list[Interval], captions: list[str]) -> None:
     between, write = EVENTS[style]
     pairs = list(zip(spans, captions, strict=False))
@@ -215,7 +215,7 @@ HIGHLIGHTS: dict[str, Callable[[list[Interval]], str]] = {
 
 @pytest.mark.parametrize("style", HIGHLIGHTS)
 @given(expected=st.lists(st.tuples(tenths, st.integers(10, 40).map(lambda x: x / 10)), min_size=1, max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_highlights_come_back(style: str, expected: list[Interval]) -> None:
     assert parse_highlights(HIGHLIGHTS[style](expected)) == expected
 

@@ -246,13 +246,13 @@ captions = words.map(lambda parts: " ".join(["pour", *parts, "now."]))
     "template", ["{} - {} seconds", "{} to {} seconds", "between {} and {} s", "[{}, {}]", "{}s–{}s"]
 )
 @given(expected=intervals)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_written_intervals_come_back(template: str, expected: list[tuple[float, float]]) -> None:
     assert parse_grounding("It happens in " + ", ".join(template.format(*x) for x in expected) + ".") == expected
 
 
 @given(spans=intervals, texts=st.lists(captions, min_size=8, max_size=8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_written_events_come_back(spans: list[tuple[float, float]], texts: list[str]) -> None:
     expected = [{"timestamp": list(span), "caption": text} for span, text in zip(spans, texts, strict=False)]
     answer = "  ".join(f"{e['timestamp'][0]} - {e['timestamp'][1]} seconds, {e['caption']}" for e in expected)
@@ -260,7 +260,7 @@ def test_written_events_come_back(spans: list[tuple[float, float]], texts: list[
 
 
 @given(expected=st.lists(st.tuples(seconds, st.integers(10, 50).map(lambda x: x / 10)), min_size=1, max_size=20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_written_highlights_come_back(expected: list[tuple[float, float]]) -> None:
     times, scores = (", ".join(map(str, column)) for column in zip(*expected, strict=True))
     count = f"There are {len(expected)} highlight moments in the {times} second. Their saliency scores are {scores}."
@@ -287,7 +287,7 @@ pieces = [
 
 
 @given(text=st.one_of(st.text(max_size=200), st.lists(st.sampled_from(characters + pieces), max_size=60).map("".join)))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @pytest.mark.parametrize("parse", PARSERS)
 def test_any_text_gives_sound_times_or_a_failure(parse, text: str) -> None:
     try:

@@ -72,7 +72,7 @@ def test_the_text_around_objects() -> None:
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)), max_size=5), st.text())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_objects_come_back_whatever_stands_in_front_of_them(objects: list[dict[str, Any]], before: str) -> None:
     text = before.replace("{", "") + "\n".join(map(json.dumps, objects))
     assert json_objects(text) == objects

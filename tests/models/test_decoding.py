@@ -118,10 +118,10 @@ def test_scores_do_not_depend_on_the_neighbours(kind: str, request: pytest.Fixtu
     assert [len(ids) for ids in written] == [1, 2, 3, 4, 5, 6, 6]
     table = lm.causal_lm(model).model.embed_tokens.weight
     for prompt, ids, scores in zip(prompts, written, seen.values(), strict=True):
-        whole = torch.cat([prompt.embeds, table[ids[:-1]]])[None]
+        whole = torch.cat([prompt.embeds, table[ids[:-1]]])
         with torch.no_grad():
-            hidden = lm.hidden_states(model, whole, torch.ones(whole.shape[:2], dtype=torch.bool))
-            assert_close(torch.stack(scores), lm.logits(model, hidden)[0, len(prompt.ids) - 1 :], **CLOSE)
+            (hidden,) = lm.hidden_states(model, [whole])
+            assert_close(torch.stack(scores), lm.logits(model, hidden)[len(prompt.ids) - 1 :], **CLOSE)
 
 
 def test_the_end_is_kept_and_ends_one_row_alone(adapted: nn.Module) -> None:

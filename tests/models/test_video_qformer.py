@@ -38,7 +38,7 @@ def qformer() -> QFormer:
 
 
 @given(st.integers(1, 40), st.integers(0, 12), st.integers(1, 12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_slices_are_the_windows_and_their_number_is_the_number_of_tokens(frames: int, window: int, stride: int) -> None:
     slices = window_slices(frames, window, stride)
     assert [list(range(frames))[s] for s in slices] == windows_by_hand(frames, window, stride)

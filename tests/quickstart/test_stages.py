@@ -45,6 +45,7 @@ def chain(folder: Path) -> list[str]:
     return paths
 
 
+@pytest.mark.forks
 def test_two_stages_are_really_trained(tmp_path: Path) -> None:
     """The second from the checkpoint of the first, which lies elsewhere than its config says."""
     data = make_videos(tmp_path / "videos")
@@ -61,6 +62,7 @@ def test_two_stages_are_really_trained(tmp_path: Path) -> None:
         assert len([r for r in read_lines(tmp_path / "out" / name / "log.jsonl") if r["event"] == "train"]) == 1
 
 
+@pytest.mark.forks
 def test_a_training_that_stops_is_an_error_that_names_the_stage(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(TrainingError, match=r"config\.yaml: its training stopped with status 1"):
         train_stages([str(TINY / "config.yaml")], tmp_path)

@@ -182,7 +182,7 @@ EXPLANATIONS = [
     pair=st.permutations(range(5)),
     explanation=st.sampled_from(EXPLANATIONS),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_options_come_back_in_every_style(style: str, options: list[str], pair: list[int], explanation: str) -> None:
     """Whatever follows about another option."""
     index, other = pair[:2]
@@ -206,7 +206,7 @@ REJECTIONS = [
 
 @pytest.mark.parametrize("style", REJECTIONS)
 @given(options=st.permutations(["red", "dark green", "moving to the left", "a man walks"]), index=st.integers(0, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_rejected_option_alone_is_no_answer(style: str, options: list[str], index: int) -> None:
     assert choice(options, style.format(letter="ABCD"[index], text=options[index])) is None
 

@@ -232,7 +232,7 @@ def choice(answer: str, options: list[str], symbols: str = "ABCDEF") -> int | No
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(GARBAGE, st.lists(st.one_of(st.text(max_size=8), st.sampled_from(COLOURS)), min_size=1, max_size=6))
 def test_garbage_names_an_option_or_fails(answer: str, options: list[str]) -> None:
     for symbols in ("ABCDEF", "123456"):
@@ -241,7 +241,7 @@ def test_garbage_names_an_option_or_fails(answer: str, options: list[str]) -> No
         assert parse_yes_no(answer) in (True, False)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 3), st.sampled_from(["({})", "{}.", "{}", "Best option: ({}", "The answer is {}.", "Option {}"]))
 def test_every_form_gives_its_letter_back(index: int, form: str) -> None:
     assert parse_choice(form.format("ABCD"[index]), COLOURS) == index
