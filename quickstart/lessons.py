@@ -141,14 +141,13 @@ class SampledTimesDataset(EventConversations):
     """Each event that the frames show, its caption before its times, in random order.
 
     It makes a model attend to the caption: right after it, the times can only be found by looking for the frames that
-    it describes. From grounding alone, small models keep answering with the times of any event for a long time. The
-    caption stands in quotation marks, as in questions, where a word has another token than after a space.
+    it describes. From grounding alone, small models keep answering with the times of any event for a long time.
     """
 
     def turns(self, events: Sequence[CaptionedEvent], generator: torch.Generator) -> list[dict[str, str]]:
         """One turn."""
         shuffled = [events[i] for i in torch.randperm(len(events), generator=generator).tolist()]
-        answer = " ".join(f"'{event.caption}' {event.start:.1f} - {event.end:.1f}." for event in shuffled)
+        answer = " ".join(f"{event.caption} {event.start:.1f} - {event.end:.1f}." for event in shuffled)
         return [{"q": TIMES_QUESTION, "a": answer}]
 
 

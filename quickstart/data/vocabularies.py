@@ -22,7 +22,6 @@ from timechat.text.timestamps import frame_sentence
 from timechat.text.tokenizers import IMAGE_TOKEN
 
 LLAMA_PIECES = 600  # enough for every word of the conversations
-CAPTION_REPEATS = 3000
 EMBEDDING_NORM = 3
 _UNK, _BOS, _EOS = "<unk>", "<s>", "</s>"  # ids 0, 1, 2
 _SYSTEM = "You watch a video and answer questions about what happens in it and at which seconds."
@@ -85,13 +84,7 @@ def write_llama_folder(folder: Path, items: Iterable[dict[str, Any]], scenes: li
 
 
 def _tokenizer_lines(items: Iterable[dict[str, Any]], scenes: list[Scene]) -> Iterable[str]:
-    """The lines of all conversations in the prompt template, split at video tokens, and captions.
-
-    Captions are repeated so that the words that distinguish events get their own token before rarer words do, after a
-    space and after a quotation mark.
-    """
-    for caption in (f"{colour} {shape}" for colour in COLOURS for shape in SHAPES):
-        yield from [f"'{caption}'"] * CAPTION_REPEATS + [caption] * CAPTION_REPEATS
+    """The lines of all conversations in the prompt template, split at video tokens."""
     seconds = {f"{s.name}.mp4": [float(t) for t in sampled_seconds(s.duration, s.fps)] for s in scenes}
     for number, item in enumerate(items):
         system = _SYSTEM if number % 2 else TRAINING_SYSTEM
@@ -102,7 +95,11 @@ def _tokenizer_lines(items: Iterable[dict[str, Any]], scenes: list[Scene]) -> It
 
 
 def _train_tokenizer(lines: Iterable[str]) -> bytes:
-    """A SentencePiece BPE model with LLaMA's settings: single digits, bytes for unknown characters."""
+    """A SentencePiece BPE model with LLaMA's settings: single digits, bytes for unknown characters.
+
+    The words that distinguish events are symbols of their own. LLaMA has one token for a word after a space and another
+    one after a quotation mark, and a small model would have to learn each of them by itself.
+    """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
@@ -111,6 +108,7 @@ def _train_tokenizer(lines: Iterable[str]) -> bytes:
         vocab_size=LLAMA_PIECES,
         hard_vocab_limit=False,
         character_coverage=1.0,
+        user_defined_symbols=[*COLOURS, *SHAPES],
         required_chars=string.ascii_lowercase + string.digits + "-/:;!?()",
         split_digits=True,
         byte_fallback=True,

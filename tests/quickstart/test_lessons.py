@@ -158,7 +158,7 @@ def test_grounding_asks_for_each_event_in_random_order(info: dict[str, str]) -> 
 def test_times_follow_captions_in_random_order(info: dict[str, str]) -> None:
     data = build(info, "sampled_times")
     seen = {data.conversation(0, SECONDS, SECONDS, random(seed))[0]["a"] for seed in range(20)}
-    parts = (f"'{RED}' 0.3 - 0.6.", f"'{BLUE}' 1.6 - 1.6.")
+    parts = (f"{RED} 0.3 - 0.6.", f"{BLUE} 1.6 - 1.6.")
     assert seen == {" ".join(parts), " ".join(parts[::-1])}
     assert data.conversation(0, SECONDS, SECONDS, random())[0]["q"] == TIMES_QUESTION
 
