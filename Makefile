@@ -16,7 +16,7 @@ GPUS := $(shell nvidia-smi --list-gpus 2>/dev/null | wc -l)
 NPROC ?= $(if $(filter 1,$(GPUS)),1,2)
 # Test processes, and trainings of the ablation, at a time.
 JOBS ?= 2
-SEED ?= 1
+SEED ?= 2
 
 QUICKSTART_RUN := runs/quickstart
 QUICKSTART_STAGES := $(sort $(wildcard quickstart/configs/[1-9]_*.yaml))

@@ -154,7 +154,7 @@ def compare(scores: Mapping[str, float], found: Mapping[str, Mapping[str, float]
         return f"As expected: {shown}. In brackets: the range of {runs} runs with other seeds and instructions."
     return (
         f"LOWER than in any of {runs} runs: {', '.join(low)}. All: {shown}. Train with another seed (make quickstart "
-        "SEED=2 QUICKSTART_RUN=runs/quickstart_2); if that is low as well, report both with their run_info.json files."
+        "SEED=3 QUICKSTART_RUN=runs/quickstart_3); if that is low as well, report both with their run_info.json files."
     )
 
 
