@@ -49,7 +49,7 @@ paths_of() {
 }
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-CHECKING=yes MISSING=() ASKED=() FOLDERS=() FAILED=() OPTIONS=()
+CHECKING=yes MISSING=() ASKED=() TOGETHER=() FOLDERS=() FAILED=() OPTIONS=()
 
 usage() {
   sed -n '2,${/^#/!q;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
@@ -65,24 +65,36 @@ known() {
   usage
 }
 
-# evaluate NAME ANNO VIDEOS [ARG ...]: the first round only notes what is missing. What fails does not stop the others,
-# unless a signal ended it.
+# evaluate NAME ANNO VIDEOS [ARG ...]: the first round only notes what is missing. Those of the quick start are launched
+# together, because a small model is loaded and asked sooner than Python has started; a large one alone, so that what
+# fails does not stop the others.
 evaluate() {
-  local name=$1 anno=$2 videos=$3 status=0 launch=("$PYTHON")
-  shift 3
+  local name=$1 anno=$2 videos=$3
   if [[ $CHECKING == yes ]]; then
     ASKED+=("$name" "$anno" "$videos")
     [[ -e $anno ]] || MISSING+=("annotations of $name: $anno")
     [[ -d $videos ]] || MISSING+=("videos of $name: $videos/")
     return
   fi
-  [[ $NPROC -le 1 ]] || launch=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$NPROC")
-  # shellcheck disable=SC2086 # EVAL_ARGS is a list of words
-  "${launch[@]}" "$HERE/evaluate.py" --cfg-path "$CFG" --ckpt "$CKPT" --benchmark "$name" --anno-path "$anno" \
-    --videos-dir "$videos" --output-dir "$OUTPUT/$name" "$@" $EVAL_ARGS ${OPTIONS[@]+--options "${OPTIONS[@]}"} ||
-    status=$?
+  shift 3
+  # shellcheck disable=SC2206 # EVAL_ARGS is a list of words
+  local arguments=(--benchmark "$name" --anno-path "$anno" --videos-dir "$videos" --output-dir "$OUTPUT/$name" "$@" $EVAL_ARGS)
+  if [[ $WHAT == quickstart ]]; then
+    TOGETHER+=(--and "${arguments[@]}") FOLDERS+=("$OUTPUT/$name")
+  elif launch "$name" "${arguments[@]}" ${OPTIONS[@]+--options "${OPTIONS[@]}"}; then
+    FOLDERS+=("$OUTPUT/$name")
+  fi
+}
+
+# launch NAME ARG ...: evaluate.py; a failure is noted, and a signal ends everything.
+launch() {
+  local name=$1 status=0 command=("$PYTHON")
+  shift
+  [[ $NPROC -le 1 ]] || command=("$PYTHON" -m torch.distributed.run --standalone --nproc_per_node="$NPROC")
+  "${command[@]}" "$HERE/evaluate.py" --cfg-path "$CFG" --ckpt "$CKPT" "$@" || status=$?
   [[ $status -le 128 ]] || exit "$status"
-  if [[ $status == 0 ]]; then FOLDERS+=("$OUTPUT/$name"); else FAILED+=("$name: exit status $status"); fi
+  [[ $status == 0 ]] || FAILED+=("$name: exit status $status")
+  return "$status"
 }
 
 # A benchmark of the literature; evaluate.py knows charades by its full name.
@@ -180,6 +192,7 @@ if [[ $WHAT == all ]] && ! "$PYTHON" -m timechat.cli.annotations "${ASKED[@]}"; 
 fi
 CHECKING=no
 run
+[[ $WHAT != quickstart ]] || launch quickstart --options "${OPTIONS[@]}" "${TOGETHER[@]}" || FOLDERS=()
 if [[ $WHAT =~ ^(all|quickstart)$ && ${#FOLDERS[@]} -gt 0 ]]; then
   "$PYTHON" -m timechat.cli.report "${FOLDERS[@]}"
 fi

@@ -32,7 +32,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from quickstart.children import run_child, stopping_children
-from quickstart.stages import checkpoint_name, load_stage, stage_name
+from quickstart.stage_configs import load_stage, stage_name
+from quickstart.stages import checkpoint_name
 from timechat.cli.common import path, run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError

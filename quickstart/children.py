@@ -15,9 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-import torch
-from torch.multiprocessing import ProcessExitedException, start_processes
-
 from timechat.errors import TrainingError
 
 
@@ -76,6 +73,8 @@ def run_forks(processes: int, main: Callable[[], int]) -> int:
     Raises:
         KeyboardInterrupt: the tool was stopped; the processes got SIGTERM and ended.
     """
+    from torch.multiprocessing import ProcessExitedException, start_processes  # not all that run children need torch
+
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -108,6 +107,8 @@ def _as_rank(rank: int, world_size: int, port: int, main: Callable[[], int]) -> 
     if world_size > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        import torch
+
         torch.set_num_threads(max(1, torch.get_num_threads() // world_size))
     sys.exit(main())
 

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from quickstart.children import run_child, stopping_children
-from quickstart.stages import stage_name
+from quickstart.stage_configs import stage_name
 from timechat.cli.common import path, run_main
 from timechat.errors import ConfigError, TrainingError
 from timechat.evaluation.report import read_record

@@ -21,18 +21,18 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from quickstart.children import alone_in, run_forks, stopping_children
+from quickstart.stage_configs import CHAINED, load_stage, moved
 from timechat.cli.common import add_options, path, run_main
 from timechat.cli.train import main as train
 from timechat.config import load_config
 from timechat.errors import ConfigError, TrainingError
 from timechat.io import file_state, sha256_of, write_text
 from timechat.runners.checkpointing import BEST_FILE
-from timechat.runners.logs import has_ended
+from timechat.runners.records import has_ended
 
 logger = logging.getLogger(__name__)
 
 STARTED, FINISHED = "started.txt", "finished.txt"
-_CHAINED = ("vit_model", "ckpt", "ckpt_2")
 
 
 def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, options: Sequence[str] = ()) -> Path:
@@ -71,19 +71,9 @@ def train_stages(configs: Sequence[str], output: str | Path, nproc: int = 1, opt
             if _marked(folder / STARTED) != fingerprint:
                 _remove(folder)
             write_text(folder / STARTED, f"{fingerprint}\n")
-            _train(config, [*options, *_moved(written, Path(output))], checkpoint, nproc)
+            _train(config, [*options, *moved(written, Path(output))], checkpoint, nproc)
             write_text(folder / FINISHED, f"{fingerprint}\n")
     return checkpoint
-
-
-def load_stage(config: str, output: str | Path, options: Sequence[str] = ()) -> DictConfig:
-    """A stage's config as it is trained below `output`. Raises ConfigError."""
-    return load_config(config, [*options, *_moved(load_config(config, options), Path(output))])
-
-
-def stage_name(config: str) -> str:
-    """The folder that a stage gets below the output. Raises ConfigError."""
-    return Path(load_config(config).run.output_dir).name
 
 
 def checkpoint_name(cfg: DictConfig) -> str:
@@ -91,20 +81,9 @@ def checkpoint_name(cfg: DictConfig) -> str:
     return BEST_FILE if cfg.run.stop_at_score is not None else f"checkpoint_{cfg.run.max_epoch - 1}.pth"
 
 
-def _moved(cfg: DictConfig, output: Path) -> list[str]:
-    """Options that put a stage, and the checkpoints that it starts from, below `output`."""
-    written = Path(cfg.run.output_dir)
-    moved = [f"run.output_dir={output / written.name}"]
-    for key in _CHAINED:
-        path = Path(cfg.model[key])
-        if cfg.model[key] and path.is_relative_to(written.parent):
-            moved.append(f"model.{key}={output / path.relative_to(written.parent)}")
-    return moved
-
-
 def _fingerprint(written: DictConfig, moved: DictConfig) -> str:
     """Changes with the config as written, wherever its output is, and with the files that it starts from."""
-    before = [_marked(Path(moved.model[key]).parent / FINISHED) for key in _CHAINED if moved.model[key]]
+    before = [_marked(Path(moved.model[key]).parent / FINISHED) for key in CHAINED if moved.model[key]]
     files = [moved.model.llama_model, moved.model.qformer_tokenizer]
     files += [dataset.build_info.anno_dir for dataset in moved.datasets.values()]
     known = [OmegaConf.to_container(written), before, [file_state(file) for file in files if file]]

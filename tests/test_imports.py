@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from graphlib import TopologicalSorter
 
@@ -107,3 +108,19 @@ def test_the_guest_is_unknown_inside() -> None:
 )
 def test_reading_imports(source: str, expected: list[Import]) -> None:
     assert imports_in(source, {"a.b"}) == expected
+
+
+WITHOUT_MODEL = ("score", "report", "annotations", "plot", "config", "data.convert", "data.merge", "data.pack")
+
+
+def test_commands_that_need_no_model_start_without_torch() -> None:
+    """It takes seconds to import, and these are called again and again."""
+    modules = [*(f"timechat.cli.{name}" for name in WITHOUT_MODEL), "quickstart.data.make", "quickstart.spread"]
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    heavy = {'torch', 'transformers', 'timm'} & set(sys.modules)\n"
+        "    assert not heavy, (name, heavy)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, *modules], check=True, cwd=ROOT)

@@ -1,28 +1,37 @@
 """The rank of this process, and the few collective operations that code outside the engines needs.
 
 `torchrun` passes a process its rank through the environment (RANK, WORLD_SIZE, LOCAL_RANK); without it there is one
-process, and every function here does the obvious thing.
+process, and every function here does the obvious thing. Torch is imported when there is a group to join or to talk to:
+commands that need no model start without it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from timechat.errors import TimeChatError
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
 
+def _group() -> Any:
+    """`torch.distributed`, if this process has joined a group, else None."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_initialized() else None
+
+
 def rank() -> int:
     """This process's number, 0 for the main process."""
-    return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", 0))
+    dist = _group()
+    return dist.get_rank() if dist else int(os.environ.get("RANK", 0))
 
 
 def local_rank() -> int:
@@ -32,7 +41,8 @@ def local_rank() -> int:
 
 def world_size() -> int:
     """How many processes work together."""
-    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", 1))
+    dist = _group()
+    return dist.get_world_size() if dist else int(os.environ.get("WORLD_SIZE", 1))
 
 
 def is_main_process() -> bool:
@@ -48,8 +58,11 @@ def init_process_group(device: torch.device, timeout: timedelta | None = None, a
         timeout: how long a process waits for the others in a collective operation; None is torch's default.
         alone: create a group even for a single process.
     """
-    if dist.is_initialized() or (world_size() == 1 and not alone):
+    if _group() or (world_size() == 1 and not alone):
         return
+    import torch
+    import torch.distributed as dist
+
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -61,34 +74,39 @@ def init_process_group(device: torch.device, timeout: timedelta | None = None, a
 
 def destroy_process_group() -> None:
     """Leave the group, if there is one."""
-    if dist.is_initialized():
+    if dist := _group():
         dist.destroy_process_group()
 
 
 def barrier() -> None:
     """Wait until every process gets here."""
-    if dist.is_initialized():
+    if dist := _group():
         dist.barrier()
 
 
 def all_reduce_sum(values: list[float], device: torch.device) -> list[float]:
     """Add up a short list of numbers over all processes; every process gets the sums."""
-    if not dist.is_initialized():
+    if not _group():
         return [float(value) for value in values]  # a tensor would have to wait for what the device still does
+    import torch
+
     return sum_tensor(torch.tensor(values, dtype=torch.float64, device=device)).tolist()
 
 
 def sum_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Add up a tensor over all processes, in place; it stays on its device, and nothing waits for it there."""
-    if dist.is_initialized():
+    if dist := _group():
         dist.all_reduce(tensor)
     return tensor
 
 
 def all_reduce_max(value: float, device: torch.device) -> float:
     """The largest value of all processes; every process gets it."""
-    if not dist.is_initialized():
+    dist = _group()
+    if not dist:
         return float(value)
+    import torch
+
     tensor = torch.tensor(value, dtype=torch.float64, device=device)
     dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return tensor.item()
@@ -101,7 +119,8 @@ def anywhere(name: str, happened: bool) -> bool:
         name: of what may happen; once it has, that remains.
         happened: whether it did on this process.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    dist = _group()
+    if not dist or dist.get_world_size() == 1:
         return happened
     store = dist.distributed_c10d._get_default_store()
     if happened:
@@ -111,7 +130,8 @@ def anywhere(name: str, happened: bool) -> bool:
 
 def gather_objects(value: Any) -> list[Any] | None:
     """Collect one picklable value from each process: the list, in order of rank, on the main process, else None."""
-    if not dist.is_initialized():
+    dist = _group()
+    if not dist:
         return [value]
     gathered: list[Any] | None = [None] * dist.get_world_size() if is_main_process() else None
     dist.gather_object(value, gathered)
@@ -129,7 +149,7 @@ def on_main_process(function: Callable[[], T]) -> T:
             outcome[0] = function()
         except TimeChatError as error:
             outcome[1] = error
-    if dist.is_initialized():
+    if dist := _group():
         dist.broadcast_object_list(outcome)
     if outcome[1] is not None:
         raise outcome[1]

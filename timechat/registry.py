@@ -32,9 +32,9 @@ _PROVIDERS = {
     "builder": ("timechat.datasets.builders", "timechat.datasets.shards.builder"),
     "processor": ("timechat.datasets.processors",),
     "task": ("timechat.tasks",),
-    "runner": ("timechat.runners",),
-    "lr scheduler": ("timechat.runners",),
-    "engine": ("timechat.runners",),
+    "runner": ("timechat.runners.runner",),
+    "lr scheduler": ("timechat.runners.schedules",),
+    "engine": ("timechat.runners.engines",),
     "benchmark": ("timechat.evaluation.benchmarks",),
 }
 

@@ -35,7 +35,6 @@ from tqdm import tqdm
 from quickstart.data.annotations import training_annotations, write_annotations
 from quickstart.data.render import render_video
 from quickstart.data.scenes import MAX_EVENTS, SAMPLED_FRAMES, SHAPES, Scene, plan_scenes
-from quickstart.data.vocabularies import write_bert_vocabulary, write_llama_folder
 from timechat.errors import ConfigError, TimeChatError
 from timechat.io import write_json
 
@@ -199,6 +198,8 @@ def _render_missing(output: Path, scenes: dict[str, list[Scene]], workers: int) 
 
 
 def _write_vocabularies(output: Path, scenes: list[Scene], seed: int) -> dict[str, int]:
+    from quickstart.data.vocabularies import write_bert_vocabulary, write_llama_folder  # torch: not if all is there
+
     items = [item for rows in training_annotations(scenes, seed).values() for item in rows]
     llama = write_llama_folder(output / "llama", items, scenes, seed)
     return {

@@ -173,30 +173,44 @@ def test_quickstart_takes_the_last_stage(place: Path) -> None:
     """After what it did not train, so that nothing it did is overwritten."""
     done = run(place, "quickstart", EVAL_ARGS="--limit 3")
     assert done.returncode == 0, done.stderr
-    assert calls(place)[0] == (
+    evaluation, report = calls(place)
+    common, *own = evaluation.split(" --and ")
+    assert common == (
         f"{ROOT}/evaluate.py --cfg-path {ROOT}/quickstart/configs/evaluate.yaml "
-        "--ckpt runs/quickstart/2_reading/checkpoint_0.pth --benchmark charades_sta "
-        "--anno-path data/quickstart/test/charades_sta.txt --videos-dir data/quickstart/videos/test "
-        "--output-dir runs/quickstart/6_times/eval/charades_sta --train-anno data/quickstart/train/grounding.json "
-        f"--no-literature --prompt-file {ROOT}/quickstart/prompts/grounding.txt --max-new-tokens 48 --limit 3 "
+        "--ckpt runs/quickstart/2_reading/checkpoint_0.pth "
         "--options model.vit_model=runs/quickstart/1_frames/checkpoint_0.pth "
         "model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth model.llama_model=data/quickstart/llama "
         "model.qformer_tokenizer=data/quickstart/bert"
     )
-    for call, name in zip(calls(place)[1:3], ("dense_captions.json", "highlights.jsonl"), strict=True):
-        assert f"--train-anno data/quickstart/train/{name} --no-literature " in call
-        assert "model.ckpt_2=runs/quickstart/6_times/checkpoint_0.pth" in call
-    assert "--benchmark-options clip_of_time=start" in calls(place)[2]
-    assert calls(place)[3].startswith("-m timechat.cli.report runs/quickstart/6_times/eval/charades_sta ")
+    assert own[0] == (
+        "--benchmark charades_sta "
+        "--anno-path data/quickstart/test/charades_sta.txt --videos-dir data/quickstart/videos/test "
+        "--output-dir runs/quickstart/6_times/eval/charades_sta --train-anno data/quickstart/train/grounding.json "
+        f"--no-literature --prompt-file {ROOT}/quickstart/prompts/grounding.txt --max-new-tokens 48 --limit 3"
+    )
+    for words, name in zip(own[1:], ("dense_captions.json", "highlights.jsonl"), strict=True):
+        assert f"--train-anno data/quickstart/train/{name} --no-literature " in words
+    assert "--benchmark-options clip_of_time=start" in own[2]
+    assert report.startswith("-m timechat.cli.report runs/quickstart/6_times/eval/charades_sta ")
 
 
 def test_quickstart_with_a_checkpoint_and_options(place: Path) -> None:
     """The user's options come last, so they win."""
     done = run(place, "quickstart", CHECKPOINT, "model.list_seconds=false")
     assert done.returncode == 0, done.stderr
-    assert all(f" model.ckpt_2={CHECKPOINT} " in call for call in calls(place)[:3])
-    assert "--output-dir runs/mine/6_times/eval/charades_sta" in calls(place)[0]
-    assert calls(place)[0].endswith(" model.list_seconds=false")
+    common, *own = calls(place)[0].split(" --and ")
+    assert f" model.ckpt_2={CHECKPOINT} " in common
+    assert common.endswith(" model.list_seconds=false")
+    assert all(f"--output-dir runs/mine/6_times/eval/{words.split()[1]} " in words for words in own)
+
+
+def test_a_failure_of_the_quickstart_is_told_and_nothing_is_compared(place: Path) -> None:
+    (place / "recorder").write_text(RECORDER + "[[ $* != *evaluate.py* ]] || exit 3\n")
+    done = run(place, "quickstart", NPROC="2")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["eval.sh: failed:", "  quickstart: exit status 3"]
+    (call,) = calls(place)
+    assert call.startswith("-m torch.distributed.run --standalone --nproc_per_node=2 ")
 
 
 def test_quickstart_that_has_not_come_to_its_last_stage(place: Path) -> None:

@@ -15,10 +15,11 @@ import pytest
 import torch
 from helpers.evaluations import ROOT, answers, arguments, error_of, scores, write_data
 from helpers.tiny import TINY, WEIGHTS
+from omegaconf import DictConfig
 
 from timechat.cli import evaluate
 from timechat.evaluation.prompting import PROMPTS
-from timechat.models import TimeChat
+from timechat.models import BaseModel, TimeChat, build_model
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,43 @@ def test_second_run_loads_no_weights_and_prints_the_table(
     data: Path, finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where one video cannot be read, and so has no answers."""
-    monkeypatch.setattr("timechat.evaluation.run.build_model", None)
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", None)
     assert evaluate.main(arguments(data, finished)) == 0
     out = capsys.readouterr().out
     assert out.startswith("charades_sta")
     assert "3 / 4" in out
+
+
+def test_several_evaluations_load_a_model_once(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless its config differs."""
+    built = []
+
+    def build(section: DictConfig) -> BaseModel:
+        built.append(section.lora_alpha)
+        return build_model(section)
+
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", build)
+    folders = [tmp_path / name for name in "abc"]
+    own = [("--and", "--output-dir", str(folder)) for folder in folders]
+    other = ("--options", "model.lora_alpha=20")
+    assert evaluate.main([*arguments(data, tmp_path / "unused"), *own[0], *own[1], *own[2], *other]) == 0
+    assert built == [32, 20]
+    assert answers(folders[0]) == answers(folders[1]) == answers(finished)
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_mistake_in_the_last_command_line_is_found_before_the_first_is_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        evaluate.main([*arguments(data, tmp_path / "a"), "--and", "--limit", "5", "--and", "--limits", "5"])
+    assert not (tmp_path / "a").exists()
+
+
+def test_command_lines() -> None:
+    assert evaluate.command_lines(["-a", "1"]) == [["-a", "1"]]
+    assert evaluate.command_lines(["-a", "--and", "-b", "--and", "-c", "2"]) == [["-a", "-b"], ["-a", "-c", "2"]]
+    assert evaluate.command_lines(["--and", "-b", "--and"]) == [["-b"], []]
 
 
 @pytest.mark.distributed
@@ -88,7 +121,7 @@ def test_two_processes_give_the_same_answers(data: Path, finished: Path, tmp_pat
 KILLED = """
 import os, signal, sys
 from timechat.cli import evaluate
-from timechat.models import TimeChat
+from timechat.models import BaseModel, TimeChat, build_model
 
 answer, asked = TimeChat.answer, []
 
@@ -171,7 +204,7 @@ def test_everything_missing_is_one_message_before_anything_is_read(
 def test_other_settings_are_refused_before_weights_are_loaded(
     data: Path, finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timechat.evaluation.run.build_model", None)
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", None)
     error = error_of(arguments(data, finished, "--temperature", "0.7"), capsys)
     assert "temperature: 0.0 there, 0.7 now" in error
     error = error_of(arguments(data, finished, options=("model.system_prompt=Be brief.",)), capsys)
@@ -224,7 +257,7 @@ def test_answers_are_kept_where_data_and_weights_have_moved(
     anno = tmp_path / data.name / "anno.txt"
     anno.write_text(anno.read_text().replace("0.0 1.0##", "0 1.00##"))
     shutil.copytree(finished, tmp_path / "out")
-    monkeypatch.setattr("timechat.evaluation.run.build_model", None)
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", None)
     moved = f"model.ckpt={tmp_path / WEIGHTS.parent.name / WEIGHTS.name}"
     assert evaluate.main(arguments(tmp_path / data.name, tmp_path / "out", options=(moved,))) == 0
     record, first = scores(tmp_path / "out"), scores(finished)

@@ -17,7 +17,8 @@ from PIL import Image
 
 from timechat.errors import StoppedError
 from timechat.evaluation.benchmarks import Question
-from timechat.evaluation.predict import WINDOW, LazyModel, predict
+from timechat.evaluation.predict import WINDOW, predict
+from timechat.evaluation.video_models import LazyModel
 from timechat.models import TimeChat
 
 

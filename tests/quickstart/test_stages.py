@@ -13,7 +13,8 @@ from helpers.training import make_videos, read_lines, training_config
 from omegaconf import OmegaConf
 
 from quickstart import stages
-from quickstart.stages import stage_name, train_stages
+from quickstart.stage_configs import stage_name
+from quickstart.stages import train_stages
 from timechat.errors import ConfigError, TrainingError
 
 

@@ -12,7 +12,7 @@ from helpers.training import read_lines
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from timechat.runners import logs
-from timechat.runners.logs import Meter, RunLog, has_ended
+from timechat.runners.logs import Meter, RunLog
 
 CPU = torch.device("cpu")
 RECORD = {
@@ -203,19 +203,3 @@ def test_broken_lines_go_when_a_run_goes_on(tmp_path: Path, caplog: pytest.LogCa
     RunLog(tmp_path, step=2).close()
     assert [json.loads(line) for line in file.read_text().splitlines()] == [{"event": "start"}, {"step": 2}]
     assert caplog.text.count("a broken line of the log is removed") == 2
-
-
-@pytest.mark.parametrize(
-    ("lines", "ended"),
-    [
-        (['{"event": "train", "step": 3}', '{"event": "end", "step": 3}'], True),
-        (['{"event": "end", "step": 3}', '{"event": "start", "step": 3}'], False),
-        (['{"event": "end", "st'], False),
-        (["3"], False),
-        ([], False),
-    ],
-)
-def test_whether_a_run_has_ended(tmp_path: Path, lines: list[str], ended: bool) -> None:
-    assert not has_ended(tmp_path)
-    (tmp_path / "log.jsonl").write_text("\n".join(lines))
-    assert has_ended(tmp_path) == ended

@@ -8,8 +8,6 @@ import os
 import sys
 from collections.abc import Callable
 
-import transformers
-
 from timechat import distributed
 from timechat.errors import FileError, TimeChatError
 
@@ -49,7 +47,7 @@ def run_main(main: Callable[[], object]) -> int:
     status is 130 by convention.
     """
     distributed.setup_logging()
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() and (transformers := sys.modules.get("transformers")):  # which takes a second to import
         transformers.utils.logging.disable_progress_bar()
     try:
         main()

@@ -4,12 +4,20 @@ timechat evaluate --cfg-path eval_configs/timechat.yaml --benchmark charades_sta
     --anno-path data/Charades/charades_annotation/charades_sta_test.txt --videos-dir data/Charades/videos \\
     --output-dir runs/eval/charades
 torchrun --nproc_per_node=8 evaluate.py ...    # a killed run continues when it is started again
+
+Several evaluations in one process load the model once: what stands before the first `--and` belongs to all of them.
+
+timechat evaluate --cfg-path eval_configs/timechat.yaml \\
+    --and --benchmark charades_sta --anno-path ... --and --benchmark youcook2 --anno-path ...
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from timechat.cli.benchmark_arguments import add_benchmark_arguments, add_scoring_arguments
 from timechat.cli.common import config_parser, path, run_main
@@ -19,6 +27,7 @@ from timechat.evaluation.benchmarks.options import parse_options
 from timechat.evaluation.report import score_table
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
+from timechat.evaluation.video_models import Builder
 
 FEWER = "the others do not count, and an output folder with scores of more questions is refused"
 
@@ -26,6 +35,9 @@ FEWER = "the others do not count, and an output folder with scores of more quest
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = config_parser("Evaluate TimeChat on a benchmark: predict, parse, score, report.", "timechat evaluate")
+    parser.epilog = (
+        "Several evaluations, for which the model is loaded once: COMMON ARGUMENTS --and ARGUMENTS --and ARGUMENTS ..."
+    )
     add = parser.add_argument
     add_benchmark_arguments(parser)
     add("--videos-dir", required=True, type=path, metavar="DIR", help="folder that the video paths are relative to")
@@ -64,14 +76,26 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, load the config, evaluate; returns the exit status."""
 
     def run() -> None:
-        arguments = vars(build_parser().parse_args(argv))  # whose help names what plug-ins offer
-        cfg_path = arguments.pop("cfg_path")
-        cfg = load_config(cfg_path, arguments["options"])
-        arguments["benchmark_options"] = parse_options(arguments["benchmark_options"], arguments["benchmark"])
-        record = evaluate(cfg, Evaluation(**arguments), resolve_device(cfg.run.device))
-        sys.stdout.write(score_table(record) if record else "")
+        parser, builder = build_parser(), Builder()  # the parser's help names what plug-ins offer
+        for line in [parser.parse_args(words) for words in command_lines(sys.argv[1:] if argv is None else argv)]:
+            _evaluate(vars(line), builder)
 
     return run_main(run)
+
+
+def command_lines(words: Sequence[str]) -> list[Sequence[str]]:
+    """The command line of each evaluation: what stands before the first `--and` belongs to all of them."""
+    ands = [place for place, word in enumerate(words) if word == "--and"]
+    if not ands:
+        return [words]
+    return [[*words[: ands[0]], *words[start + 1 : end]] for start, end in pairwise([*ands, len(words)])]
+
+
+def _evaluate(arguments: dict[str, Any], builder: Builder) -> None:
+    cfg = load_config(arguments.pop("cfg_path"), arguments["options"])
+    arguments["benchmark_options"] = parse_options(arguments["benchmark_options"], arguments["benchmark"])
+    record = evaluate(cfg, Evaluation(**arguments), resolve_device(cfg.run.device), builder=builder)
+    sys.stdout.write(score_table(record) if record else "")
 
 
 if __name__ == "__main__":

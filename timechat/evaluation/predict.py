@@ -7,7 +7,6 @@ main process merges these files into `predictions.jsonl`. All processes must see
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
 import time
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +27,7 @@ from timechat.evaluation.answers import UNREADABLE, merge_answers, prepare_folde
 from timechat.evaluation.benchmarks import Question
 from timechat.evaluation.frames import decoded
 from timechat.evaluation.sharding import Clip, assign, clip_cost, clips_of
+from timechat.evaluation.video_models import VideoModel
 from timechat.io import json_line, sha256_of, write_json_lines
 from timechat.text.timestamps import video_sentence
 
@@ -38,48 +38,6 @@ WINDOW = 8
 
 # Characters of a prompt per token, roughly; only for sorting by length.
 CHARACTERS_PER_TOKEN = 3
-
-
-class VideoModel(Protocol):
-    """What prediction needs from a model; `timechat.models.TimeChat` has it."""
-
-    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float] | None]) -> list[Tensor]:
-        """Videos -> embeddings."""
-
-    def answer(
-        self,
-        videos: Sequence[Tensor],
-        seconds: Sequence[Sequence[float] | None],
-        prompts: Sequence[str],
-        **options: Any,
-    ) -> list[str]:
-        """One answer for each prompt."""
-
-
-class LazyModel:
-    """A model that is built when the first clip has been decoded: a run that has all its answers loads no weights."""
-
-    def __init__(self, build: Callable[[], VideoModel]):
-        self._build = build
-
-    @functools.cached_property
-    def model(self) -> VideoModel:
-        """The model itself."""
-        return self._build()
-
-    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float] | None]) -> list[Tensor]:
-        """As of the model."""
-        return self.model.encode_video(frames, seconds)
-
-    def answer(
-        self,
-        videos: Sequence[Tensor],
-        seconds: Sequence[Sequence[float] | None],
-        prompts: Sequence[str],
-        **options: Any,
-    ) -> list[str]:
-        """As of the model."""
-        return self.model.answer(videos, seconds, prompts, **options)
 
 
 @dataclass(frozen=True)

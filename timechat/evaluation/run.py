@@ -7,8 +7,9 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -25,7 +26,7 @@ from timechat.evaluation.benchmarks.options import complete_options
 from timechat.evaluation.durations import cached_durations
 from timechat.evaluation.literature import published_scores
 from timechat.evaluation.plots import draw_plots
-from timechat.evaluation.predict import LazyModel, Predictions, PredictSettings, VideoModel, never, predict
+from timechat.evaluation.predict import Predictions, PredictSettings, never, predict
 from timechat.evaluation.prompting import PROMPTS, load_prompt
 from timechat.evaluation.record import (
     check_joint_scores,
@@ -37,9 +38,10 @@ from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_rec
 from timechat.evaluation.request import Evaluation, check_request, must_have_files
 from timechat.evaluation.scoring import read_train
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
+from timechat.evaluation.video_models import Builder, LazyModel, VideoModel
 from timechat.io import NOT_THERE, file_state, sha256_of, write_json, write_text
 from timechat.locks import FolderLock
-from timechat.models import build_model, must_answer
+from timechat.models import must_answer
 from timechat.models.checkpoints import WEIGHT_FILES
 from timechat.models.timechat import SYSTEM_PROMPT
 from timechat.options import options_section, split_options
@@ -87,6 +89,7 @@ def evaluate(
     device: torch.device,
     model: VideoModel | None = None,
     stopping: Callable[[], bool] = never,
+    builder: Builder | None = None,
 ) -> dict[str, Any] | None:
     """Run one evaluation; under torchrun, call it in every process.
 
@@ -96,6 +99,7 @@ def evaluate(
         device: of this process.
         model: whole, in evaluation mode and on the device; None builds the one that the config names.
         stopping: asked between clips and between batches, whether to end early.
+        builder: builds the model; the same one for several evaluations builds it once.
 
     Returns:
         On the main process the record that `scores.json` holds, else None.
@@ -108,20 +112,15 @@ def evaluate(
     if not request.overwrite:
         _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
+    if model is None:
+        model = LazyModel(partial(builder or Builder(), plan.cfg.model, device))  # `_plan` has seen that it answers
     with _alone(plan):
-        return _evaluate(plan, device, model, stopping)
+        return _evaluate(plan, model, stopping)
 
 
-def _evaluate(
-    plan: _Plan, device: torch.device, model: VideoModel | None, stopping: Callable[[], bool]
-) -> dict[str, Any] | None:
+def _evaluate(plan: _Plan, model: VideoModel, stopping: Callable[[], bool]) -> dict[str, Any] | None:
     """Answer, score and write; see `evaluate`."""
     request = plan.request
-
-    def build() -> VideoModel:
-        return cast(VideoModel, build_model(plan.cfg.model).to(device).eval())  # `_plan` has seen that it answers
-
-    model = LazyModel(build) if model is None else model
     answered = [_predict(plan, model, *run, stopping) for run in plan.runs]
     if not distributed.is_main_process():
         return None

@@ -18,11 +18,11 @@ from tqdm import tqdm
 from timechat import distributed
 from timechat.io import write_text
 from timechat.runners.peak_flops import peak_flops
+from timechat.runners.records import LOG_FILE
 from timechat.runners.trackers import Trackers
 
 logger = logging.getLogger(__name__)
 
-LOG_FILE = "log.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
 _POSITION = ("epoch", "step")
 
@@ -92,16 +92,6 @@ class Meter:
             "mfu": flops / elapsed / (peak * world) if peak and flops else None,
             "memory_gib": round(distributed.all_reduce_max(peak_memory(device), device) / 2**30, 2),
         }
-
-
-def has_ended(output_dir: Path) -> bool:
-    """Whether the run in a folder has nothing left to train; False if it was stopped, killed, or never started."""
-    file = output_dir / LOG_FILE
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    try:
-        return bool(lines) and json.loads(lines[-1])["event"] == "end"
-    except (ValueError, KeyError, TypeError):  # a line that was cut off
-        return False
 
 
 def peak_memory(device: torch.device) -> float:
