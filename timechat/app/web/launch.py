@@ -76,6 +76,7 @@ def serve(model: SharedModel, name: str, settings: PageSettings) -> None:
     """Serve the page until Ctrl-C, or until the process is told to end. Raises ConfigError as `serving` does."""
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks its own page whether it is there
     with serving(model, name, settings) as address:
         logger.info("the page is at %s; Ctrl-C ends it", address)
         ended.wait()
