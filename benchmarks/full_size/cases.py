@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from benchmarks.speed.sizes import batch, question, videos
 from timechat.models import TimeChat
 from timechat.models.flops import TimeChatFlops
 from timechat.runners.logs import peak_memory
+from timechat.runners.prefetching import build_fetcher
 
 BATCHES, ANSWERED = (1, 2, 4, 8), (1, 4, 16)
 LEAST_STEPS = 3
@@ -103,9 +105,11 @@ class Measurer:
             # The runner weighs a sample as one of its own batch size: that changes the loss, and no time.
             samples = batch(runner.engine.unwrap(), [self.sizes.frames] * count, self.sizes.tokens)
             samples = samples.pin_memory() if self.device.type == "cuda" else samples
+            fetcher = build_fetcher(repeat([samples]), self.device, runner.meter)
 
             def step() -> None:
-                runner.step([samples], RATE, runner.steps)
+                batches, _ = fetcher.fetch()
+                runner.step(batches, RATE, runner.steps, fetcher.moved(batches))
                 runner.steps += 1
                 clock.mark("optimizer")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,6 +42,7 @@ from timechat.runners.manifests import MANIFESTS, digests_of, facts_of, must_lea
 from timechat.runners.missing_videos import MISSING, leave_out_missing
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
+from timechat.runners.prefetching import build_fetcher
 from timechat.runners.resume import ResumePoint, find_resume_point
 from timechat.runners.run_info import record_start
 from timechat.runners.saving import Saver
@@ -262,28 +263,18 @@ class Runner:
         self.log.progress(epoch, plan.steps_per_epoch, first)
         if not first:
             self.meter.reset()
-        groups = self._step_batches(epoch, first)
+        fetcher = build_fetcher(self._step_batches(epoch, first), self.engine.device, self.meter)
         for step in range(first, plan.steps_per_epoch):
-            batches, failure = self._fetch(groups)
+            batches, failure = fetcher.fetch()
             self.check_samples(batches, failure)
             learning_rate = plan.learning_rate(epoch, step)
-            self.step(batches, learning_rate, self.steps)
+            self.step(batches, learning_rate, self.steps, fetcher.moved(batches))
             self.steps += 1
             last = step + 1 == plan.steps_per_epoch
             if last or (step + 1) % run.log_freq == 0:
                 self.report(epoch, step, learning_rate)
             if run.save_every_steps and self.steps % run.save_every_steps == 0 and not last:
                 self.save()
-
-    def _fetch(self, groups: Iterator[list[Batch]]) -> tuple[list[Batch], TimeChatError | None]:
-        """The micro-batches of the next step, or the error that prevents them; the meter counts the wait."""
-        waiting = time.perf_counter()
-        try:
-            return next(groups), None
-        except TimeChatError as error:
-            return [], error
-        finally:
-            self.meter.waiting += time.perf_counter() - waiting
 
     def _step_batches(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
         """This process's micro-batches of each step of an epoch, beginning with step `first`."""
@@ -362,15 +353,17 @@ class Runner:
                 self.saver.wait()
             raise
 
-    def step(self, batches: list[Batch], learning_rate: float, number: int) -> None:
-        """One optimizer step on the micro-batches of this process."""
+    def step(
+        self, batches: list[Batch], learning_rate: float, number: int, moved: Iterable[Batch] | None = None
+    ) -> None:
+        """One optimizer step on the micro-batches of this process; `moved` are the same, on the device once asked."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._seed_dropout(number)
         total = torch.zeros((), device=self.engine.device)
         # Losses weighted like this, averaged over processes, are the mean over the samples of the step.
         share = distributed.world_size() / self.plan.samples_of(number % self.plan.steps_per_epoch)
-        for i, batch in enumerate(batches):
+        for i, batch in enumerate(batches if moved is None else moved):
             with self.engine.accumulate(last=i + 1 == len(batches)):
                 loss = self.task.train_step(self.engine.model, batch.to(self.engine.device))
                 loss = loss * (batch.num_counted * share)
