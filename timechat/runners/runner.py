@@ -29,6 +29,7 @@ from timechat.errors import ConfigError, TimeChatError, TrainingError, WorkerErr
 from timechat.locks import FolderLock
 from timechat.models import BaseModel
 from timechat.models.checkpoints import load_weights
+from timechat.models.liger import check_liger
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
 from timechat.runners.checkpointing import Checkpoints
@@ -91,6 +92,8 @@ class Runner:
     def _build(self, device: torch.device) -> None:
         """Everything that a run needs; slow things last."""
         cfg, task, datasets = self.cfg, self.task, self.datasets
+        if cfg.run.liger:
+            check_liger(device)
         self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
         point = find_resume_point(cfg, self.checkpoints)
         kept = point.global_batch if point else None
@@ -113,6 +116,8 @@ class Runner:
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2, device=device
         )
         self.count_flops = model.flop_counter()
+        if cfg.run.liger:
+            model.use_liger()
         self.graphs = compile_layers(model) if cfg.run.compile else None
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
