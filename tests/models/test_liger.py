@@ -1,7 +1,7 @@
 """`run.liger` on a machine without a GPU: what is replaced, what is not, and what is refused.
 
-The kernels have a stand-in of PyTorch's operations, which does to the modules what Liger's source does; benchmarks/gpu.py
-compares the real ones.
+The kernels have a stand-in of PyTorch's operations, which does to the modules what Liger's source does;
+benchmarks/gpu.py compares the real ones.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class BaseModel(nn.Module):
 
     def use_liger(self) -> None:
         """Replace the decoder's operations by Liger's kernels, as `run.liger` asks. Raises ConfigError: no LLaMA."""
-        raise ConfigError(f"run.liger=true: {type(self).__name__} has no LLaMA that Liger has kernels for; set it to false")
+        raise ConfigError(f"run.liger=true: {type(self).__name__} has no LLaMA with Liger's kernels; set it to false")
 
     def token_counts(self, seconds: Sequence[float]) -> dict[str, int]:
         """Tokens of a sample whose frames have these times, by part; empty for a model without a decoder.

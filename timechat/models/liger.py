@@ -1,10 +1,10 @@
-"""`run.liger`: Liger's fused kernels for LLaMA's RMSNorm, SwiGLU and RoPE. They train on CUDA GPUs and change no weight.
+"""`run.liger`: Liger's fused kernels for LLaMA's RMSNorm, SwiGLU and RoPE, while it trains on CUDA GPUs.
 
-What Liger 0.8 does, by its source: each RMSNorm and MLP gets another `forward` of its own and keeps its class, its
-parameters and their names; RoPE is a function that transformers calls by its name, so it changes for the whole process.
-Linear layers, and with them LoRA, stay as they are, and so does attention, which keeps packed rows apart. Layers are
-patched inside, so checkpointing computes the same again. `LeanLlama` reads weights and calls none of these modules:
-answers do without the kernels.
+Weights stay as they are. What Liger 0.8 does, by its source: each RMSNorm and MLP gets another `forward` of its own and
+keeps its class, its parameters and their names; RoPE is a function that transformers calls by its name, so it changes
+for the whole process. Linear layers, and with them LoRA, stay as they are, and so does attention, which keeps packed
+rows apart. Layers are patched inside, so checkpointing computes the same again. `LeanLlama` reads weights and calls
+none of these modules: answers do without the kernels.
 """
 
 from __future__ import annotations
