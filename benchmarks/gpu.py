@@ -4,9 +4,10 @@
     python benchmarks/gpu.py --device cpu --size tiny        # shows that it runs
 
 Nothing is downloaded or read. Cases differ in batch, checkpointing of the decoder's layers, torch.compile and Liger's
-kernels; one that does not fit, or that this version or machine cannot do, says so, and the next goes on. The JSON file
-is written anew after each case. Figures go into RESULTS.md and, as the share of the peak that is reached,
-into timechat/runners/peak_flops.py, from which `train.py --dry-run` tells the time to expect.
+kernels, of which it is also seen whether they compute the plain numbers; one that does not fit, or that this version or
+machine cannot do, says so, and the next goes on. The JSON file is written anew after each case. Figures go into
+RESULTS.md and, as the share of the peak that is reached, into timechat/runners/peak_flops.py, from which
+`train.py --dry-run` tells the time to expect.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from benchmarks.full_size.cases import Measurer, Result, groups
+from benchmarks.full_size.cases import COMPARISON, Measurer, Result, groups
 from benchmarks.full_size.models import Sizes
 from benchmarks.speed.printing import be_quiet, say
 from timechat.io import write_json
@@ -90,12 +91,24 @@ def line(result: dict[str, Any]) -> str:
         name += f", checkpointing {result['checkpointing']}" + "".join(f", {word}" for word in switched)
     if result["status"] != "ok":
         return f"{name}: {result['status']}"
+    if result["kind"] == COMPARISON:
+        return f"{name}: {_agreement(result)}"
     parts = ", ".join(f"{part} {1000 * seconds:.0f} ms" for part, seconds in result["parts_s"].items())
     return (
         f"{name}: {result['step_s']:.3f} s (the first {result['first_step_s']:.1f} s), {result['videos_per_s']:.2f} "
         f"videos/s, {result['tflop_per_s']:.1f} TFLOP/s = {result['share_of_matmul']:.0%} of a matrix product, "
         f"{result['peak_gib']:.1f} GiB; {parts}"
     )
+
+
+def _agreement(result: dict[str, Any]) -> str:
+    """Whether they agree, and the figures behind that."""
+    parts = [
+        f"{part} up to {result[f'{part}_largest']:.3g}, largest difference {result[f'{part}_difference']:.3g}, "
+        f"error against fp32 {result[f'{part}_error']:.3g}, of the plain ones {result[f'{part}_plain_error']:.3g}"
+        for part in ("logits", "gradient")
+    ]
+    return "; ".join(["agree" if result["agrees"] else "DO NOT AGREE", *parts])
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

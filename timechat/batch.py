@@ -71,10 +71,19 @@ class Batch:
         """Called by DataLoader, so that copies to a GPU overlap with work."""
         return self._map(torch.Tensor.pin_memory)
 
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Say that a CUDA stream uses the tensors, which were made on another one: without it, their memory could be
+        given to other tensors while the work of `stream` still reads it."""
+        for tensor in self._tensors().values():
+            tensor.record_stream(stream)
+
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Self:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed: dict[str, Any] = {k: change(value) for k, value in values.items() if isinstance(value, torch.Tensor)}
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in self._tensors().items()}
         return replace(self, **changed)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
 
 @dataclass

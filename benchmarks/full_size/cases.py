@@ -8,17 +8,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
 
+from benchmarks.full_size.agreement import agreement
 from benchmarks.full_size.clock import Clock
 from benchmarks.full_size.models import CHECKPOINTED, NotAvailable, Setting, Sizes, random_model, random_runner
 from benchmarks.speed.sizes import batch, question, videos
+from timechat.errors import ConfigError
 from timechat.models import TimeChat
 from timechat.models.flops import TimeChatFlops
+from timechat.models.liger import check_liger
 from timechat.runners.logs import peak_memory
+from timechat.runners.prefetching import build_fetcher
 
+COMPARISON = "Liger against plain"
 BATCHES, ANSWERED = (1, 2, 4, 8), (1, 4, 16)
 LEAST_STEPS = 3
 RATE = 1e-6
@@ -28,27 +34,32 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Group:
-    """Cases of one model that differ in the batch; without a setting they answer."""
+    """Cases of one model that differ in the batch; without a setting they answer, or compare Liger with plain."""
 
     setting: Setting | None
     batches: tuple[int, ...]
+    compares: bool = False
 
     def cases(self) -> Iterator[Result]:
         """What identifies each."""
         kind = {"kind": "training", **asdict(self.setting)} if self.setting else {"kind": "inference"}
+        if self.compares:
+            kind = {"kind": COMPARISON}
         yield from ({**kind, "batch": count} for count in self.batches)
 
 
 def groups(batches: tuple[int, ...] = BATCHES, answered: tuple[int, ...] = ANSWERED) -> list[Group]:
     """All groups, what matters most first: time may not suffice for the last ones."""
-    settings = [
-        Setting(checkpointing, compiled, liger)
+    (first, *plain), liger = (
+        [
+            Group(Setting(checkpointing, compiled, liger), batches)
+            for compiled in (False, True)
+            for checkpointing in reversed(CHECKPOINTED)
+        ]
         for liger in (False, True)
-        for compiled in (False, True)
-        for checkpointing in reversed(CHECKPOINTED)
-    ]
-    first, *others = (Group(setting, batches) for setting in settings)
-    return [first, Group(None, answered), *others]
+    )
+    # What Liger replaces stays replaced in part: nothing plain comes after it.
+    return [first, Group(None, answered), *plain, Group(None, batches[:2][-1:], compares=True), *liger]
 
 
 @dataclass
@@ -71,6 +82,9 @@ class Measurer:
 
     def run(self, group: Group) -> Iterator[Result]:
         """Each case with its result, or why there is none."""
+        if group.compares:
+            yield from self._compared(group)
+            return
         make = self._training if group.setting else self._answering
         step: Callable[[int], tuple[Callable[[], None], float]] | None = None
         clock, trouble = Clock(self.device), ""
@@ -94,6 +108,27 @@ class Measurer:
         step = None
         _tidy(self.device)
 
+    def _compared(self, group: Group) -> Iterator[Result]:
+        """The decoder with Liger's kernels beside itself without them, both with the weights of one model."""
+        for case in group.cases():
+            result: Result = {}
+            caught = {"trouble": "left out: no time"} if time.monotonic() > self.until else {}
+            if not caught:
+                with _caught(self.device) as caught:
+                    result = self._agreement(case["batch"])
+            yield {**case, "status": caught.get("trouble", "ok"), **result}
+        _tidy(self.device)
+
+    def _agreement(self, count: int) -> Result:
+        try:
+            check_liger(self.device)
+        except ConfigError as error:
+            raise NotAvailable(str(error)) from error
+        model = random_model(self.sizes.config(Setting("none"), self.device).model, self.device)
+        assert isinstance(model, TimeChat)
+        lengths = [self.sizes.tokens - number for number in range(count)]
+        return agreement(model.llama_model, lengths, model.use_liger)
+
     def _training(self, group: Group, clock: Clock) -> Callable[[int], tuple[Callable[[], None], float]]:
         """Makes steps of a batch, and says how many operations one has."""
         assert group.setting
@@ -103,9 +138,11 @@ class Measurer:
             # The runner weighs a sample as one of its own batch size: that changes the loss, and no time.
             samples = batch(runner.engine.unwrap(), [self.sizes.frames] * count, self.sizes.tokens)
             samples = samples.pin_memory() if self.device.type == "cuda" else samples
+            fetcher = build_fetcher(repeat([samples]), self.device, runner.meter)
 
             def step() -> None:
-                runner.step([samples], RATE, runner.steps)
+                batches, _ = fetcher.fetch()
+                runner.step(batches, RATE, runner.steps, fetcher.moved(batches))
                 runner.steps += 1
                 clock.mark("optimizer")
 

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import liger_stand_in
 from helpers.training import ROOT
 from omegaconf import DictConfig
 
 from benchmarks import gpu
+from benchmarks.full_size import cases
 from benchmarks.full_size.cases import Group, Measurer, groups
 from benchmarks.full_size.models import NotAvailable, Setting, Sizes
 from benchmarks.speed.measure import MeasurementError, Timing, in_child
 from benchmarks.speed.rows import Cost, Row, as_record, notes, table
 from benchmarks.speed.subjects.growth import slopes
+from timechat.models import TimeChat
+from timechat.models.llama import causal_lm
 
 
 def run(*arguments: str) -> str:
@@ -68,14 +72,56 @@ def test_the_gpu_script_goes_on_after_what_cannot_be_done(tmp_path: Path, monkey
 
 def test_cases_without_time_are_listed(tmp_path: Path) -> None:
     measurer = Measurer(Sizes("tiny", tmp_path), torch.device("cpu"), 1.0, until=0.0)
-    assert [case["status"] for case in measurer.run(Group(Setting(), (1, 2)))] == ["left out: no time"] * 2
+    for group in (Group(Setting(), (1, 2)), Group(None, (1, 2), compares=True)):
+        assert [case["status"] for case in measurer.run(group)] == ["left out: no time"] * 2
+
+
+def test_liger_is_not_available_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    liger_stand_in.install(monkeypatch)
+    measurer = Measurer(Sizes("tiny", tmp_path), torch.device("cpu"), 1.0, until=float("inf"), seconds=0.0)
+    found = [*measurer.run(Group(None, (2,), compares=True)), *measurer.run(Group(Setting(liger=True), (1,)))]
+    for case in found:
+        assert case["status"].startswith("not available: run.liger=true: Liger's kernels need a CUDA GPU"), case
+        assert case["status"] in gpu.line(case)
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+def test_kernels_that_compute_other_numbers_do_not_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faulty: bool
+) -> None:
+    """In bf16, with stand-ins for Liger's kernels; the fault is a norm that is 5% too large in the last place."""
+    liger_stand_in.install(monkeypatch)
+    monkeypatch.setattr(cases, "check_liger", lambda device: None)
+    real = TimeChat.use_liger
+
+    def use_liger(model: TimeChat) -> None:
+        real(model)
+        if faulty:
+            last = causal_lm(model.llama_model).model.norm
+            kernel = last.forward
+            last.forward = lambda x: kernel(x) * 1.05
+
+    monkeypatch.setattr(TimeChat, "use_liger", use_liger)
+    sizes = Sizes("tiny", tmp_path)
+    sizes.content["model"] |= {"llama_precision": "bf16"}
+    measurer = Measurer(sizes, torch.device("cpu"), 1.0, until=float("inf"))
+    (case,) = measurer.run(Group(None, (2,), compares=True))
+    assert case["status"] == "ok"
+    assert case["agrees"] is not faulty
+    assert 0 < case["logits_plain_error"] < 0.05 * case["logits_largest"], "bf16 rounds, and not everything away"
+    assert (case["logits_difference"] > 0.03 * case["logits_largest"]) is faulty
+    assert ("DO NOT AGREE" in gpu.line(case)) is faulty
 
 
 def test_all_combinations_are_asked_for() -> None:
-    cases = [case for group in groups() for case in group.cases()]
-    training = {tuple(case.values()) for case in cases if case["kind"] == "training"}
+    asked = [case for group in groups() for case in group.cases()]
+    training = {tuple(case.values()) for case in asked if case["kind"] == "training"}
     assert len(training) == 4 * 3 * 2 * 2
-    assert [case["batch"] for case in cases if case["kind"] == "inference"] == [1, 4, 16]
+    assert [case["batch"] for case in asked if case["kind"] == "inference"] == [1, 4, 16]
+    compared = next(number for number, case in enumerate(asked) if case["kind"] == cases.COMPARISON)
+    assert not any(case.get("liger") for case in asked[:compared])
+    assert all(case.get("liger") for case in asked[compared + 1 :])
 
 
 def test_a_child_hands_over_errors_and_its_own_memory() -> None:

@@ -69,6 +69,7 @@ CHANGED: dict[str, Any] = {
     "amp": True,
     "precision": "bf16",
     "compile": True,
+    "liger": True,
     "num_workers": 1,
     "seed": 43,
     "output_dir": "elsewhere",

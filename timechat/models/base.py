@@ -99,11 +99,15 @@ class BaseModel(nn.Module):
         """Whether a tensor, by its published name, is among what `write_files` writes; no by default."""
         return False
 
-    # What the dry run, the logs and run.compile ask -----------------------------------------------------------------
+    # What the dry run, the logs, run.compile and run.liger ask ------------------------------------------------------
 
     def layers_to_compile(self) -> Iterable[nn.Module]:
         """The layers that do most of the work, which `run.compile` compiles one by one; none by default."""
         return ()
+
+    def use_liger(self) -> None:
+        """Replace the decoder's operations by Liger's kernels, as `run.liger` asks. Raises ConfigError: no LLaMA."""
+        raise ConfigError(f"run.liger=true: {type(self).__name__} has no LLaMA with Liger's kernels; set it to false")
 
     def token_counts(self, seconds: Sequence[float]) -> dict[str, int]:
         """Tokens of a sample whose frames have these times, by part; empty for a model without a decoder.

@@ -25,6 +25,7 @@ from timechat.models.checkpoints import part_of
 from timechat.models.config import TimeChatConfig, decoder_precision
 from timechat.models.decoding import Prompt, decode, greedy
 from timechat.models.flops import TimeChatFlops
+from timechat.models.liger import use_liger
 from timechat.models.llama_folder import write_llama
 from timechat.models.loss import token_losses
 from timechat.models.sampling import Drawing
@@ -321,12 +322,16 @@ class TimeChat(VideoEncoder):
         """The decoder below LoRA."""
         return part_of(name) == "llama_model"
 
-    # What the dry run, the logs and run.compile ask -------------------------------------------------------------------
+    # What the dry run, the logs, run.compile and run.liger ask --------------------------------------------------------
 
     def layers_to_compile(self) -> Iterator[nn.Module]:
         """As for the video encoder, and the decoder's."""
         yield from super().layers_to_compile()
         yield from lm.causal_lm(self.llama_model).model.layers
+
+    def use_liger(self) -> None:
+        """As above, in LLaMA's layers."""
+        use_liger(self.llama_model)
 
     def token_counts(self, seconds: Sequence[float]) -> dict[str, int]:
         """Tokens of the longest timestamp sentence, of the video, and of everything before question and answer."""

@@ -61,6 +61,11 @@ class RunnerConfig(Section):
         "torch.compile of the layers of ViT, Q-Formers and LLaMA; needs a C++ compiler, and minutes at the start",
         may_change=True,
     )
+    liger: bool = key(
+        False,
+        "Liger's fused kernels in LLaMA's layers while training; needs a CUDA GPU and pip install 'timechat[liger]'",
+        may_change=True,
+    )
     num_workers: int = key(4, "processes that read samples, per training process", least=0, may_change=True)
     batch_size_eval: int = key(1, "samples of a micro-batch in validation and evaluation", least=1, may_change=True)
     seed: int = key(42, "of all randomness", least=0)

@@ -36,7 +36,7 @@ class Meter:
         steps, videos, tokens: how many; tokens are positions of the decoder, video tokens included.
         flops: floating-point operations of the model, see `timechat.models.flops`.
         grad_norm: sum of the steps' gradient norms.
-        waiting: seconds spent waiting for data.
+        waiting: seconds spent waiting for data; on a GPU those in which it had nothing else to do.
         started: time of the last reset, from time.perf_counter.
     """
 

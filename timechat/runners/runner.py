@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +29,7 @@ from timechat.errors import ConfigError, TimeChatError, TrainingError, WorkerErr
 from timechat.locks import FolderLock
 from timechat.models import BaseModel
 from timechat.models.checkpoints import load_weights
+from timechat.models.liger import check_liger
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
 from timechat.runners.checkpointing import Checkpoints
@@ -42,6 +43,7 @@ from timechat.runners.manifests import MANIFESTS, digests_of, facts_of, must_lea
 from timechat.runners.missing_videos import MISSING, leave_out_missing
 from timechat.runners.optimizers import build_optimizer
 from timechat.runners.plan import make_plan
+from timechat.runners.prefetching import build_fetcher
 from timechat.runners.resume import ResumePoint, find_resume_point
 from timechat.runners.run_info import record_start
 from timechat.runners.saving import Saver
@@ -90,6 +92,8 @@ class Runner:
     def _build(self, device: torch.device) -> None:
         """Everything that a run needs; slow things last."""
         cfg, task, datasets = self.cfg, self.task, self.datasets
+        if cfg.run.liger:
+            check_liger(device)
         self.checkpoints = Checkpoints(self.output_dir, cfg.run.keep_checkpoints)
         point = find_resume_point(cfg, self.checkpoints)
         kept = point.global_batch if point else None
@@ -112,6 +116,8 @@ class Runner:
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2, device=device
         )
         self.count_flops = model.flop_counter()
+        if cfg.run.liger:
+            model.use_liger()
         self.graphs = compile_layers(model) if cfg.run.compile else None
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
@@ -262,28 +268,18 @@ class Runner:
         self.log.progress(epoch, plan.steps_per_epoch, first)
         if not first:
             self.meter.reset()
-        groups = self._step_batches(epoch, first)
+        fetcher = build_fetcher(self._step_batches(epoch, first), self.engine.device, self.meter)
         for step in range(first, plan.steps_per_epoch):
-            batches, failure = self._fetch(groups)
+            batches, failure = fetcher.fetch()
             self.check_samples(batches, failure)
             learning_rate = plan.learning_rate(epoch, step)
-            self.step(batches, learning_rate, self.steps)
+            self.step(batches, learning_rate, self.steps, fetcher.moved(batches))
             self.steps += 1
             last = step + 1 == plan.steps_per_epoch
             if last or (step + 1) % run.log_freq == 0:
                 self.report(epoch, step, learning_rate)
             if run.save_every_steps and self.steps % run.save_every_steps == 0 and not last:
                 self.save()
-
-    def _fetch(self, groups: Iterator[list[Batch]]) -> tuple[list[Batch], TimeChatError | None]:
-        """The micro-batches of the next step, or the error that prevents them; the meter counts the wait."""
-        waiting = time.perf_counter()
-        try:
-            return next(groups), None
-        except TimeChatError as error:
-            return [], error
-        finally:
-            self.meter.waiting += time.perf_counter() - waiting
 
     def _step_batches(self, epoch: int, first: int = 0) -> Iterator[list[Batch]]:
         """This process's micro-batches of each step of an epoch, beginning with step `first`."""
@@ -362,15 +358,17 @@ class Runner:
                 self.saver.wait()
             raise
 
-    def step(self, batches: list[Batch], learning_rate: float, number: int) -> None:
-        """One optimizer step on the micro-batches of this process."""
+    def step(
+        self, batches: list[Batch], learning_rate: float, number: int, moved: Iterable[Batch] | None = None
+    ) -> None:
+        """One optimizer step on the micro-batches of this process; `moved` are the same, on the device once asked."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._seed_dropout(number)
         total = torch.zeros((), device=self.engine.device)
         # Losses weighted like this, averaged over processes, are the mean over the samples of the step.
         share = distributed.world_size() / self.plan.samples_of(number % self.plan.steps_per_epoch)
-        for i, batch in enumerate(batches):
+        for i, batch in enumerate(batches if moved is None else moved):
             with self.engine.accumulate(last=i + 1 == len(batches)):
                 loss = self.task.train_step(self.engine.model, batch.to(self.engine.device))
                 loss = loss * (batch.num_counted * share)

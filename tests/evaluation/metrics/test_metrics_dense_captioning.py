@@ -164,6 +164,30 @@ def test_meteor_scores(meteor: captions.Meteor) -> None:
     assert scores[pair] != scores[pair[::-1]]
 
 
+def test_a_pair_is_compared_once(meteor: captions.Meteor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two videos with the same captions, four thresholds, SODA, each video by itself: a pair is one SCORE line."""
+    asked: list[str] = []
+    write = meteor._write
+
+    def spy(data: bytes) -> None:
+        asked.extend(line for line in data.decode().splitlines() if line.startswith("SCORE"))
+        write(data)
+
+    monkeypatch.setattr(meteor, "_write", spy)
+    truth = {"annotations": [video(name, captions=["peel two onions", "heat the butter"]) for name in "vw"]}
+    said = {name: [event(0, 9, "peel two onions"), event(10, 29, "melt the butter")] for name in "vw"}
+    scores = score_dense_captions(said, truth, meteor)
+    pairs = [("peel two onions", "peel two onions"), ("heat the butter", "melt the butter")]  # (reference, hypothesis)
+    pairs += [(captions.UNMATCHED, "peel two onions")]  # at 0.9, which its IoU does not exceed
+    pairs += [("melt the butter", "heat the butter")]  # SODA: the prediction is the reference
+    paragraphs = ["peel two onions heat the butter ||| peel two onions melt the butter"]
+    assert sorted(asked) == sorted(f"SCORE ||| {line}" for line in [*map(" ||| ".join, pairs), *paragraphs])
+    asked.clear()
+    assert score_dense_captions(said, truth, meteor) == scores
+    assert len(dense_captioning.score_dense_caption_videos(said, truth, meteor)) == 2
+    assert asked == []
+
+
 def test_tokens() -> None:
     assert captions.tokenize(["Add 2.5 cups, then stir!", "", "the man's pan\nis hot"])[::2] == [
         "add 2.5 cups then stir",
