@@ -28,9 +28,9 @@ from timechat.datasets.readers import ReaderSettings
 from timechat.datasets.video import FRAME_SUFFIXES, Video, load_image, load_video
 from timechat.device import resolve_device
 from timechat.errors import ConfigError
-from timechat.evaluation.predict import VideoModel
 from timechat.evaluation.prompting import PROMPTS
 from timechat.evaluation.transcripts import choose_sentences, read_transcript, speech_prompt
+from timechat.evaluation.video_models import VideoModel
 from timechat.models import BaseModel, build_model, must_answer
 from timechat.models.watching import Watch
 from timechat.text.conversation import Turn

@@ -29,10 +29,10 @@ from timechat.datasets.worker_signals import ignore_stop_signals
 from timechat.errors import ConfigError, StoppedError, TimeChatError, TrainingError
 from timechat.evaluation.benchmarks import get_benchmark
 from timechat.evaluation.benchmarks.options import own_options
-from timechat.evaluation.predict import VideoModel
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
 from timechat.evaluation.scores import ordered_scores
+from timechat.evaluation.video_models import VideoModel
 from timechat.runners.checkpointing import Checkpoints
 from timechat.runners.engines import Engine
 from timechat.runners.guards import SkipList
