@@ -67,6 +67,14 @@ def test_text_and_a_table(video: str, said: dict[str, Any], capsys: pytest.Captu
     assert capsys.readouterr().out == "It is dark.\n"
 
 
+def test_the_question_may_come_after_options(
+    video: str, said: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ask", video, *MODEL, "--no-stream", "What happens?", *OPTIONS]) == 0
+    assert said["prompt"] == "What happens?"
+    assert capsys.readouterr().out.startswith(CAPTIONS)
+
+
 def test_words_come_one_by_one_if_wanted(
     video: str, said: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
