@@ -23,6 +23,7 @@ class _Child(Protocol):
         """Ask it to stop."""
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 30.0  # seconds that the other processes get to end by themselves after one has failed
 _guard = threading.Lock()
 _running: set[_Child] = set()
@@ -80,11 +81,14 @@ def run_forks(processes: int, main: Callable[[], int]) -> int:
         port = free.getsockname()[1]
     sys.stdout.flush()
     sys.stderr.flush()
-    group = start_processes(_as_rank, (processes, port, main), processes, join=False, start_method="fork")
-    children = set(group.processes)
-    with _guard:
-        _running.update(children)
+    children: set[Any] = set()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until the children are known, who have to be told
     try:
+        group = start_processes(_as_rank, (processes, port, main), processes, join=False, start_method="fork")
+        children.update(group.processes)
+        with _guard:
+            _running.update(children)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while not group.join(grace_period=_GRACE):
             pass
     except ProcessExitedException as error:
@@ -96,14 +100,16 @@ def run_forks(processes: int, main: Callable[[], int]) -> int:
             child.join()
         raise
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         with _guard:
             _running.difference_update(children)
     return 0
 
 
 def _as_rank(rank: int, world_size: int, port: int, main: Callable[[], int]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # those of `stopping_children` came along
+    for number in _STOPPING:  # the handlers of `stopping_children` came along
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     if world_size > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
@@ -125,7 +131,7 @@ def stopping_children() -> Iterator[None]:
             child.terminate()
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _STOPPING}
     try:
         yield
     finally:
