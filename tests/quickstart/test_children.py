@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from quickstart.children import alone_in, run_child, run_forks, stopping_children
 from timechat.errors import TrainingError
@@ -106,6 +108,28 @@ def test_forks_end_with_the_tool(tmp_path: Path) -> None:
         signal.pause()
         return 0
 
+    with pytest.raises(KeyboardInterrupt), stopping_children():
+        run_forks(1, main)
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_signal_while_forks_are_started_reaches_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes when they run, but the tool does not know them yet."""
+    start = torch.multiprocessing.start_processes
+
+    def start_and_be_stopped(*arguments: Any, **options: Any) -> Any:
+        group = start(*arguments, **options)
+        wait_until((tmp_path / "begun").is_file)
+        signal.raise_signal(signal.SIGTERM)
+        return group
+
+    def main() -> int:
+        signal.signal(signal.SIGTERM, lambda *_: (tmp_path.joinpath("ended").touch(), sys.exit(0)))
+        tmp_path.joinpath("begun").touch()
+        time.sleep(60)
+        return 0
+
+    monkeypatch.setattr(torch.multiprocessing, "start_processes", start_and_be_stopped)
     with pytest.raises(KeyboardInterrupt), stopping_children():
         run_forks(1, main)
     assert (tmp_path / "ended").exists()

@@ -27,7 +27,7 @@ from timechat.evaluation.benchmarks.options import parse_options
 from timechat.evaluation.report import score_table
 from timechat.evaluation.request import Evaluation
 from timechat.evaluation.run import evaluate
-from timechat.evaluation.video_models import Builder
+from timechat.evaluation.video_models import ModelBuilder
 
 FEWER = "the others do not count, and an output folder with scores of more questions is refused"
 
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, load the config, evaluate; returns the exit status."""
 
     def run() -> None:
-        parser, builder = build_parser(), Builder()  # the parser's help names what plug-ins offer
+        parser, builder = build_parser(), ModelBuilder()  # the parser's help names what plug-ins offer
         for line in [parser.parse_args(words) for words in command_lines(sys.argv[1:] if argv is None else argv)]:
             _evaluate(vars(line), builder)
 
@@ -91,7 +91,7 @@ def command_lines(words: Sequence[str]) -> list[Sequence[str]]:
     return [[*words[: ands[0]], *words[start + 1 : end]] for start, end in pairwise([*ands, len(words)])]
 
 
-def _evaluate(arguments: dict[str, Any], builder: Builder) -> None:
+def _evaluate(arguments: dict[str, Any], builder: ModelBuilder) -> None:
     cfg = load_config(arguments.pop("cfg_path"), arguments["options"])
     arguments["benchmark_options"] = parse_options(arguments["benchmark_options"], arguments["benchmark"])
     record = evaluate(cfg, Evaluation(**arguments), resolve_device(cfg.run.device), builder=builder)

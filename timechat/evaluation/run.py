@@ -38,7 +38,7 @@ from timechat.evaluation.report import REPORT, SCORES, markdown_report, mean_rec
 from timechat.evaluation.request import Evaluation, check_request, must_have_files
 from timechat.evaluation.scoring import read_train
 from timechat.evaluation.transcripts import Spoken, add_transcripts, transcripts_hash
-from timechat.evaluation.video_models import Builder, LazyModel, VideoModel
+from timechat.evaluation.video_models import LazyModel, ModelBuilder, VideoModel
 from timechat.io import NOT_THERE, file_state, sha256_of, write_json, write_text
 from timechat.locks import FolderLock
 from timechat.models import must_answer
@@ -89,7 +89,7 @@ def evaluate(
     device: torch.device,
     model: VideoModel | None = None,
     stopping: Callable[[], bool] = never,
-    builder: Builder | None = None,
+    builder: ModelBuilder | None = None,
 ) -> dict[str, Any] | None:
     """Run one evaluation; under torchrun, call it in every process.
 
@@ -112,8 +112,8 @@ def evaluate(
     if not request.overwrite:
         _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
-    if model is None:
-        model = LazyModel(partial(builder or Builder(), plan.cfg.model, device))  # `_plan` has seen that it answers
+    if model is None:  # `_plan` has seen that it answers
+        model = LazyModel(partial(builder or ModelBuilder(), plan.cfg.model, device))
     with _alone(plan):
         return _evaluate(plan, model, stopping)
 

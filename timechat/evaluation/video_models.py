@@ -40,22 +40,16 @@ class LazyModel:
         """The model itself."""
         return self._build()
 
-    def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float] | None]) -> list[Tensor]:
+    def encode_video(self, *videos: Any) -> list[Tensor]:
         """As of the model."""
-        return self.model.encode_video(frames, seconds)
+        return self.model.encode_video(*videos)
 
-    def answer(
-        self,
-        videos: Sequence[Tensor],
-        seconds: Sequence[Sequence[float] | None],
-        prompts: Sequence[str],
-        **options: Any,
-    ) -> list[str]:
+    def answer(self, *questions: Any, **options: Any) -> list[str]:
         """As of the model."""
-        return self.model.answer(videos, seconds, prompts, **options)
+        return self.model.answer(*questions, **options)
 
 
-class Builder:
+class ModelBuilder:
     """Builds models for one evaluation after the other; one whose config is the same as before gets the same model."""
 
     def __init__(self) -> None:
