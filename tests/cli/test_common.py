@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -125,3 +126,15 @@ def test_the_process_group_is_left_in_any_case(monkeypatch: pytest.MonkeyPatch, 
     else:
         run_main(_raiser(error) if error else lambda: None)
     assert left == [True]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    """Those of transformers, which commands that need no model do not import."""
+    asked: list[str] = []
+    monkeypatch.setattr("transformers.utils.logging.disable_progress_bar", lambda: asked.append("off"))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    assert run_main(lambda: None) == 0
+    assert asked == ([] if terminal else ["off"])
+    monkeypatch.delitem(sys.modules, "transformers")
+    assert run_main(lambda: None) == 0
