@@ -113,9 +113,11 @@ def _as_rank(rank: int, world_size: int, port: int, main: Callable[[], int]) -> 
     if world_size > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-        import torch
+    import torch
 
-        torch.set_num_threads(max(1, torch.get_num_threads() // world_size))
+    # Also where the number stays: the first call after a fork replaces torch's pool of threads, which does not survive
+    # it, and two threads at once, such as those of autograd, may find none ("Invalid thread pool!").
+    torch.set_num_threads(max(1, torch.get_num_threads() // world_size))
     sys.exit(main())
 
 

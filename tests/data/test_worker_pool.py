@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +31,18 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Whether it holds within a minute."""
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def hangs(folder: Path) -> bool:
+    return any("hang" in path.name for path in folder.iterdir())
 
 
 def pids(folder: Path) -> set[int]:
@@ -62,12 +76,23 @@ def test_whoever_stops_waiting_leaves_no_process_behind(tmp_path: Path) -> None:
     pool = WorkerPool(act, workers=2, timeout_s=600)
     results = pool.each(partial(outcome, pool=pool, folder=tmp_path), ["a", "hang", "hang", "b"])
     assert next(results)[0] == "a"
-    deadline = time.monotonic() + 60
-    while not any("hang" in path.name for path in tmp_path.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert wait_until(lambda: hangs(tmp_path))
     with pytest.raises(KeyboardInterrupt):
         results.throw(KeyboardInterrupt())
     assert not any(map(alive, pids(tmp_path)))
+
+
+def test_processes_end_with_the_one_that_was_killed(tmp_path: Path) -> None:
+    """They write nothing into a folder that the next run has tidied already."""
+    asking = f"from helpers.pooled import act; WorkerPool(act, 1).call('a.mp4', 'hang', {str(tmp_path)!r})"
+    script = f"from timechat.data.worker_pool import WorkerPool; {asking}"
+    path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path})
+    assert wait_until(lambda: hangs(tmp_path))
+    assert all(map(alive, pids(tmp_path)))
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not any(map(alive, pids(tmp_path))))
 
 
 # In order -------------------------------------------------------------------------------------------------------------

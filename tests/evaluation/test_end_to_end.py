@@ -300,7 +300,7 @@ def test_scripted_answers_score_what_a_hand_computes(
 ) -> None:
     """The command lines of `eval.sh all`, in this process. METEOR is 1 for equal captions; the real one has its turn
     below."""
-    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", lambda cfg: ByTemplate())
     without_java(monkeypatch)
     argv = calls[name][: -len(OPTIONS) - 1]
     assert evaluate.main([*argv, "--output-dir", str(tmp_path), "--options", *OPTIONS]) == 0
@@ -313,7 +313,7 @@ def test_annotation_files_are_read_once(
     name: str, calls: dict[str, list[str]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For questions and the scores of two seeds together; so are those of the train split."""
-    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", lambda cfg: ByTemplate())
     without_java(monkeypatch)
     argv = calls[name][: -len(OPTIONS) - 1]
     anno = Path(argv[argv.index("--anno-path") + 1])
@@ -349,7 +349,7 @@ def test_questions_that_depend_on_answers_continue_a_killed_run(
 ) -> None:
     """From answers to some of the second questions; then a run that has all of them needs no model."""
     argv = [*calls["charades_con"][: -len(OPTIONS) - 1], "--output-dir", str(tmp_path), "--options", *OPTIONS]
-    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", lambda cfg: ByTemplate())
     assert evaluate.main(argv) == 0
     first, answers = record_of(tmp_path), tmp_path / "predictions.jsonl"
     lines = answers.read_text().splitlines(keepends=True)
@@ -357,7 +357,7 @@ def test_questions_that_depend_on_answers_continue_a_killed_run(
     answers.write_text("".join(lines[:6]))
     assert evaluate.main(argv) == 0
     assert answers.read_text().count("\n") == len(lines)
-    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: pytest.fail("built a model"))
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", lambda cfg: pytest.fail("built a model"))
     assert evaluate.main(argv) == 0
     assert record_of(tmp_path)["scores"] == first["scores"]
     assert evaluate.main([*argv[: -len(OPTIONS) - 1], "--limit", "1", "--options", *OPTIONS]) == 1
@@ -365,7 +365,7 @@ def test_questions_that_depend_on_answers_continue_a_killed_run(
 
 def test_the_benchmarks_own_files(calls: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A submission of EgoSchema, without guesses; TempCompass's captions for a judge."""
-    monkeypatch.setattr("timechat.evaluation.run.build_model", lambda cfg: ByTemplate())
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", lambda cfg: ByTemplate())
     for name in ("egoschema", "tempcompass"):
         argv = [*calls[name][: -len(OPTIONS) - 1], "--output-dir", str(tmp_path / name), "--options", *OPTIONS]
         assert evaluate.main(argv) == 0
@@ -394,7 +394,7 @@ def built_once(monkeypatch: pytest.MonkeyPatch) -> None:
             built[cfg.lora_alpha] = build_model(cfg)
         return built[cfg.lora_alpha]
 
-    monkeypatch.setattr("timechat.evaluation.run.build_model", build)
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", build)
 
 
 def check_report_of_tiny_model(name: str, folder: Path, printed: str) -> None:

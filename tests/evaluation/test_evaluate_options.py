@@ -153,7 +153,7 @@ def test_controls_from_the_train_split_and_durations(
     monkeypatch.setattr("timechat.evaluation.durations.video_durations", None)
     assert evaluate.main(argv) == 0
     assert scores(tmp_path / "out")["controls"] == record["controls"]
-    monkeypatch.setattr("timechat.evaluation.run.build_model", None)
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", None)
     train.write_text("a 0.0 1.0 no marks\n")
     assert "train.txt: 1 problem" in error_of(arguments(data, tmp_path / "new", "--train-anno", str(train)), capsys)
 

@@ -36,7 +36,7 @@ def test_a_second_evaluation_is_refused_and_what_the_first_wrote_stays(
     """Above all with --overwrite."""
     out = tmp_path / "out"
     with monkeypatch.context() as patch, holding(out) as held:
-        patch.setattr("timechat.evaluation.run.build_model", None)
+        patch.setattr("timechat.evaluation.video_models.build_model", None)
         (out / "predictions.jsonl").write_text("")
         message = error_of(arguments(data, out, "--overwrite"), capsys)
         assert f"--output-dir {out}: process {held.pid} on {socket.gethostname()} is training in it; wait" in message
@@ -50,7 +50,7 @@ def test_a_second_evaluation_is_refused_and_what_the_first_wrote_stays(
 def test_the_folders_of_all_seeds_are_its_own(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("timechat.evaluation.run.build_model", None)
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", None)
     with holding(tmp_path / "seed_42"):
         message = error_of(arguments(data, tmp_path, "--temperature", "1", "--seeds", "2"), capsys)
     assert f"--output-dir {tmp_path / 'seed_42'}: process" in message
@@ -60,7 +60,7 @@ def test_the_folders_of_all_seeds_are_its_own(
 def test_a_folder_that_cannot_be_written_to_is_named_before_weights_are_loaded(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("timechat.evaluation.run.build_model", None)
+    monkeypatch.setattr("timechat.evaluation.video_models.build_model", None)
     (tmp_path / "file").write_text("")
     message = error_of(arguments(data, tmp_path / "file/out"), capsys)
     assert f"ConfigError: --output-dir {tmp_path / 'file/out'}: cannot be written to" in message

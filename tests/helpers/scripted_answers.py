@@ -113,7 +113,7 @@ class ByTemplate(nn.Module):
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from timechat.cli import evaluate
-    from timechat.evaluation import run
+    from timechat.evaluation import video_models
 
-    run.build_model = lambda cfg: ByTemplate()
+    video_models.build_model = lambda cfg: ByTemplate()
     sys.exit(evaluate.main())

@@ -10,11 +10,12 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -195,6 +196,7 @@ class _Worker:
 
 def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
     os.setsid()  # Ctrl-C is for the process that asks, which ends this one with all that it has started
+    threading.Thread(target=_end_with_the_asker, daemon=True).start()
     while True:
         try:
             arguments = pipe.recv()
@@ -205,3 +207,14 @@ def _serve(pipe: Connection, function: Callable[..., Any]) -> None:
         except (TimeChatError, OSError) as error:
             answer = error
         pipe.send(answer)
+
+
+def _end_with_the_asker() -> None:
+    """End this process, and the programs that it has started, when the one that asks was killed: nobody else would.
+
+    It would go on writing into a folder that the next run has cleaned already.
+    """
+    asker = multiprocessing.parent_process()
+    if asker is not None:
+        wait([asker.sentinel])
+        os.killpg(0, signal.SIGKILL)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers.locks import holding
 from helpers.rewritten import numbers_and_seconds, wrong_frames
@@ -87,12 +86,14 @@ def test_a_killed_run_leaves_whole_files_alone_and_goes_on(tmp_path: Path) -> No
         write_numbered(videos / f"{number}.mp4", count=150)
     command = [sys.executable, "-m", "timechat", "data", "compress", str(videos), str(output)]
     command += ["--workers", "2", "--with", "pyav"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(output.glob("*.mp4")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)  # its workers, too
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.wait()
+    assert not psutil.wait_procs(children, timeout=60)[1]  # they end with it
     whole = {path: path.stat().st_mtime_ns for path in output.glob("*.mp4")}
     assert whole
     (output / f".3.mp4.{process.pid}.tmp").touch()  # mostly there is one already
