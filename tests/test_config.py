@@ -95,6 +95,13 @@ def test_an_empty_value_of_a_text_is_the_empty_text(load: Load) -> None:
     assert (cfg.model.vit_model, cfg.model.system_prompt, cfg.model.ckpt) == ("", "", "")
 
 
+@pytest.mark.parametrize("text", ["''", '""'])
+def test_quotation_marks_alone_are_the_empty_text(load: Load, text: str) -> None:
+    """Where null means something else: here it is a folder for caches."""
+    assert load({}, f"model.looks_dir={text}", f"model.ckpt={text}").model.looks_dir == ""
+    assert load({}, "model.looks_dir=").model.looks_dir is None
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

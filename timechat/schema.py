@@ -44,6 +44,7 @@ _VALUES = {
     _Amount: "true, false or a whole number",
 }
 _TYPE_NAMES = {**_VALUES, list: "a list"}
+_EMPTY = ("''", '""')  # where the empty text means something else than null
 _NULLS = ("", "null", "Null", "NULL", "None")  # the last one is Python's
 _LARGEST = 2**64 - 1  # that torch takes, as a seed
 
@@ -158,11 +159,14 @@ class Key:
     def read(self, text: str) -> Any:
         """The value that a text means, which an option or the environment gives; what does not fit stays a text.
 
-        Empty and null are null, for the schema to say whether that may be. Else a text key has the text as it is.
+        Empty and null are null, for the schema to say whether that may be; a pair of quotation marks is the empty text.
+        Else a text key has the text as it is.
         """
         if means_null(text):
             return None
-        return text if self.kind is str else yaml_value(text)
+        if self.kind is str:
+            return "" if text in _EMPTY else text
+        return yaml_value(text)
 
     def adapted(self, value: Any) -> Any:
         """A value as it is used: null is the empty text, a number in a text a number, `~` the home directory."""
