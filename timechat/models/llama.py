@@ -242,13 +242,20 @@ def vocab_size(llama: nn.Module) -> int:
     return causal_lm(llama).config.vocab_size
 
 
-def embed_with_video(llama: nn.Module, input_ids: Tensor, is_video: Tensor, videos: Sequence[Tensor]) -> Tensor:
+def embed_with_video(
+    llama: nn.Module,
+    input_ids: Tensor,
+    is_video: Tensor,
+    videos: Sequence[Tensor],
+    places: Sequence[int] | None = None,
+) -> Tensor:
     """Token embeddings, with the videos' embeddings in the marked places.
 
     Args:
         input_ids: [B, S]; marked ids may be outside the vocabulary.
         is_video: bool [B, S], the mark; row i has as many True as `videos[i]` has embeddings.
         videos: [N_i, D] each.
+        places: how many are marked in each row, for whoever knows it: to count them waits for the device.
 
     Returns:
         [B, S, D] in the decoder's precision.
@@ -256,7 +263,8 @@ def embed_with_video(llama: nn.Module, input_ids: Tensor, is_video: Tensor, vide
     Raises:
         ConfigError: the marked places of a row do not match the number of its video's embeddings.
     """
-    places, sizes = is_video.sum(dim=1).tolist(), [len(video) for video in videos]
+    places = is_video.sum(dim=1).tolist() if places is None else list(places)
+    sizes = [len(video) for video in videos]
     if places != sizes:
         raise ConfigError(f"rows have {places} video tokens, but their videos became {sizes} embeddings")
     embeds = causal_lm(llama).model.embed_tokens(input_ids.masked_fill(is_video, 0))

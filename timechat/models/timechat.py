@@ -29,10 +29,11 @@ from timechat.models.liger import use_liger
 from timechat.models.llama_folder import write_llama
 from timechat.models.loss import token_losses
 from timechat.models.sampling import Drawing
+from timechat.models.supervision import Supervision
 from timechat.models.video_encoder import VideoEncoder
 from timechat.models.watching import Watch, Watching
 from timechat.registry import registry
-from timechat.text.conversation import IGNORE_INDEX, Turn, encode_conversation, encode_prompt
+from timechat.text.conversation import Turn, encode_conversation, encode_prompt
 from timechat.text.tokenizers import load_tokenizer
 
 SYSTEM_PROMPT = "You watch videos closely and answer questions about what happens in them, and when."
@@ -144,21 +145,19 @@ class TimeChat(VideoEncoder):
             evaluation mode `sample_exact` [B], 1 where every supervised token is the most likely one, given those
             before it.
         """
+        is_video = batch.input_ids == self.tokenizer.image_token_id
+        text = Supervision.of(batch, is_video)
         videos = self._encode_packed(batch.frames, batch.frame_counts, batch.seconds)
-        lengths: list[int] = (batch.attention_mask.sum(dim=1) - 1).tolist()  # nothing comes after the last token
-        rows = [row[:length] for row, length in zip(self._embed(batch, videos), lengths, strict=True)]
+        embeds = self._embed(batch, videos, is_video, text.places)
+        rows = [row[:length] for row, length in zip(embeds, text.lengths, strict=True)]
         hidden = torch.cat(lm.hidden_states(self.llama_model, rows))
-        next_tokens = [row[1 : length + 1] for row, length in zip(batch.labels, lengths, strict=True)]
-        targets = torch.cat(next_tokens)
-        supervised = targets != IGNORE_INDEX
         # Only supervised positions get logits: the vocabulary is large and most positions are not supervised.
-        token_losses, hits = self._token_losses(hidden[supervised], targets[supervised])
-        counts = torch.stack([(row != IGNORE_INDEX).sum() for row in next_tokens])
-        row = torch.arange(len(batch), device=counts.device).repeat_interleave(counts)
-        sums = token_losses.new_zeros(len(batch)).index_add(0, row, token_losses)
-        out = {"loss": token_losses.mean(), "sample_losses": sums / counts}
+        token_losses, hits = self._token_losses(hidden[text.index], text.targets)
+        sums = token_losses.new_zeros(len(batch)).index_add(0, text.rows, token_losses)
+        out = {"loss": token_losses.mean(), "sample_losses": sums / text.counts}
         if not self.training:
-            out["sample_exact"] = (torch.zeros_like(counts).index_add(0, row, hits.to(counts.dtype)) == counts).float()
+            right = torch.zeros_like(text.counts).index_add(0, text.rows, hits.to(text.counts.dtype))
+            out["sample_exact"] = (right == text.counts).float()
         return out
 
     def _token_losses(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,17 +165,15 @@ class TimeChat(VideoEncoder):
         head = partial(lm.logits, self.llama_model)
         return token_losses(head, hidden, targets, lm.vocab_size(self.llama_model))
 
-    def _embed(self, batch: VideoBatch, videos: Sequence[Tensor]) -> Tensor:
-        """Token embeddings [B, S, H], with the videos' embeddings in their places.
+    def _embed(self, batch: VideoBatch, videos: Sequence[Tensor], is_video: Tensor, places: Sequence[int]) -> Tensor:
+        """Token embeddings [B, S, H], with the videos' embeddings in their places, of which each row has `places`.
 
         Text alone has a blank picture and no place for it. The picture counts with the factor 0, so that every
         parameter has a gradient on every process, whatever samples it has.
         """
-        is_video = batch.input_ids == self.tokenizer.image_token_id
-        shown = is_video.any(dim=1).tolist()
-        alone = [seconds is None and not there for seconds, there in zip(batch.seconds, shown, strict=True)]
+        alone = [seconds is None and not count for seconds, count in zip(batch.seconds, places, strict=True)]
         kept = [video[:0] if text else video for video, text in zip(videos, alone, strict=True)]
-        embeds = lm.embed_with_video(self.llama_model, batch.input_ids, is_video, kept)
+        embeds = lm.embed_with_video(self.llama_model, batch.input_ids, is_video, kept, places)
         unused = [video.sum() for video, text in zip(videos, alone, strict=True) if text]
         return embeds + 0.0 * torch.stack(unused).sum().to(embeds.dtype) if unused else embeds
 
@@ -291,7 +288,8 @@ class TimeChat(VideoEncoder):
         ids = self.prompt_ids(len(video), seconds, prompt, history, system)
         input_ids = torch.tensor([ids], device=video.device)
         is_video = input_ids == self.tokenizer.image_token_id
-        embeds = lm.embed_with_video(self.llama_model, input_ids, is_video, [video])[0]
+        places = [ids.count(self.tokenizer.image_token_id)]
+        embeds = lm.embed_with_video(self.llama_model, input_ids, is_video, [video], places)[0]
         return Prompt(ids, embeds, about=id(video))
 
     def _search(self, prompts: Sequence[Prompt], **options: Any) -> list[list[int]]:
