@@ -133,6 +133,28 @@ def test_lora_stays_in_full_precision_over_half_precision_weights() -> None:
     assert {p.dtype for p in wrapped.parameters() if not p.requires_grad} == {torch.bfloat16}
 
 
+def test_autocast_casts_what_adapters_get_to_the_same_numbers() -> None:
+    """Losses and gradients are equal to the bit, and no adapter gets a copy in fp32."""
+    found, kinds = [], []
+    for left in (False, True):
+        torch.manual_seed(0)
+        wrapped = lm.add_lora(lm.build_llama(LLAMA, precision="bf16"), r=4, dropout=0.0)
+        for part in (part for name, part in wrapped.named_modules() if name.endswith("lora_A.default")):
+            part.register_forward_pre_hook(lambda part, inputs, left=left: kinds.append((left, inputs[0].dtype)))
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name:  # 0 to begin with
+                torch.nn.init.normal_(parameter, std=0.1)
+        if left:
+            lm.leave_casts_to_autocast(wrapped)
+        rows = [torch.randn(length, 64, dtype=torch.bfloat16) for length in (9, 5)]
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = torch.cat(lm.hidden_states(wrapped, rows)).float().square().mean()
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in wrapped.parameters() if p.requires_grad)])
+    assert all(map(torch.equal, *found))
+    assert set(kinds) == {(False, torch.float32), (True, torch.bfloat16)}
+
+
 def test_auto_is_fp32_for_a_decoder_that_learns_whole() -> None:
     """What learns is fp32, and what is frozen is not held in more than it was."""
     for options, whole in ((["model.freeze_llama=false"], torch.float32), ([], torch.bfloat16)):

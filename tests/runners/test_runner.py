@@ -27,6 +27,7 @@ from helpers.training import (
     weights_of,
 )
 from omegaconf import OmegaConf
+from peft.tuners.lora import LoraLayer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from torch.testing import assert_close
@@ -525,6 +526,8 @@ def test_bf16_trains(base: Path, videos: Path) -> None:
     datasets = {"tv": video_entry(videos, ["a.mp4"], **PLAIN)}
     run = train(base / "bf16", datasets, "run.iters_per_epoch=3", "run.amp=true", *STEADY, *NO_DROPOUT)
     assert run.runner.engine.accelerator.mixed_precision == "bf16"
+    adapters = [part for part in run.runner.engine.unwrap().modules() if isinstance(part, LoraLayer)]
+    assert {part.cast_input_dtype_enabled for part in adapters} == {False}
     assert run.losses[-1] < run.losses[0]
     assert {tensor.dtype for tensor in run.checkpoint()["model"].values() if tensor.is_floating_point()} == {
         torch.float32

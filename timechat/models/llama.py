@@ -226,6 +226,17 @@ def lora_alpha(model: nn.Module, alpha: float | None) -> Iterator[None]:
             layer.scaling.update(scaling)
 
 
+def leave_casts_to_autocast(model: nn.Module) -> None:
+    """Adapters of a model whose forward pass runs under autocast take their inputs as they are.
+
+    peft copies an input in 16 bits to the adapter's fp32, and autocast copies it back: the same numbers, for two copies
+    of the hidden states in each adapted projection.
+    """
+    for part in model.modules():
+        if isinstance(part, LoraLayer):
+            part.cast_input_dtype_enabled = False
+
+
 def causal_lm(llama: nn.Module) -> transformers.LlamaForCausalLM:
     """The decoder itself, including LoRA's layers, without peft's wrapper."""
     base = llama.get_base_model() if isinstance(llama, peft.PeftModel) else llama

@@ -30,6 +30,7 @@ from timechat.locks import FolderLock
 from timechat.models import BaseModel
 from timechat.models.checkpoints import load_weights
 from timechat.models.liger import check_liger
+from timechat.models.llama import leave_casts_to_autocast
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
 from timechat.runners.checkpointing import Checkpoints
@@ -116,6 +117,8 @@ class Runner:
             model, lr=cfg.run.init_lr, weight_decay=cfg.run.weight_decay, beta2=cfg.run.beta2, device=device
         )
         self.count_flops = model.flop_counter()
+        if precision != "fp32":
+            leave_casts_to_autocast(model)
         if cfg.run.liger:
             model.use_liger()
         self.graphs = compile_layers(model) if cfg.run.compile else None
