@@ -115,7 +115,7 @@ class TimeChatLmms(lmms):
 
     # What lmms-eval calls ---------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
         """Answer prompts; requests hold (prompt, generation kwargs, doc_to_visual, doc_id, task, split).
 
@@ -135,7 +135,7 @@ class TimeChatLmms(lmms):
                     bar.update(len(batch))
         return answers
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
         """Score given answers; requests hold (prompt, answer or doc_to_target, doc_to_visual, doc_id, task, split).
 
@@ -343,7 +343,7 @@ def load_visual(
     return video.frames, video.seconds
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def score_continuations(
     model: TimeChat, videos: Sequence[Encoded], pairs: Sequence[tuple[str, str]], system: str
 ) -> list[tuple[float, bool]]:

@@ -262,7 +262,7 @@ def _encoded(
             row = {"video": clip.video, "start": clip.start, "end": clip.end}
             unreadable.append(row | {"reason": result.reason, "questions": count})
             continue
-        with torch.no_grad():
+        with torch.inference_mode():
             embeds = model.encode_video([result.frames], [result.seconds])[0]
         for question in clip.questions:
             yield _Ask(question, embeds, result.seconds)
@@ -296,7 +296,7 @@ def _generate(model: VideoModel, batch: Sequence[_Ask], settings: PredictSetting
         key = f"{settings.seed}:{batch[0].question.id}".encode()
         torch.manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:8], "big"))
         options |= {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p}
-    with torch.no_grad():
+    with torch.inference_mode():
         return model.answer(
             [ask.video for ask in batch],
             [ask.seconds for ask in batch],

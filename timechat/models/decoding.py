@@ -49,7 +49,7 @@ def greedy(scores: Tensor, rows: Sequence[int]) -> Tensor:
     return scores.argmax(dim=-1)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def decode(
     llama: nn.Module,
     prompts: Sequence[Prompt],

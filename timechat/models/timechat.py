@@ -179,7 +179,7 @@ class TimeChat(VideoEncoder):
 
     # Answering --------------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate(
         self,
         frames: Sequence[Tensor],
@@ -205,7 +205,7 @@ class TimeChat(VideoEncoder):
         videos = self.encode_video(frames, seconds)
         return self.answer(videos, seconds, prompts, system=system, max_new_tokens=max_new_tokens, **sampling)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def answer(
         self,
         videos: Sequence[Tensor],

@@ -154,7 +154,7 @@ class Batcher:
 
     # In the thread ----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _work(self) -> None:
         while (work := self._next()) is not None:
             if callable(work):
