@@ -67,6 +67,17 @@ def test_text_and_a_table(video: str, said: dict[str, Any], capsys: pytest.Captu
     assert capsys.readouterr().out == "It is dark.\n"
 
 
+def test_a_folder_of_prompts(
+    video: str, said: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For a model that was trained with other words than the benchmarks'."""
+    assert ask(video, "the bread", "--task", "caption", "--prompts", str(tmp_path / "none")) == 1
+    assert f"--prompts {tmp_path / 'none'}: no such folder" in capsys.readouterr().err
+    (tmp_path / "grounding.txt").write_text("When is {query} there?")
+    assert ask(video, "the bread", "--task", "ground", "--prompts", str(tmp_path)) == 0
+    assert said["prompt"] == "When is the bread there?"
+
+
 def test_the_question_may_come_after_options(
     video: str, said: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ class TestWithGradio:
             (["--max-upload-mb", "0"], "--max-upload-mb 0: give more than 0"),
             (["--max-minutes", "-1"], "--max-minutes -1: give more than 0"),
             (["--examples", "none"], "--examples none: no such folder"),
+            (["--prompts", "none"], "--prompts none: no such folder"),
         ],
     )
     def test_what_is_wrong_is_said(self, argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,18 +115,22 @@ def test_a_port_that_is_taken_is_said_before_the_weights_are_read(capsys: pytest
     assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_meanwhile(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All but listening has happened, such as what `--prompts` says."""
     monkeypatch.setattr("timechat.cli.serve.must_be_free", lambda host, port: None)
     model = VideoLanguageModel(tiny_config(["run.device=cpu"]), build_tiny())
-    monkeypatch.setattr("timechat.cli.serve.load", lambda *args, **options: model)
+    monkeypatch.setattr("timechat.cli.asking.load", lambda *args, **options: model)
     before = signal.getsignal(signal.SIGTERM)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         try:
-            assert main([*MODEL, "--port", str(port)]) == 1
+            assert main([*MODEL, "--port", str(port), "--prompts", str(tmp_path)]) == 1
         finally:
             signal.signal(signal.SIGTERM, before)
     assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+    assert model.prompts == tmp_path
 
 
 @contextmanager

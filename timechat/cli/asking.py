@@ -24,6 +24,18 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     add_options(parser, "model.ckpt=other.pth")
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: run.device)")
+    add_prompts(parser)
+
+
+def add_prompts(parser: argparse.ArgumentParser) -> None:
+    """The argument for a model that was trained with other words than the benchmarks'."""
+    parser.add_argument(
+        "--prompts",
+        type=path,
+        metavar="DIR",
+        help="folder of the tasks' prompts: grounding.txt, dense_captioning.txt, highlights.txt (default: the "
+        "benchmarks')",
+    )
 
 
 def add_speech(parser: argparse.ArgumentParser, before: str) -> None:
@@ -48,6 +60,7 @@ def add_generation(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """What can be seen before the weights are loaded. Raises ConfigError."""
+    must_be_prompts(args.prompts)
     if args.video is not None and not Path(args.video).is_file():
         raise ConfigError(f"{args.video}: no such video")
     if not -(2**63) <= args.seed < 2**64:
@@ -60,9 +73,23 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--top-p {args.top_p}: give a number above 0, up to 1")
 
 
+def must_be_prompts(folder: str | None) -> None:
+    """Raise ConfigError if `--prompts` names no folder."""
+    if folder is not None and not Path(folder).is_dir():
+        raise ConfigError(f"--prompts {folder}: no such folder")
+
+
+def load_named(args: argparse.Namespace) -> VideoLanguageModel:
+    """The model that is named, with its prompts. Raises ConfigError, CheckpointError."""
+    model = load(args.model or default_model(args.options), options=args.options, device=args.device)
+    if args.prompts is not None:
+        model.prompts = Path(args.prompts)
+    return model
+
+
 def load_model(args: argparse.Namespace) -> VideoLanguageModel:
     """The model that is named, with the generator of `--seed`. Raises ConfigError, CheckpointError."""
-    model = load(args.model or default_model(args.options), options=args.options, device=args.device)
+    model = load_named(args)
     torch.manual_seed(args.seed)
     return model
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from timechat.app.api import YAML_SUFFIXES, load
+from timechat.cli.asking import add_prompts, must_be_prompts
 from timechat.cli.common import add_options, path, run_main
 from timechat.config import load_config
 from timechat.errors import ConfigError, MissingFilesError
@@ -61,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--cfg-path", type=path, metavar="MODEL", help="YAML file, folder of a saved model, or hub id")
     add_options(parser, "model.ckpt=other.pth")
     add("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: run.device)")
-    add("--prompts", type=path, metavar="DIR", help="prompts of the tasks (default: the benchmarks')")
+    add_prompts(parser)
     add("--examples", type=path, metavar="DIR", help="videos and images to pick from")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in (%(default)s)")
     add("--port", type=int, default=7860, help="port to listen on; 0 takes the next free one (%(default)s)")
@@ -149,6 +150,7 @@ def read_defaults(file: Path) -> Defaults:
 
 def _check(args: argparse.Namespace) -> None:
     """What can be seen before the weights are loaded. Raises ConfigError."""
+    must_be_prompts(args.prompts)
     if not 0 <= args.port < 1 << 16:
         raise ConfigError(f"--port {args.port}: give a number from 0 to 65535")
     if args.max_upload_mb <= 0:

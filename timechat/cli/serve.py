@@ -17,9 +17,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from timechat.app.api import load
-from timechat.app.defaults import DEFAULT_MODEL, default_model
+from timechat.app.defaults import DEFAULT_MODEL
 from timechat.app.server.settings import ServerSettings
+from timechat.cli.asking import add_prompts, load_named, must_be_prompts
 from timechat.cli.common import add_options, path, run_main
 from timechat.errors import ConfigError
 
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_options(parser, "model.ckpt=other.pth")
     add("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; run.device if it is not given")
+    add_prompts(parser)
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all of the machine's")
     add("--port", type=int, default=8000, help="port to listen on; 0 for a free one")
     _add_permissions(parser)
@@ -123,7 +124,8 @@ def _serve(args: argparse.Namespace) -> None:
     settings = settings_of(args)
     warn_of_strangers(args.host, settings)
     must_be_free(args.host, args.port)
-    model = load(args.model or default_model(args.options), options=args.options, device=args.device)
+    must_be_prompts(args.prompts)
+    model = load_named(args)
     app = create_app(model, settings)
     server = uvicorn.Server(
         uvicorn.Config(
