@@ -37,7 +37,7 @@ class Supervision:
 
     @classmethod
     def of(cls, batch: VideoBatch, is_video: Tensor) -> Supervision:
-        """Args: batch: padded on the right; is_video: bool [B, S], the places of videos."""
+        """Read it from a batch, which is padded on the right, and the mark of its videos' places, bool [B, S]."""
         read = batch.attention_mask.sum(dim=1) - 1
         lengths, places = torch.stack([read, is_video.sum(dim=1)]).tolist()
         following = [row[1 : length + 1] for row, length in zip(batch.labels, lengths, strict=True)]
