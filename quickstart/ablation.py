@@ -125,16 +125,20 @@ def run_ablation(plan: Plan, output: str | Path, jobs: int = 1) -> dict[str, Any
         for stage in plan.stages[plan.shared :]:
             load_stage(stage, output, changes)
     load_config(plan.evaluation["cfg_path"])
-    for seed in plan.seeds if plan.shared else []:
-        _train(plan.stages[: plan.shared], output / f"shared_{seed}", [f"run.seed={seed}"])
     work = [(name, seed) for seed in plan.seeds for name in plan.variants]
     with ThreadPoolExecutor(jobs) as pool:  # each thread waits for processes
+        list(pool.map(lambda seed: _train_shared(plan, output, seed), plan.seeds if plan.shared else []))
         records = list(pool.map(lambda job: _run_one(plan, output, *job), work))
     values: dict[str, dict[str, list[float]]] = {name: {score: [] for score in plan.scores} for name in plan.variants}
     for (name, _), record in zip(work, records, strict=True):
         for score in plan.scores:
             values[name][score].append(record["percent"][score])
     return values
+
+
+def _train_shared(plan: Plan, output: Path, seed: int) -> None:
+    """Train the stages that all variants begin with. Raises TrainingError."""
+    _train(plan.stages[: plan.shared], output / f"shared_{seed}", [f"run.seed={seed}"])
 
 
 def _run_one(plan: Plan, output: Path, name: str, seed: int) -> dict[str, Any]:
