@@ -96,12 +96,20 @@ class VideoBatch(Batch):
         input_ids: [B, S], padded on the right with 0.
         labels: [B, S], -100 where a token is not supervised.
         attention_mask: bool [B, S], False on padding.
+        on_host: of a batch that moved to a device, the one it was, without frames. Whoever reads numbers there does not
+            wait for the device.
     """
 
     seconds: list[Sequence[float] | None]
     input_ids: torch.Tensor
     labels: torch.Tensor
     attention_mask: torch.Tensor
+    on_host: VideoBatch | None = field(default=None, kw_only=True, repr=False, compare=False)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch with its tensors on a device."""
+        on_host = self.on_host or replace(self, frames=self.frames.new_empty(0))
+        return replace(super().to(device), on_host=on_host)
 
     @property
     def num_supervised(self) -> int:

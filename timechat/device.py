@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from timechat import distributed
 from timechat.errors import ConfigError
@@ -64,6 +65,11 @@ def precision_name(dtype: torch.dtype) -> str:
         if known == dtype:
             return name
     raise ConfigError(f"weights in {dtype} cannot be saved: convert the model to one of {', '.join(PRECISIONS)}")
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy of a small tensor, for a device that may have much to do: from pinned memory, so that nobody waits."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _has_bf16() -> bool:

@@ -28,12 +28,12 @@ class Decoder:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, path: str, generator: torch.Generator) -> Video:
+    def __call__(self, path: str, generator: torch.Generator, start: float = 0.0, end: float = 0.0) -> Video:
         if not Path(path).is_file():
             raise VideoError(path, "no such file")
         self.calls += 1
         size = len(Path(path).read_bytes())
-        frames = torch.arange(size * 12, dtype=torch.uint8).view(size, 3, 2, 2)
+        frames = torch.arange(size * 12, dtype=torch.uint8).view(size, 3, 2, 2) + int(10 * start + end)
         return Video(frames, [i / 3 for i in range(size)], 29.97, size / 3)
 
 
@@ -73,6 +73,15 @@ def test_a_changed_file_and_other_settings_are_decoded_again(tmp_path: Path, vid
     assert load.calls == 2
     video.write_text("abcde")
     assert len(cache_of(load, tmp_path)(str(video), torch.Generator()).frames) == 5
+
+
+def test_parts_of_a_file_are_entries_of_their_own(tmp_path: Path, video: Path) -> None:
+    load = Decoder()
+    cache, parts = cache_of(load, tmp_path), [{}, {"start": 1.0, "end": 2.0}, {"start": 1.0, "end": 3.0}]
+    for _ in range(2):
+        found = [cache(str(video), torch.Generator(), **part) for part in parts]
+        assert all(map(same, found, [Decoder()(str(video), torch.Generator(), **part) for part in parts]))
+    assert load.calls == 3
 
 
 @pytest.mark.parametrize(("where", "name"), [(readers, "VERSION"), (frame_cache, "LAYOUT")])

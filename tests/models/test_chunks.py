@@ -11,7 +11,7 @@ from helpers.tiny import build_tiny
 from torch import nn
 from torch.testing import assert_close
 
-from timechat.models import TimeChat, chunks
+from timechat.models import TimeChat, chunks, video_encoder
 from timechat.models.chunks import chunk_slices, default_chunk, takes_chunks
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -100,6 +100,16 @@ def test_autocast_gives_the_same_numbers_in_chunks() -> None:
         expected = torch.cat(plain.encode_video(VIDEOS, SECONDS))
     assert_close(found, expected, rtol=0.05, atol=0.05)
     assert seen == [torch.bfloat16]
+
+
+def test_the_cast_in_front_of_the_q_former_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only keys and values are made of the tokens, and autocast would cast for each of them."""
+    model, found = build_tiny(["model.freeze_qformer=false"]).eval(), []
+    for cast in (video_encoder._for_autocast, lambda tokens: tokens):
+        monkeypatch.setattr(video_encoder, "_for_autocast", cast)
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            found.append(torch.cat(model.encode_video(VIDEOS, SECONDS)))
+    assert torch.equal(*found)
 
 
 class Shard(nn.Parameter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ def prompts_of(llama: nn.Module, *texts: tuple[str, Sequence[int]]) -> list[Prom
     table, found = lm.causal_lm(llama).model.embed_tokens.weight.detach(), []
     for about, ids in texts:
         shift = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(len(about)))
-        found.append(Prompt(ids, table[list(ids)] + shift, about))
+        found.append(Prompt(ids, table[list(ids)] + shift.to(table.dtype), about))
     return found
 
 
@@ -122,6 +123,46 @@ def test_scores_do_not_depend_on_the_neighbours(kind: str, request: pytest.Fixtu
         with torch.no_grad():
             (hidden,) = lm.hidden_states(model, [whole])
             assert_close(torch.stack(scores), lm.logits(model, hidden)[len(prompt.ids) - 1 :], **CLOSE)
+
+
+@torch.no_grad()
+def test_16_bits_lose_no_more_than_in_the_decoder() -> None:
+    """The precision in which 7B answers: beside the same weights in fp32, and the decoder's own 16 bits."""
+    torch.manual_seed(0)
+    model = with_lora(lm.build_llama(LLAMA, precision="bf16"))
+    exact, prompts, seen = (
+        copy.deepcopy(model).float(),
+        prompts_of(model, *TEXTS),
+        {row: [] for row in range(len(TEXTS))},
+    )
+
+    def choose(scores: Tensor, rows: Sequence[int]) -> Tensor:
+        for row, of_row in zip(rows, scores, strict=True):
+            seen[row].append(of_row)
+        return greedy(scores, rows)
+
+    written = decode(model, prompts, max_new_tokens=6, end=NEVER, choose=choose)
+    table = lm.causal_lm(model).model.embed_tokens.weight
+    assert {prompt.embeds.dtype for prompt in prompts} == {of_row.dtype for of_row in seen[0]} == {torch.bfloat16}
+    lost: dict[str, list[Tensor]] = {"here": [], "there": []}
+    for prompt, ids, scores in zip(prompts, written, seen.values(), strict=True):
+        whole = torch.cat([prompt.embeds, table[ids[:-1]]])
+        right, there = (
+            lm.logits(each, lm.hidden_states(each, [whole.to(dtype)])[0])[len(prompt.ids) - 1 :].float()
+            for each, dtype in ((exact, torch.float32), (model, torch.bfloat16))
+        )
+        lost["here"].append((torch.stack(scores).float() - right).square())
+        lost["there"].append((there - right).square())
+    here, there = (torch.cat(lost[name]).mean().sqrt() for name in ("here", "there"))
+    assert 0 < here < 1.5 * there
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_all_rows_may_end_at_once(adapted: nn.Module, most: int) -> None:
+    """With their first token, which is the end, or as long as an answer may be."""
+    prompts = prompts_of(adapted, TEXTS[0], TEXTS[6], TEXTS[0])
+    (free, *_) = decode(adapted, prompts, max_new_tokens=1, end=NEVER)
+    assert decode(adapted, prompts, max_new_tokens=most, end=free[0] if most > 1 else NEVER) == [free] * 3
 
 
 def test_the_end_is_kept_and_ends_one_row_alone(adapted: nn.Module) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from helpers.tiny import LLAMA, build_tiny, llama_folder
+from peft.tuners.lora import LoraLayer
 from torch.testing import assert_close
 
 from timechat.device import resolve_dtype
@@ -153,6 +154,26 @@ def test_autocast_casts_what_adapters_get_to_the_same_numbers() -> None:
         found.append([loss.detach(), *(p.grad for p in wrapped.parameters() if p.requires_grad)])
     assert all(map(torch.equal, *found))
     assert set(kinds) == {(False, torch.float32), (True, torch.bfloat16)}
+
+
+def test_beams_are_searched_outside_autocast() -> None:
+    """In 16 bits, after training under autocast: the adapters cast for that search alone."""
+    wrapped = lm.add_lora(lm.build_llama(LLAMA, precision="bf16"), r=4).eval()
+    lm.leave_casts_to_autocast(wrapped)
+    options = transformers.GenerationConfig(pad_token_id=0, max_new_tokens=3, num_beams=2)
+    embeds = torch.randn(5, 64, dtype=torch.bfloat16)
+    assert lm.generate(wrapped, *lm.left_pad([embeds]), generation_config=options).shape[0] == 1
+    layers = [part for part in wrapped.modules() if isinstance(part, LoraLayer)]
+    assert {layer.cast_input_dtype_enabled for layer in layers} == {False}
+
+
+def test_layers_in_8_bits_keep_their_casts() -> None:
+    """Answers call these layers, without autocast."""
+    wrapped = lm.add_lora(lm.build_llama(LLAMA, precision="bf16"), r=4)
+    layers = [part for part in wrapped.modules() if isinstance(part, LoraLayer)]
+    layers[0].base_layer.__class__ = type("Linear8bitLt", (torch.nn.Linear,), {})
+    lm.leave_casts_to_autocast(wrapped)
+    assert [layer.cast_input_dtype_enabled for layer in layers] == [True] + [False] * (len(layers) - 1)
 
 
 def test_auto_is_fp32_for_a_decoder_that_learns_whole() -> None:

@@ -21,7 +21,7 @@ def numbers(monkeypatch: pytest.MonkeyPatch, most: int) -> tuple[Tensor, ...]:
     head, hidden = nn.Linear(WIDTH, WORDS, bias=False), torch.randn(TOKENS, WIDTH, requires_grad=True)
     targets = torch.randint(WORDS, (TOKENS,))
     targets[::2] = head(hidden[::2]).argmax(dim=-1)
-    losses, hits = token_losses(head, hidden, targets, WORDS)
+    losses, hits = token_losses(head, hidden, targets, WORDS, find_hits=True)
     (losses * torch.arange(TOKENS)).sum().backward()
     return losses, hits, hidden.grad, head.weight.grad
 
@@ -47,7 +47,30 @@ def test_no_more_logits_than_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
 def numbers_of_forward(monkeypatch: pytest.MonkeyPatch, most: int) -> Tensor:
     monkeypatch.setattr(loss, "MOST_LOGITS", most)
     head, hidden = nn.Linear(WIDTH, WORDS, bias=False), torch.randn(TOKENS, WIDTH, requires_grad=True)
-    return token_losses(head, hidden, torch.zeros(TOKENS, dtype=torch.long), WORDS)[0]
+    return token_losses(head, hidden, torch.zeros(TOKENS, dtype=torch.long), WORDS, find_hits=False)[0]
+
+
+@pytest.mark.parametrize("most", [WORDS * TOKENS, WORDS * 5])
+def test_the_likeliest_tokens_are_looked_for_only_if_asked(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(loss, "MOST_LOGITS", most)
+    targets, head = torch.zeros(TOKENS, dtype=torch.long), nn.Linear(WIDTH, WORDS)
+    assert token_losses(head, torch.randn(TOKENS, WIDTH), targets, WORDS, find_hits=False)[1] is None
+
+
+def test_a_head_whose_weights_are_gathered_is_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has another number of tokens: in chunks, it would call more or less often, and wait for ever."""
+    model, calls = tiny_model(), []
+    monkeypatch.setattr(loss, "MOST_LOGITS", 1000)
+    head = model.llama_model.get_base_model().lm_head
+    head.register_forward_hook(lambda *_: calls.append(1))
+    batch = batches(model)[0]
+    losses = [model(batch)["loss"].detach()]
+    assert len(calls) > 1
+    calls.clear()
+    head.weight.ds_id = 0  # as DeepSpeed's ZeRO-3 does
+    losses.append(model(batch)["loss"].detach())
+    assert len(calls) == 1
+    assert_close(*losses, rtol=1e-5, atol=1e-6)
 
 
 def test_the_models_losses_gradients_and_exact_answers(monkeypatch: pytest.MonkeyPatch) -> None:

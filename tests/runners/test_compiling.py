@@ -50,9 +50,16 @@ def test_lengths_of_all_kinds_change_no_number_and_need_few_graphs() -> None:
 
 
 def test_a_compiled_run_is_the_plain_run(tmp_path: Path) -> None:
-    """With accumulation and recomputed layers; its checkpoint goes on in a plain run."""
+    """With accumulation, two rows in a batch and recomputed layers; its checkpoint goes on in a plain run."""
     datasets = {"tv": make_videos(tmp_path / "videos")}
-    options = ("run.accum_grad_iters=2", "run.iters_per_epoch=4", "model.use_grad_checkpoint=1", *NO_DROPOUT, *STEADY)
+    options = (
+        "run.batch_size_train=2",
+        "run.accum_grad_iters=2",
+        "run.iters_per_epoch=4",
+        "model.use_grad_checkpoint=1",
+        *NO_DROPOUT,
+        *STEADY,
+    )
     plain, compiled = (
         train(tmp_path / str(on), datasets, *options, f"run.compile={str(on).lower()}") for on in (False, True)
     )

@@ -6,7 +6,7 @@ On a CPU the activations of a few frames also stay in the cache.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -39,18 +39,21 @@ def chunk_slices(num_frames: int, most: int) -> list[slice]:
 def takes_chunks(*parts: nn.Module | nn.Parameter) -> bool:
     """Whether some parts of a model may be called once for each chunk, without gradients.
 
-    Not where they learn: there, activations are kept for all frames. And not where processes gather the weights from
-    each other for each call: all of them must call equally often, whatever the lengths of their videos.
+    Not where they learn: there, activations are kept for all frames. And not where they are gathered.
     """
-    weights = list(itertools.chain.from_iterable(map(_weights, parts)))
-    learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
-    return not learns and not any(_is_gathered(weight) for weight in weights)
+    learns = torch.is_grad_enabled() and any(weight.requires_grad for weight in _weights(parts))
+    return not learns and not is_gathered(*parts)
 
 
-def _weights(part: nn.Module | nn.Parameter) -> Iterable[nn.Parameter]:
-    return [part] if isinstance(part, nn.Parameter) else part.parameters()
+def is_gathered(*parts: nn.Module | nn.Parameter) -> bool:
+    """Whether processes gather weights of some parts from each other for each call of these.
+
+    All processes must then call equally often, whatever the lengths of their videos and answers.
+    """
+    # FSDP's shards are DTensors; DeepSpeed's ZeRO-3 gives those that it shards an id.
+    return any(isinstance(weight, DTensor) or hasattr(weight, "ds_id") for weight in _weights(parts))
 
 
-def _is_gathered(weight: nn.Parameter) -> bool:
-    """FSDP's shards are DTensors; DeepSpeed's ZeRO-3 gives those that it shards an id."""
-    return isinstance(weight, DTensor) or hasattr(weight, "ds_id")
+def _weights(parts: Iterable[nn.Module | nn.Parameter]) -> Iterator[nn.Parameter]:
+    for part in parts:
+        yield from [part] if isinstance(part, nn.Parameter) else part.parameters()

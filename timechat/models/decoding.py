@@ -63,7 +63,7 @@ def decode(
 
     Args:
         llama: the decoder, in evaluation mode.
-        prompts: in any order; those about the same are found.
+        prompts: one or more, in any order; those about the same are found.
         max_new_tokens: the longest answer, in tokens, 1 or more.
         end: the id that ends an answer.
         choose: how tokens are chosen.
@@ -95,10 +95,10 @@ def _read(lean: LeanLlama, prompts: Sequence[Prompt]) -> tuple[Tensor, SharedCac
     groups: dict[Hashable, list[int]] = {}
     for row, prompt in enumerate(prompts):
         groups.setdefault(prompt.about, []).append(row)
-    readings = [_Reading([prompts[row] for row in rows]) for rows in groups.values()]
-    cache = SharedCache(len(groups), max((len(reading.embeds) for reading in readings), default=0))
-    scores: list[Tensor] = [torch.empty(0)] * len(prompts)
-    for rows, reading in zip(groups.values(), readings, strict=True):
+    longest = max(_places([prompts[row].ids for row in rows]) for rows in groups.values())
+    cache, scores = SharedCache(len(groups), longest), [torch.empty(0)] * len(prompts)
+    for rows in groups.values():
+        reading = _Reading([prompts[row] for row in rows])
         read = lean.logits(reading.embeds, reading.positions, reading.attend, reading.last)
         cache.add(rows, reading.layers, reading.visible)
         reading.layers.clear()
@@ -111,6 +111,12 @@ def common_length(prompts: Sequence[Sequence[int]]) -> int:
     """How many ids all prompts begin with; the last id of each is its own, because the scores after it are."""
     beginnings = zip(*(ids[:-1] for ids in prompts), strict=False)
     return sum(1 for _ in takewhile(lambda ids: len(set(ids)) == 1, beginnings))
+
+
+def _places(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens a group has, with those that all prompts have in common once."""
+    common = common_length(prompts)
+    return common + sum(len(ids) - common for ids in prompts)
 
 
 class _Reading:

@@ -230,11 +230,24 @@ def leave_casts_to_autocast(model: nn.Module) -> None:
     """Adapters of a model whose forward pass runs under autocast take their inputs as they are.
 
     peft copies an input in 16 bits to the adapter's fp32, and autocast copies it back: the same numbers, for two copies
-    of the hidden states in each adapted projection.
+    of the hidden states in each adapted projection. Adapters of layers in 8 bits are called outside autocast as well.
     """
     for part in model.modules():
-        if isinstance(part, LoraLayer):
+        if isinstance(part, LoraLayer) and type(part.get_base_layer()) is nn.Linear:
             part.cast_input_dtype_enabled = False
+
+
+@contextmanager
+def _with_casts(llama: nn.Module) -> Iterator[None]:
+    """Adapters take any precision for a while, as peft makes them."""
+    layers = [part for part in llama.modules() if isinstance(part, LoraLayer) and not part.cast_input_dtype_enabled]
+    try:
+        for layer in layers:
+            layer.cast_input_dtype_enabled = True
+        yield
+    finally:
+        for layer in layers:
+            layer.cast_input_dtype_enabled = False
 
 
 def causal_lm(llama: nn.Module) -> transformers.LlamaForCausalLM:
@@ -316,7 +329,8 @@ def generate(llama: nn.Module, embeds: Tensor, attention_mask: Tensor, **options
         Only the new tokens' ids, [B, at most max_new_tokens].
     """
     decoder: Any = causal_lm(llama)  # the declared result of `generate` is all that it may be with any options
-    return decoder.generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
+    with _with_casts(llama):
+        return decoder.generate(inputs_embeds=embeds, attention_mask=attention_mask.long(), **options)
 
 
 def enable_grad_checkpointing(llama: nn.Module, layers: bool | int = True) -> None:

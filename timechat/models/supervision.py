@@ -1,7 +1,7 @@
-"""What a batch's conversations ask of the decoder, read out of its tensors before the device has work to do.
+"""What a batch's conversations ask of the decoder.
 
-Each number that the host reads from a device waits for all that is queued there. So a forward pass reads what it needs
-at once, and first: while the frames are encoded, nothing waits.
+It is found out on the host, which has had the conversations before the device: each number that is read from a device
+waits for all that is queued there, such as the backward pass of the micro-batch before.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from timechat.batch import VideoBatch
+from timechat.device import send
 from timechat.text.conversation import IGNORE_INDEX
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """B rows, and the N tokens that are learned.
+    """B rows, and the N tokens that are learned. Tensors are on the device of the batch.
 
     Attributes:
         lengths: tokens that the decoder reads in each row; nothing comes after the last one of a conversation.
@@ -36,14 +37,15 @@ class Supervision:
     counts: Tensor
 
     @classmethod
-    def of(cls, batch: VideoBatch, is_video: Tensor) -> Supervision:
-        """Read it from a batch, which is padded on the right, and the mark of its videos' places, bool [B, S]."""
-        read = batch.attention_mask.sum(dim=1) - 1
-        lengths, places = torch.stack([read, is_video.sum(dim=1)]).tolist()
-        following = [row[1 : length + 1] for row, length in zip(batch.labels, lengths, strict=True)]
+    def of(cls, batch: VideoBatch, video_id: int) -> Supervision:
+        """Read it from a batch, which is padded on the right, and in which `video_id` stands for a video."""
+        text, device = batch.on_host or batch, batch.input_ids.device
+        lengths: list[int] = (text.attention_mask.sum(dim=1) - 1).tolist()
+        places: list[int] = (text.input_ids == video_id).sum(dim=1).tolist()
+        following = [row[1 : length + 1] for row, length in zip(text.labels, lengths, strict=True)]
         targets = torch.cat(following)
         (index,) = (targets != IGNORE_INDEX).nonzero(as_tuple=True)
         counts = torch.stack([(row != IGNORE_INDEX).sum() for row in following])
         numbers = torch.arange(len(lengths), device=counts.device)
         rows = numbers.repeat_interleave(counts, output_size=len(index))
-        return cls(lengths, places, index, targets[index], rows, counts)
+        return cls(lengths, places, *(send(tensor, device) for tensor in (index, targets[index], rows, counts)))

@@ -7,7 +7,6 @@ LLaMA.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,27 +144,27 @@ class TimeChat(VideoEncoder):
             evaluation mode `sample_exact` [B], 1 where every supervised token is the most likely one, given those
             before it.
         """
-        is_video = batch.input_ids == self.tokenizer.image_token_id
-        text = Supervision.of(batch, is_video)
+        text = Supervision.of(batch, self.tokenizer.image_token_id)
         videos = self._encode_packed(batch.frames, batch.frame_counts, batch.seconds)
-        embeds = self._embed(batch, videos, is_video, text.places)
+        embeds = self._embed(batch, videos, text.places)
         rows = [row[:length] for row, length in zip(embeds, text.lengths, strict=True)]
         hidden = torch.cat(lm.hidden_states(self.llama_model, rows))
         # Only supervised positions get logits: the vocabulary is large and most positions are not supervised.
         token_losses, hits = self._token_losses(hidden[text.index], text.targets)
         sums = token_losses.new_zeros(len(batch)).index_add(0, text.rows, token_losses)
         out = {"loss": token_losses.mean(), "sample_losses": sums / text.counts}
-        if not self.training:
+        if hits is not None:
             right = torch.zeros_like(text.counts).index_add(0, text.rows, hits.to(text.counts.dtype))
             out["sample_exact"] = (right == text.counts).float()
         return out
 
-    def _token_losses(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states [N, H] and the ids [N] that should follow -> losses [N], and whether each is the likeliest."""
-        head = partial(lm.logits, self.llama_model)
-        return token_losses(head, hidden, targets, lm.vocab_size(self.llama_model))
+    def _token_losses(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Hidden states [N, H] and the ids [N] that should follow -> losses [N]; in evaluation mode also which are the
+        likeliest."""
+        head = lm.causal_lm(self.llama_model).lm_head
+        return token_losses(head, hidden, targets, lm.vocab_size(self.llama_model), find_hits=not self.training)
 
-    def _embed(self, batch: VideoBatch, videos: Sequence[Tensor], is_video: Tensor, places: Sequence[int]) -> Tensor:
+    def _embed(self, batch: VideoBatch, videos: Sequence[Tensor], places: Sequence[int]) -> Tensor:
         """Token embeddings [B, S, H], with the videos' embeddings in their places, of which each row has `places`.
 
         Text alone has a blank picture and no place for it. The picture counts with the factor 0, so that every
@@ -173,6 +172,7 @@ class TimeChat(VideoEncoder):
         """
         alone = [seconds is None and not count for seconds, count in zip(batch.seconds, places, strict=True)]
         kept = [video[:0] if text else video for video, text in zip(videos, alone, strict=True)]
+        is_video = batch.input_ids == self.tokenizer.image_token_id
         embeds = lm.embed_with_video(self.llama_model, batch.input_ids, is_video, kept, places)
         unused = [video.sum() for video, text in zip(videos, alone, strict=True) if text]
         return embeds + 0.0 * torch.stack(unused).sum().to(embeds.dtype) if unused else embeds

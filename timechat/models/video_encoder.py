@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from timechat.device import precision_name, resolve_dtype
+from timechat.device import precision_name, resolve_dtype, send
 from timechat.errors import ConfigError
 from timechat.models.base import BaseModel
 from timechat.models.checkpoints import DECODER_PARTS, encoder_leaves_out, part_of
@@ -198,8 +198,7 @@ class VideoEncoder(BaseModel):
         device = self.query_tokens.device
         padded = torch.tensor([ids + [pad] * (longest - len(ids)) for ids in rows])
         mask = torch.arange(longest) < torch.tensor([len(ids) for ids in rows])[:, None]
-        # Without waiting for what the GPU still has to do.
-        return padded.to(device, non_blocking=True), mask.to(device, non_blocking=True), lengths
+        return send(padded, device), send(mask, device), lengths
 
     def _check_frames(self, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]) -> None:
         for count, times in zip(frame_counts, seconds, strict=True):

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from timechat.device import send
 from timechat.models.qformer import QFormer
 
 
@@ -49,7 +50,6 @@ def encode_windows(
     lengths, mask = [len(window) for window in windows], None
     packed = pad_sequence(windows, batch_first=True)
     if len(set(lengths)) > 1:
-        mask = torch.arange(packed.shape[1]) < torch.tensor(lengths)[:, None]
-        mask = mask.to(packed.device, non_blocking=True)  # without waiting for what the GPU still has to do
+        mask = send(torch.arange(packed.shape[1]) < torch.tensor(lengths)[:, None], packed.device)
     out = qformer(query_tokens.expand(len(windows), -1, -1), packed, mask)
     return [rearrange(part, "windows q d -> (windows q) d") for part in out.split([len(its) for its in slices])]

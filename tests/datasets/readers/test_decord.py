@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from helpers.timed_videos import X264, write_edit_list, write_numbered
+from helpers.timed_videos import X264, number_of, write_edit_list, write_numbered
 from helpers.videos import write_video
 
 from timechat.datasets.readers import ReaderSettings, open_video
@@ -98,15 +98,14 @@ def test_key_frames_on_the_way_change_no_frame(tmp_path, bframes):
     options = {"x264-params": f"bframes={bframes}:b-adapt=0:scenecut=0:keyint=5:min-keyint=5"}
     path = str(write_numbered(tmp_path / "clip.mp4", count=60, codec_options=options))
     look = look_at(path)
-    keys = DecordReader(path, 16, look)._keys
+    keys = DecordReader(path, 48, look)._keys
     assert keys == list(range(0, 60, 5))
-    reader = DecordReader(path, 16, look)
+    reader = DecordReader(path, 48, look)
     reader._reader = counting = Counting(reader._reader)
     wanted = [2, 4, 5, 9, 11, 24, 58]
     found, shown = reader.read(wanted)
     assert shown == wanted
     assert counting.taken == [2, 4, 5, 9, 11, 14, 19, 24, 58]
-    for frame, index in zip(found, wanted, strict=True):
-        assert np.array_equal(frame, DecordReader(path, 16, look).read([index])[0][0])
+    assert [number_of(frame.transpose(1, 2, 0)) for frame in found] == wanted
     again = [0, 7, 30, 31]
-    assert np.array_equal(reader.read(again)[0], DecordReader(path, 16, look).read(again)[0])
+    assert np.array_equal(reader.read(again)[0], DecordReader(path, 48, look).read(again)[0])
