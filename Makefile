@@ -58,7 +58,7 @@ quickstart: quickstart-data
 quickstart-data: $(VENV)/.installed
 	$(BIN)/python -m quickstart.data.make --output data/quickstart
 
-# An hour or two: five variants, five seeds each. It can be stopped and started again.
+# Two hours or more: four variants, five seeds each. It can be stopped and started again.
 ablation: quickstart-data
 	$(BIN)/python -m quickstart.ablation quickstart/configs/ablation.yaml --jobs $(JOBS) --output runs/ablation
 

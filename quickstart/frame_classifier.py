@@ -1,7 +1,7 @@
 """The frame encoder with a linear layer on top that predicts which words describe a frame.
 
 It trains a small encoder from scratch. Its checkpoints contain the encoder under the published names
-(`visual_encoder.*`, `ln_vision.*`), so that TimeChat can load it through `model.ckpt`.
+(`visual_encoder.*`, `ln_vision.*`), so that TimeChat can load it through `model.vit_model`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train stages, each from the checkpoints of earlier ones.
 
-    python -m quickstart.stages quickstart/configs/[1-6]_*.yaml --nproc 2 --output runs/quickstart
+    python -m quickstart.stages quickstart/configs/[1-6]_*.yaml --nproc 2 --output runs/quickstart --options run.seed=2
 
 Each stage is an ordinary config, which `torchrun train.py --cfg-path` can train as well. A finished stage is not
 trained again, and an interrupted one resumes from its newest checkpoint, unless its config, its options, its
