@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from helpers.tiny import Golden, build_tiny
 
 from timechat.models import TimeChat
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _seeded() -> None:
     """Every test starts from the same random numbers."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_accelerator() -> None:
+    """accelerate keeps the precision of a process's first run, which an earlier test may have had."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from helpers.tiny import BERT, LLAMA, write_json
 from helpers.training import ROOT, VIDEOS, Run, make_videos
 from omegaconf import DictConfig, OmegaConf
@@ -386,7 +385,6 @@ def _weight_files(path: Path, options: list[str], folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", TRAIN_CONFIGS, ids=lambda path: path.stem)
 def test_a_small_twin_of_every_shipped_training_config_runs_one_step(path: Path, data: dict[str, Any]) -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)
     options = _twin_options(path, data)
     cfg = load_config(path, [*options, *_weight_files(path, options, data["folder"])])
     runner = build_runner(cfg)
@@ -395,7 +393,6 @@ def test_a_small_twin_of_every_shipped_training_config_runs_one_step(path: Path,
     assert len(run.losses) == 1
     assert math.isfinite(run.losses[0])
     assert run.checkpoint(0)["epoch"] == 0
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 # Published ------------------------------------------------------------------------------------------------------------

@@ -19,13 +19,11 @@ from timechat.cli import train
 
 @pytest.fixture(autouse=True)
 def _clean_process() -> Iterator[None]:
-    """train.py runs in a separate process; here it must restore logging, and find accelerate unused."""
+    """train.py runs in a separate process; here it must restore logging."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    AcceleratorState._reset_state(reset_partial_state=True)
     yield
     root.handlers[:], root.level = handlers, level
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture
