@@ -97,7 +97,7 @@ class VideoBatch(Batch):
         labels: [B, S], -100 where a token is not supervised.
         attention_mask: bool [B, S], False on padding.
         on_host: of a batch that moved to a device, the one it was, without frames. Whoever reads numbers there does not
-            wait for the device.
+            wait for the device; whoever changes the text of a moved batch sets it to None.
     """
 
     seconds: list[Sequence[float] | None]
