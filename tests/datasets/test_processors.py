@@ -98,7 +98,7 @@ def test_the_crop_is_a_function_of_the_generator_alone():
 
 
 def test_one_crop_serves_all_frames():
-    frames = _noise(1).repeat(4, 1, 1, 1)
+    frames = _noise(1).repeat(9, 1, 1, 1)
     out = AlproVideoTrain(image_size=32)(frames, _generator(3))
     assert torch.equal(out, out[:1].expand_as(out))
 
@@ -114,8 +114,8 @@ def _resized_crop(frames: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def test_the_crop_of_a_video_is_the_published_one():
-    """The whole number towards zero, modulo 256."""
-    frames = _noise()
+    """The whole number towards zero, modulo 256; also of more frames than are resized together."""
+    frames = _noise(9)
     wanted = [math.trunc(value) % 256 for value in _resized_crop(frames, 5).flatten().tolist()]
     assert AlproVideoTrain(image_size=32)(frames, _generator(5)).flatten().tolist() == wanted
 

@@ -95,8 +95,12 @@ def test_when_the_first_leaves_the_next_goes_on(service: Service, encoding: Enco
     async def run() -> None:
         encoding.free.clear()
         link = MediaLink("video", data_url(video), "url")
-        first, second = (asyncio.ensure_future(service.see(link)) for _ in range(2))
-        while not encoding.count:
+        first = asyncio.ensure_future(service.see(link))
+        while not encoding.count:  # of two at once, either could be the first
+            await asyncio.sleep(0.01)
+        second = asyncio.ensure_future(service.see(link))
+        [lock] = service._locks.values()
+        while not lock._waiters:  # type: ignore[attr-defined]
             await asyncio.sleep(0.01)
         first.cancel()
         await asyncio.wait([first])

@@ -102,7 +102,7 @@ def test_evaluation_leaves_a_file_that_hangs(hanging):
 def test_a_file_that_ends_the_child_is_an_error_of_this_file(clip, number, reason):
     pid = child_pid()
     os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(0.3, lambda: (os.kill(pid, number), os.kill(pid, signal.SIGCONT)))
+    timer = threading.Timer(1.0, lambda: (os.kill(pid, number), os.kill(pid, signal.SIGCONT)))
     timer.start()
     with pytest.raises(VideoError, match=reason):
         load_video(clip, 4, 16)
