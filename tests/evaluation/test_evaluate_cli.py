@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from timechat.cli import evaluate
 from timechat.evaluation.prompting import PROMPTS
-from timechat.models import BaseModel, TimeChat, build_model
+from timechat.models import BaseModel, TimeChat, build_model, compiling
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,26 @@ def test_several_evaluations_load_a_model_once(
     assert not (tmp_path / "unused").exists()
 
 
+def test_compiled_layers_give_the_same_answers(
+    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run.compile` is obeyed here too; without a C++ compiler, which only the default backend needs."""
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    counts = []
+
+    def counted(model: BaseModel) -> compiling.GraphCount:
+        counts.append(compiling.compile_layers(model))
+        return counts[0]
+
+    monkeypatch.setattr("timechat.evaluation.video_models.compile_layers", counted)
+    torch._dynamo.reset()
+    assert evaluate.main(arguments(data, tmp_path, options=("run.compile=true",))) == 0
+    made = counts[0].made
+    torch._dynamo.reset()
+    assert answers(tmp_path) == answers(finished)
+    assert 0 < made <= counts[0].most
+
+
 def test_a_mistake_in_the_last_command_line_is_found_before_the_first_is_run(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         evaluate.main([*arguments(data, tmp_path / "a"), "--and", "--limit", "5", "--and", "--limits", "5"])
@@ -121,7 +141,7 @@ def test_two_processes_give_the_same_answers(data: Path, finished: Path, tmp_pat
 KILLED = """
 import os, signal, sys
 from timechat.cli import evaluate
-from timechat.models import BaseModel, TimeChat, build_model
+from timechat.models import BaseModel, TimeChat, build_model, compiling
 
 answer, asked = TimeChat.answer, []
 

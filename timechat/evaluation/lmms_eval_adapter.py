@@ -32,7 +32,8 @@ from timechat.config import frame_sampling, load_config, merged_configs
 from timechat.datasets.readers import AUTO, ReaderSettings
 from timechat.datasets.video import load_video
 from timechat.errors import ConfigError, VideoError
-from timechat.models import TimeChat, build_model, must_answer
+from timechat.evaluation.video_models import ModelBuilder
+from timechat.models import TimeChat, must_answer
 from timechat.models import llama as lm
 from timechat.models.timechat import SYSTEM_PROMPT
 from timechat.text.conversation import IGNORE_INDEX, first_turn, visual_text
@@ -105,7 +106,7 @@ class TimeChatLmms(lmms):
         self.reading = ReaderSettings.of(cfg.model)
         self.system = cfg.model.system_prompt or SYSTEM_PROMPT
         self._device = _resolve_device(device or cfg.run.device)
-        self.model = cast(TimeChat, build_model(cfg.model).to(self._device).eval())
+        self.model = cast(TimeChat, ModelBuilder()(cfg.model, self._device, cfg.run.compile))
         self._encoded: dict[Any, Encoded] = {}
 
     @property

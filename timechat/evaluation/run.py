@@ -113,7 +113,8 @@ def evaluate(
         _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
     if model is None:  # `_plan` has seen that it answers
-        model = LazyModel(partial(builder or ModelBuilder(), plan.cfg.model, device))
+        build = builder or ModelBuilder()
+        model = LazyModel(partial(build, plan.cfg.model, device, plan.cfg.run.compile))
     with _alone(plan):
         return _evaluate(plan, model, stopping)
 

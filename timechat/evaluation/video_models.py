@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from timechat.models import build_model
+from timechat.models.compiling import compile_layers
 
 
 class VideoModel(Protocol):
@@ -53,17 +54,25 @@ class ModelBuilder:
     """Builds models for one evaluation after the other; one whose config is the same as before gets the same model."""
 
     def __init__(self) -> None:
-        self._asked: tuple[DictConfig, torch.device] | None = None
+        self._asked: tuple[DictConfig, torch.device, bool] | None = None
         self._model: VideoModel | None = None
 
-    def __call__(self, section: DictConfig, device: torch.device) -> VideoModel:
+    def __call__(self, section: DictConfig, device: torch.device, compiled: bool = False) -> VideoModel:
         """The model of a config's section `model`, which must be one that answers, on the device.
 
+        Args:
+            section: of the config.
+            device: where the model computes.
+            compiled: whether its layers are compiled.
+
         Raises:
-            ConfigError, CheckpointError: as `build_model`.
+            ConfigError, CheckpointError: as `build_model`, and as `compile_layers`.
         """
-        if self._model is None or self._asked != (section, device):
+        asked = section, device, compiled
+        if self._model is None or self._asked != asked:
             self._model = None  # two might not fit into memory
-            self._model = cast(VideoModel, build_model(section).to(device).eval())
-            self._asked = section, device
+            model = build_model(section).to(device).eval()
+            if compiled:
+                compile_layers(model)
+            self._model, self._asked = cast(VideoModel, model), asked
         return self._model

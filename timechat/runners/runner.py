@@ -29,12 +29,12 @@ from timechat.errors import ConfigError, TimeChatError, TrainingError, WorkerErr
 from timechat.locks import FolderLock
 from timechat.models import BaseModel
 from timechat.models.checkpoints import load_weights
+from timechat.models.compiling import compile_layers
 from timechat.models.liger import check_liger
 from timechat.models.llama import leave_casts_to_autocast
 from timechat.models.weight_files import state_dict_of
 from timechat.registry import registry
 from timechat.runners.checkpointing import Checkpoints
-from timechat.runners.compiling import compile_layers
 from timechat.runners.config import RunnerConfig
 from timechat.runners.engines import StepCheck, build_engine
 from timechat.runners.guards import NonFiniteGuard, SkipGuard, SkipList

@@ -15,8 +15,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from timechat.errors import ConfigError
-from timechat.runners import compiling
-from timechat.runners.compiling import GraphCount, compile_layers
+from timechat.models import compiling
+from timechat.models.compiling import GraphCount, compile_layers
 
 
 @pytest.fixture(autouse=True)
