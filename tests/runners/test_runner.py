@@ -34,7 +34,10 @@ from torch.testing import assert_close
 
 from timechat.errors import CheckpointError, ConfigError, MissingFilesError, TrainingError
 from timechat.models.checkpoints import canonical_name
+from timechat.registry import registry
+from timechat.runners import Runner
 from timechat.runners import runner as runner_module
+from timechat.runners.state import Stateful
 
 RANDOM = {"sample_type": "rand", "vis_processor": {"train": {"name": "alpro_video_train"}}}
 PLAIN = {"vis_processor": {"train": {"name": "alpro_video_eval"}}}
@@ -598,3 +601,37 @@ def test_resized_weights_have_a_new_optimizer_state(
     runner.train()
     assert runner.steps == 2
     assert (tmp_path / "second" / "checkpoint_0.pth").is_file()
+
+
+class Counter:
+    """Counts, and goes on after a break."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
+class CountingRunner(Runner):
+    """Counts its optimizer steps over all starts."""
+
+    def stateful(self) -> dict[str, Stateful]:
+        self.counter = Counter()
+        return super().stateful() | {"counter": self.counter}
+
+    def step(self, *arguments: Any) -> Any:
+        self.counter.count += 1
+        return super().step(*arguments)
+
+
+def test_a_resumed_run_goes_on_with_what_a_subclass_adds(
+    tmp_path: Path, datasets: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "get_runner_class", lambda name: CountingRunner)
+    train(tmp_path / "run", datasets, "run.iters_per_epoch=2")
+    resumed = train(tmp_path / "run", datasets, "run.iters_per_epoch=2", "run.max_epoch=2").runner
+    assert resumed.counter.count == resumed.steps == 4

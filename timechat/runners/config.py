@@ -104,7 +104,7 @@ class RunnerConfig(Section):
     )
     save_every_steps: int | None = key(
         None,
-        "optimizer steps between two checkpoints; null = only at the end of each epoch",
+        "optimizer steps between two checkpoints; null = not by steps",
         least=1,
         may_change=True,
     )

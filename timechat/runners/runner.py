@@ -125,17 +125,23 @@ class Runner:
         self.meter = Meter()
         self.guard = SkipGuard(cfg.run.max_skip_ratio)
         self.nonfinite = NonFiniteGuard(cfg.run.max_nonfinite)
-        parts: dict[str, Stateful] = {
+        data = {"sizes": self.sizes, MISSING: self.stock.left_out, MANIFESTS: digests_of(datasets)}
+        self.state = RunState(cfg, self.plan, optimized, self.engine, self.meter, data, self.stateful(), optimizer)
+        self.engine.prepare(model, optimizer)
+        if point:
+            self._restore(point)
+
+    def stateful(self) -> dict[str, Stateful]:
+        """What a resumed run goes on with, besides weights, optimizer and position, by its name in checkpoints.
+
+        A subclass adds its own to those of `super().stateful()`. It is asked once, before a checkpoint is restored.
+        """
+        return {
             "skip_guard": self.guard,
             "nonfinite_guard": self.nonfinite,
             "skip_list": self.skip_list,
             "validation": self.validation,
         }
-        data = {"sizes": self.sizes, MISSING: self.stock.left_out, MANIFESTS: digests_of(datasets)}
-        self.state = RunState(cfg, self.plan, optimized, self.engine, self.meter, data, parts, optimizer)
-        self.engine.prepare(model, optimizer)
-        if point:
-            self._restore(point)
 
     def _load_model(self, point: ResumePoint | None) -> BaseModel:
         """The model with its weights. Nothing is lost if that is given up. Raises StopTraining, on all processes."""
