@@ -66,6 +66,15 @@ def test_sentences_of_yttemporal_end_at_pauses_and_after_20_words(tmp_path: Path
     assert said(tmp_path, [number / 4 for number in range(21)]) == [(0.0, 5.0, 20), (5.0, 5.5, 1)]
 
 
+@pytest.mark.parametrize("name", ["v.txt", "v.tsv"])
+def test_transcripts_of_yttemporal(tmp_path: Path, name: str) -> None:
+    """As TimeIT has them, or from `timechat data asr`, which also leaves a list of what it could not read."""
+    (tmp_path / name).write_text("0.5\t2.0\thello there\n2.0\t3.5\tgoodbye\n")
+    (tmp_path / "failed.txt").write_text("other.mp4\tno video\n")
+    events = events_of("yttemporal", tmp_path, Asked("transcription"))
+    assert events == (Event(0.5, 2.0, "hello there"), Event(2.0, 3.5, "goodbye"))
+
+
 def test_of_40_sentences_15_are_kept_evenly_spread(tmp_path: Path) -> None:
     starts = [start for start, _, _ in said(tmp_path, [10.0 * number for number in range(40)])]
     assert starts == [10.0 * number for number in (0, 2, 5, 8, 10, 13, 16, 18, 21, 24, 26, 29, 32, 34, 37)]

@@ -22,7 +22,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="timechat score", description="Score a file of predictions of any model.")
     add = parser.add_argument
     add_benchmark_arguments(parser)
-    add("--predictions", required=True, type=path, metavar="FILE", help=".json or .jsonl, or a folder of them")
+    add(
+        "--predictions",
+        required=True,
+        type=path,
+        metavar="FILE",
+        help=".json or .jsonl, gzipped or not, or a folder with predictions.jsonl or .json files",
+    )
     add("--output-dir", type=path, metavar="DIR", help="gets scores.json, report.md and the parsed predictions")
     add("--videos-dir", type=path, metavar="DIR", help="folder of videos, for pictures; needs --output-dir")
     add("--format", dest="form", metavar="FORM", help=f"{', '.join(FORMS)} (default: what the file holds)")

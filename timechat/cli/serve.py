@@ -34,7 +34,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="timechat serve",
         description="Answer questions about videos over HTTP, as OpenAI's chat completions (docs/SERVING.md).",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add(
@@ -43,13 +42,17 @@ def build_parser() -> argparse.ArgumentParser:
         dest="model",
         type=path,
         metavar="MODEL",
-        help=f"YAML file, folder of a saved model, or hub id; {DEFAULT_MODEL} if it is not given",
+        help=f"YAML file, folder of a saved model, or hub id (default: {DEFAULT_MODEL})",
     )
     add_options(parser, "model.ckpt=other.pth")
-    add("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N; run.device if it is not given")
+    add("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: run.device)")
     add_prompts(parser)
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all of the machine's")
-    add("--port", type=int, default=8000, help="port to listen on; 0 for a free one")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 for all of the machine's (default: %(default)s)",
+    )
+    add("--port", type=int, default=8000, help="port to listen on; 0 for a free one (default: %(default)s)")
     _add_permissions(parser)
     _add_limits(parser)
     return parser
@@ -57,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_permissions(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--name", default=_DEFAULTS.name, help="what the model is called in requests")
+    add("--name", default=_DEFAULTS.name, help="what the model is called in requests (default: %(default)s)")
     add(
         "--media-dir",
         type=path,
@@ -102,9 +105,20 @@ _MAY_BE_ZERO = ("--window-ms", "--cache-mb")
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     for name, key, kind, about in _LIMITS:
         metavar = "N" if kind is int else "X"
-        parser.add_argument(name, type=kind, default=getattr(_DEFAULTS, key), metavar=metavar, dest=key, help=about)
+        parser.add_argument(
+            name,
+            type=kind,
+            default=getattr(_DEFAULTS, key),
+            metavar=metavar,
+            dest=key,
+            help=f"{about} (default: %(default)s)",
+        )
     parser.add_argument(
-        "--grace", type=int, default=60, metavar="S", help="seconds that running requests have to end after SIGTERM"
+        "--grace",
+        type=int,
+        default=60,
+        metavar="S",
+        help="seconds that running requests have to end after SIGTERM (default: %(default)s)",
     )
 
 

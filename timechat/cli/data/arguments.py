@@ -13,7 +13,9 @@ from timechat.data.video_jobs import Running
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """What annotations are meant, and where their videos are."""
-    parser.add_argument("target", type=path, help="YAML config with datasets, or annotations (JSON, JSON lines, CSV)")
+    parser.add_argument(
+        "target", type=path, help="YAML config with datasets, or annotations (JSON, JSON lines, WebVid's CSV)"
+    )
     parser.add_argument("--videos-dir", type=path, help="folder of the videos of an annotation file")
 
 

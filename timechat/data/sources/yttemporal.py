@@ -1,9 +1,10 @@
 """YT-Temporal-180M: what is said, and when.
 
 IN is the published metadata, JSON lines `{"info": {"id" or "display_id", ...}, "subtitles": [{"word", "time"}, ...],
-"denoised"}`, or, as TimeIT was made, a folder of transcripts VIDEO.txt with `start<tab>end<tab>text` a line
-(`timechat data asr`). Words are joined to sentences that end where nothing is said for a second, or after 20 words; the
-denoised text has no times and is not used. At most 15 sentences are kept, spread evenly, as in TimeIT.
+"denoised"}`, or, as TimeIT was made, a folder of transcripts: VIDEO.txt with `start<tab>end<tab>text` a line, or those
+of `timechat data asr` and Whisper, VIDEO.tsv. Words are joined to sentences that end where nothing is said for a
+second, or after 20 words; the denoised text has no times and is not used. At most 15 sentences are kept, spread evenly,
+as in TimeIT.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+from timechat.data.asr import FAILED, SUFFIX
 from timechat.data.reading import (
     BadPart,
     Found,
@@ -29,6 +31,7 @@ from timechat.data.reading import (
 from timechat.data.records import Event, Events
 from timechat.data.sources.contract import Asked, Source
 from timechat.errors import AnnotationError
+from timechat.evaluation.transcripts import read_transcript
 
 MOST_SENTENCES = 15
 MOST_WORDS = 20
@@ -41,18 +44,30 @@ T = TypeVar("T")
 def read(path: Path, asked: Asked) -> Iterator[Found]:
     """One record for each video."""
     if path.is_dir():
-        files = sorted(path.glob("*.txt"))
+        files = sorted(file for kind in ("*.txt", f"*{SUFFIX}") for file in path.glob(kind) if file.name != FAILED)
         if not files:
-            raise AnnotationError(f"{path}: holds no transcripts VIDEO.txt")
+            raise AnnotationError(f"{path}: holds no transcripts VIDEO.txt or VIDEO{SUFFIX}")
         return parse(((file.name, file) for file in files), _transcript)
     return parse(json_rows(path), _metadata)
 
 
 def _transcript(where: str, file: Path) -> Events:
-    events = tuple(_spoken(place, line) for place, line in text_lines(file))
+    if file.suffix == SUFFIX:
+        events = tuple(_events_of(file))
+    else:
+        events = tuple(_spoken(place, line) for place, line in text_lines(file))
     if not events:
         raise BadPart("is empty: nothing is said")
     return Events(where, file.stem, spread(events, MOST_SENTENCES))
+
+
+def _events_of(file: Path) -> Iterator[Event]:
+    try:
+        sentences = read_transcript(file)
+    except AnnotationError as error:
+        raise BadPart(str(error)) from error
+    for sentence in sentences:
+        yield Event(*window_of([sentence.start, sentence.end], file.name), sentence.text)
 
 
 def _spoken(place: str, line: str) -> Event:
@@ -99,7 +114,7 @@ def spread(items: Sequence[T], most: int) -> tuple[T, ...]:
 
 SOURCE = Source(
     "yttemporal",
-    "its metadata (JSON lines), or a folder of transcripts",
+    "its metadata (JSON lines), or a folder of transcripts (VIDEO.txt, or VIDEO.tsv of `timechat data asr`)",
     read,
     {"transcription": "yttemporal180m/videos/{id}.mp4"},
 )
