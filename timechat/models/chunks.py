@@ -13,7 +13,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 # Bytes that the widest activation of a block may take, and frames that are encoded together all the same.
-_CPU_BYTES, _LEAST_ON_CPU = 4 << 20, 2
+_CPU_BYTES, _LEAST_ON_CPU = 8 << 20, 2
 _GPU_BYTES, _LEAST_ON_GPU = 128 << 20, 16
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
 
 from timechat.models import llama as lm
+from timechat.models.few_rows import linear
 
 # Number of a layer, its queries [M, h, d], keys and values [N, k, d] of N tokens -> [M, h, d].
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -33,15 +34,16 @@ class LeanLlama:
     """
 
     def __init__(self, llama: nn.Module):
-        self._llama = llama
-        model = lm.causal_lm(llama).model
-        self._rotary, self._norm = model.rotary_emb, _norm(model.norm)
+        whole = lm.causal_lm(llama)
+        model = whole.model
+        self._embed, self._rotary = model.embed_tokens, model.rotary_emb
+        self._norm, self._head = _norm(model.norm), projection(whole.lm_head)
         self._layers = [_Layer(layer) for layer in model.layers]
         self.num_layers = len(self._layers)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Ids [N] -> embeddings [N, D]."""
-        return lm.causal_lm(self._llama).model.embed_tokens(ids)
+        return cast(Tensor, self._embed(ids))
 
     def logits(self, embeds: Tensor, positions: Tensor, attend: Attend, last: Tensor | None = None) -> Tensor:
         """Scores of the next token.
@@ -63,7 +65,7 @@ class LeanLlama:
                 x, query = x[last], query[last]
             x = x + layer.out(attend(number, query, key, value).flatten(1))
             x = x + layer.mlp(layer.second_norm(x))
-        return lm.logits(self._llama, self._norm(x))
+        return self._head(self._norm(x))
 
     def _angles(self, embeds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin [N, 1, d], the first half of sin negative: see `_rotated`."""
@@ -99,7 +101,7 @@ def _mlp(mlp: nn.Module) -> Function:
     """Without the modules' own calls, which small layers spend much of their time on; other kinds are called."""
     if type(mlp) is not LlamaMLP:
         return mlp
-    gate, up, down = (projection(linear) for linear in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+    gate, up, down = (projection(layer) for layer in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
     return lambda x: down(mlp.act_fn(gate(x)) * up(x))
 
 
@@ -110,31 +112,31 @@ def _norm(norm: nn.Module) -> Function:
     return partial(F.rms_norm, normalized_shape=tuple(norm.weight.shape), weight=norm.weight, eps=norm.variance_epsilon)
 
 
-def projection(linear: nn.Module) -> Function:
+def projection(layer: nn.Module) -> Function:
     """A linear layer, with what its LoRA adds.
 
     In fp32 one product with W + s B A serves for both, in a copy of the weight. In 16 bits that sum would lose what is
     less than half a step of W's precision, which is much of what LoRA learns; there, x is multiplied by both factors,
     of which small copies in W's precision hold A, and s B. Layers of other kinds, such as those in 8 bits, are called.
     """
-    if type(linear) is nn.Linear:
-        return partial(F.linear, weight=linear.weight, bias=linear.bias)
-    if not isinstance(linear, LoraLayer):
-        return linear
-    base, factors = linear.get_base_layer(), _factors(linear)
+    if type(layer) is nn.Linear:
+        return partial(linear, weight=layer.weight, bias=layer.bias)
+    if not isinstance(layer, LoraLayer):
+        return layer
+    base, factors = layer.get_base_layer(), _factors(layer)
     if factors is None or type(base) is not nn.Linear:
-        return linear
+        return layer
     down, up = (factor.to(base.weight.dtype) for factor in factors)
     if base.weight.dtype == torch.float32:
-        return partial(F.linear, weight=torch.addmm(base.weight, up, down), bias=base.bias)
+        return partial(linear, weight=torch.addmm(base.weight, up, down), bias=base.bias)
     return lambda x: torch.addmm(F.linear(x, base.weight, base.bias), x @ down.T, up.T)
 
 
-def _factors(linear: LoraLayer) -> tuple[Tensor, Tensor] | None:
+def _factors(layer: LoraLayer) -> tuple[Tensor, Tensor] | None:
     """A [r, D] and s B [D, r] of the active adapters together; None where peft does something else."""
-    names = [name for name in linear.active_adapters if name in linear.lora_A]
-    if not names or linear.merged or linear.disable_adapters or any(name in linear.lora_variant for name in names):
+    names = [name for name in layer.active_adapters if name in layer.lora_A]
+    if not names or layer.merged or layer.disable_adapters or any(name in layer.lora_variant for name in names):
         return None
-    down = torch.cat([cast(Tensor, linear.lora_A[name].weight) for name in names])
-    up = torch.cat([linear.scaling[name] * cast(Tensor, linear.lora_B[name].weight) for name in names], dim=1)
+    down = torch.cat([cast(Tensor, layer.lora_A[name].weight) for name in names])
+    up = torch.cat([layer.scaling[name] * cast(Tensor, layer.lora_B[name].weight) for name in names], dim=1)
     return down, up
