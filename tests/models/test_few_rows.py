@@ -15,7 +15,7 @@ from timechat.models.few_rows import linear
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Of which 3 does not divide the weight."""
+    """Of which 3 does not divide the weight; also where torch comes without MKL."""
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -24,10 +24,11 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 8, 9])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_it_is_the_product(threads: int, rows: int, with_bias: bool) -> None:
+def test_it_is_the_product(threads: int, rows: int, with_bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(rows)
     x, weight, bias = (torch.randn(*size, generator=generator) for size in ((rows, 512), (640, 512), (640,)))
     assert weight.numel() >= few_rows._LARGE
+    monkeypatch.setattr(few_rows, "_MKL", True)
     out = linear(x, weight, bias if with_bias else None)
     assert out.shape == (rows, 640)
     assert out.is_contiguous()
@@ -37,6 +38,7 @@ def test_it_is_the_product(threads: int, rows: int, with_bias: bool) -> None:
 def test_what_gains_nothing_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many rows, small weights, and other precisions."""
     calls = []
+    monkeypatch.setattr(few_rows, "_MKL", True)
     monkeypatch.setattr(F, "linear", lambda *arguments: calls.append(arguments))
     large, small = torch.ones(512, 256), torch.ones(8, 256)
     for x, weight in (

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_MKL = torch.backends.mkl.is_available()
 _FEW = 8
 _LARGE = 1 << 17  # numbers in a weight; with smaller ones, other operations take longer than they save
 
@@ -25,14 +26,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         [N, O].
     """
-    if x.device.type != "cpu" or x.dtype != torch.float32 or len(x) > _FEW or weight.numel() < _LARGE:
+    gains = _MKL and x.device.type == "cpu" and x.dtype == torch.float32
+    if not gains or len(x) > _FEW or weight.numel() < _LARGE:
         return F.linear(x, weight, bias)
     if len(x) > 1:
         out = (weight @ x.T).T.contiguous()
         return out if bias is None else out + bias
-    parts = torch.get_num_threads()
-    if parts == 1 or len(weight) % parts:
-        return F.linear(x, weight, bias)
-    pieces = weight.unflatten(0, (parts, -1)).transpose(1, 2)  # [parts, D, O / parts], one for each thread
+    parts = next(number for number in range(torch.get_num_threads(), 0, -1) if len(weight) % number == 0)
+    pieces = weight.unflatten(0, (parts, -1)).transpose(1, 2)  # [parts, D, O / parts], at most one for each thread
     out = torch.bmm(x.expand(parts, 1, -1), pieces).flatten()[None]
     return out if bias is None else out + bias
