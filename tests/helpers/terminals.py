@@ -51,6 +51,20 @@ class Terminal:
         """Press keys."""
         os.write(self._keys, keys.encode())
 
+    def interrupt(self, pattern: str) -> None:
+        """Press Ctrl-C at a prompt, again every few seconds, until it has shown this regular expression.
+
+        Python overlooks a signal that comes just before it waits for a key, until a key or another signal comes.
+        """
+        while not re.compile(pattern).search(self.shown, self._read):
+            self.type(CTRL_C)
+            again = time.monotonic() + 5
+            while (left := again - time.monotonic()) > 0 and not re.compile(pattern).search(self.shown, self._read):
+                if select.select([self._keys], [], [], left)[0]:
+                    assert self._more(), f"ended without {pattern!r}: {self.shown}"
+            assert time.monotonic() < self._deadline, f"too slow: {self.shown}"
+        self.until(pattern)
+
     def status(self) -> int:
         """Wait for the end; returns the exit status."""
         while self._more():

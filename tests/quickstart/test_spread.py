@@ -10,7 +10,20 @@ from helpers.tiny import write_json
 from omegaconf import OmegaConf
 
 from quickstart import spread
-from quickstart.spread import FOUND, PLAN, Plan, Runs, compare, main, read_plan, read_scores, run_all, summary, table
+from quickstart.spread import (
+    FOUND,
+    PLAN,
+    ROOT,
+    Plan,
+    Runs,
+    compare,
+    main,
+    read_plan,
+    read_scores,
+    run_all,
+    summary,
+    table,
+)  # fmt: skip
 from timechat.errors import ConfigError, TrainingError
 
 SCORES = {"charades_sta": ["R@1 IoU=0.5"], "youcook2": ["F1"]}
@@ -80,14 +93,32 @@ def test_the_line_at_the_end(value: float, start: str) -> None:
     assert ("SEED=3 QUICKSTART_RUN" in line) == (start == LOWER)
 
 
-def test_the_shipped_scores_are_of_the_shipped_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan, found = read_plan(PLAN), OmegaConf.load(FOUND)
-    assert 1 <= found.runs <= sum(len(runs.seeds) for runs in plan.runs.values())
-    names = {name for names in plan.scores.values() for name in names}
-    assert names <= set(found.scores)
-    for ends in found.scores.values():
-        assert 0 <= ends.worst <= ends.median <= ends.best <= 100
+def published_rows() -> dict[str, dict[str, float]]:
+    """The table of docs/QUICKSTART.md without its last three rows: run -> score -> percent."""
+    lines = (ROOT / "docs/QUICKSTART.md").read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("| run |"))
+    last = next(number for number, line in enumerate(lines) if line.startswith("| **worst** |"))
+    scores, *rows = (
+        [cell.strip() for cell in lines[n].strip("|").split("|")] for n in (first, *range(first + 2, last))
+    )
+    return {row[0]: dict(zip(scores[1:], map(float, row[1:]), strict=True)) for row in rows}
+
+
+def test_what_make_quickstart_compares_with_is_the_published_table() -> None:
+    rows, found = published_rows(), OmegaConf.load(FOUND)
+    assert found.runs == len(rows)
+    wanted = {score: pytest.approx(ends, abs=0.051) for score, ends in summary(rows).items()}
+    assert OmegaConf.to_container(found.scores) == wanted
+
+
+def test_the_table_has_all_runs_of_the_shipped_plan() -> None:
+    plan, rows = read_plan(PLAN), published_rows()
     assert [Path(stage).is_file() for stage in plan.stages] == [True] * len(plan.stages)
+    assert {name for names in plan.scores.values() for name in names} <= set(next(iter(rows.values())))
+    kinds = {"this processor": "AVX-512", "AVX2": "AVX2", "SSE4": "SSE4"}
+    for name, runs in plan.runs.items():
+        for seed in runs.seeds:
+            assert any(row.startswith(kinds[name]) and row.endswith(f"seed {seed}") for row in rows), (name, seed)
 
 
 @pytest.mark.parametrize("text", ["run: {}", "stages: {", "runs: {a: {seed: [1]}}", "runs: {a: {seeds: x}}"])
