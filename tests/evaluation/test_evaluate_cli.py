@@ -141,7 +141,7 @@ def test_two_processes_give_the_same_answers(data: Path, finished: Path, tmp_pat
 KILLED = """
 import os, signal, sys
 from timechat.cli import evaluate
-from timechat.models import BaseModel, TimeChat, build_model, compiling
+from timechat.models import BaseModel, TimeChat, build_model
 
 answer, asked = TimeChat.answer, []
 

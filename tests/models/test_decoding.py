@@ -13,6 +13,7 @@ from helpers.tiny import LLAMA
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from timechat.models import few_rows
 from timechat.models import llama as lm
 from timechat.models.decoding import Prompt, common_length, decode, greedy
 from timechat.models.lean_llama import LeanLlama, projection
@@ -82,6 +83,15 @@ TEXTS = [
 ]
 
 
+@pytest.fixture(params=["small", "large"])
+def weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the weights are multiplied: as such small ones are, and as large ones."""
+    if request.param == "large":
+        monkeypatch.setattr(few_rows, "_LARGE", 0)
+        monkeypatch.setattr(few_rows, "_MKL", True)
+
+
+@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("kind", ["llama", "adapted", "shared"])
 @pytest.mark.parametrize("rows", [[0], [5], [0, 1, 5], [0, 2, 3, 6], list(range(7))])
 def test_what_is_written_together_is_what_each_writes_alone(
@@ -101,6 +111,7 @@ def test_answers_longer_than_the_places_that_are_ready(adapted: nn.Module) -> No
     assert written == [plain(adapted, prompt, max_new_tokens=45) for prompt in prompts]
 
 
+@pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("kind", ["llama", "adapted", "shared"])
 def test_scores_do_not_depend_on_the_neighbours(kind: str, request: pytest.FixtureRequest) -> None:
     """After each token, also when neighbours have ended, beside the scores of the whole sequence."""

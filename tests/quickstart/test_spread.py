@@ -23,7 +23,7 @@ from quickstart.spread import (
     run_all,
     summary,
     table,
-)  # fmt: skip
+)
 from timechat.errors import ConfigError, TrainingError
 
 SCORES = {"charades_sta": ["R@1 IoU=0.5"], "youcook2": ["F1"]}
@@ -98,10 +98,8 @@ def published_rows() -> dict[str, dict[str, float]]:
     lines = (ROOT / "docs/QUICKSTART.md").read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("| run |"))
     last = next(number for number, line in enumerate(lines) if line.startswith("| **worst** |"))
-    scores, *rows = (
-        [cell.strip() for cell in lines[n].strip("|").split("|")] for n in (first, *range(first + 2, last))
-    )
-    return {row[0]: dict(zip(scores[1:], map(float, row[1:]), strict=True)) for row in rows}
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[first:last])
+    return {row[0]: dict(zip(head[1:], map(float, row[1:]), strict=True)) for row in rows}
 
 
 def test_what_make_quickstart_compares_with_is_the_published_table() -> None:
