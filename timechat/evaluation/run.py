@@ -112,11 +112,14 @@ def evaluate(
     if not request.overwrite:
         _check_folders(plan)
     distributed.init_process_group(device, PATIENCE)
+    builder = builder or ModelBuilder()
     if model is None:  # `_plan` has seen that it answers
-        build = builder or ModelBuilder()
-        model = LazyModel(partial(build, plan.cfg.model, device, plan.cfg.run.compile))
+        model = LazyModel(partial(builder, plan.cfg.model, device, plan.cfg.run.compile))
     with _alone(plan):
-        return _evaluate(plan, model, stopping)
+        record = _evaluate(plan, model, stopping)
+    if builder.graphs:
+        builder.graphs.check()
+    return record
 
 
 def _evaluate(plan: _Plan, model: VideoModel, stopping: Callable[[], bool]) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from timechat.models import build_model
-from timechat.models.compiling import compile_layers
+from timechat.models.compiling import GraphCount, compile_layers
 
 
 class VideoModel(Protocol):
@@ -51,7 +51,13 @@ class LazyModel:
 
 
 class ModelBuilder:
-    """Builds models for one evaluation after the other; one whose config is the same as before gets the same model."""
+    """Builds models for one evaluation after the other; one whose config is the same as before gets the same model.
+
+    Attributes:
+        graphs: of the model's layers, if they are compiled.
+    """
+
+    graphs: GraphCount | None = None
 
     def __init__(self) -> None:
         self._asked: tuple[DictConfig, torch.device, bool] | None = None
@@ -72,7 +78,6 @@ class ModelBuilder:
         if self._model is None or self._asked != asked:
             self._model = None  # two might not fit into memory
             model = build_model(section).to(device).eval()
-            if compiled:
-                compile_layers(model)
+            self.graphs = compile_layers(model) if compiled else None
             self._model, self._asked = cast(VideoModel, model), asked
         return self._model
