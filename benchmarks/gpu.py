@@ -1,6 +1,6 @@
 """How fast TimeChat is on one GPU at its published size: training and answering, with random weights made there.
 
-    python benchmarks/gpu.py [--minutes 9] [--json FILE]
+    python benchmarks/gpu.py [--minutes 9] [--json FILE] [--only GROUP ...]
     python benchmarks/gpu.py --device cpu --size tiny        # shows that it runs
 
 Nothing is downloaded or read. Cases differ in batch, checkpointing of the decoder's layers, torch.compile and Liger's
@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sizes = Sizes(asked.size, Path(folder))
         measurer = Measurer(sizes, device, rate, started + 60 * asked.minutes, asked.seconds)
         for group in groups(*((asked.batches, asked.batches) if asked.batches else ())):
+            if asked.only and group.name not in asked.only:
+                continue
             for result in measurer.run(group):
                 results.append(result)
                 say(line(result))
@@ -119,6 +121,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", choices=["7b", "tiny"], default="7b")
     parser.add_argument("--seconds", type=float, default=4.0, help="for the steps of a case")
     parser.add_argument("--batches", type=_numbers, help="in place of 1, 2, 4, 8 and, for answers, 1, 4, 16")
+    names = [group.name for group in groups()]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="GROUP", help=f"of: {', '.join(names)}")
     return parser.parse_args(arguments)
 
 

@@ -40,6 +40,14 @@ class Group:
     batches: tuple[int, ...]
     compares: bool = False
 
+    @property
+    def name(self) -> str:
+        """For the command line, such as `half-compile-liger`."""
+        if self.setting is None:
+            return "liger" if self.compares else "answers"
+        switched = [word for word in ("compile", "liger") if getattr(self.setting, word)]
+        return "-".join([self.setting.checkpointing, *switched])
+
     def cases(self) -> Iterator[Result]:
         """What identifies each."""
         kind = {"kind": "training", **asdict(self.setting)} if self.setting else {"kind": "inference"}

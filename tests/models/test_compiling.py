@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from timechat.errors import ConfigError
 from timechat.models import compiling
 from timechat.models.compiling import GraphCount, compile_layers
+from timechat.models.llama import causal_lm
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,49 @@ def test_a_compiled_run_is_the_plain_run(tmp_path: Path) -> None:
     more = train(tmp_path / "True", datasets, *options, "run.max_epoch=2", "run.compile=false")
     assert [record["step"] for record in more.steps] == [1, 2, 3, 4]
     assert weights_of(more.runner).keys() == weights_of(plain.runner).keys()
+
+
+def test_layers_that_recompute_call_what_is_compiled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once: torch 2.11 cannot compile what recomputes inside of a graph. The Q-Formers' layers, and the decoder's."""
+    calls = [0]
+
+    def counting(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., object]:
+        def called(*args: object) -> object:
+            calls[0] += 1
+            return graph(*args)
+
+        return called
+
+    monkeypatch.setattr(compiling, "BACKEND", counting)
+    forward = []
+    for recomputes in ("false", "true"):
+        model = tiny_model(f"model.use_grad_checkpoint={recomputes}")
+        compile_layers(model)
+        batch = batches(model)[0]
+        calls[0] = 0
+        loss = model(batch)["loss"]
+        forward.append(calls[0])
+        loss.backward()
+        again = len(model.Qformer.bert.encoder.layer) + len(model.video_Qformer.bert.encoder.layer)
+        again += len(causal_lm(model.llama_model).model.layers)
+        assert calls[0] - forward[-1] == (again if recomputes == "true" else 0)
+    assert forward[0] == forward[1] > 0
+
+
+def test_norms_and_scales_are_constants_in_the_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of Python's would come as a tensor, fp64 as nothing else here, and be read in each call."""
+    seen: set[torch.dtype] = set()
+
+    def looking(graph: torch.fx.GraphModule, inputs: list[object]) -> torch.fx.GraphModule:
+        seen.update(part.dtype for part in inputs if isinstance(part, torch.Tensor))
+        return graph
+
+    monkeypatch.setattr(compiling, "BACKEND", looking)
+    model = tiny_model()
+    compile_layers(model)
+    model(batches(model)[0])
+    assert torch.float32 in seen
+    assert torch.float64 not in seen
 
 
 def test_too_many_graphs_are_a_warning_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

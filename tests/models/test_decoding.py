@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,13 +12,16 @@ import torch
 import transformers
 from helpers.tiny import LLAMA
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
 
-from timechat.models import few_rows
+from timechat.models import decoding, decoding_steps, few_rows
 from timechat.models import llama as lm
 from timechat.models.decoding import Prompt, common_length, decode, greedy
+from timechat.models.decoding_steps import RecordedSteps
 from timechat.models.lean_llama import LeanLlama, projection
 from timechat.models.sampling import Drawing
+from timechat.models.shared_cache import SharedCache
 
 END, NEVER = 2, -1
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
@@ -83,12 +87,43 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(params=["small", "large"])
+@pytest.fixture(params=["small", "large", "recorded"])
 def weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How the weights are multiplied: as such small ones are, and as large ones."""
+    """How the weights are multiplied: as such small ones are, as large ones; and in steps that are recorded."""
     if request.param == "large":
         monkeypatch.setattr(few_rows, "_LARGE", 0)
         monkeypatch.setattr(few_rows, "_MKL", True)
+    if request.param == "recorded":
+        record_steps(monkeypatch)
+
+
+def record_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps are recorded as on a GPU: what Python computes in one is computed once. The replays of each recording."""
+    replays: list[int] = []
+    asks_the_host = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten._local_scalar_dense.default)
+
+    def record(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+        cache = inspect.getclosurevars(step).nonlocals["self"].cache
+        state = [cache._next, cache._new, cache._hidden, *cache._stores]
+        before = [tensor.clone() for tensor in state]
+        recorded = make_fx(step)()
+        assert not [node for node in recorded.graph.nodes if node.target in asks_the_host]
+        for tensor, numbers in zip(state, before, strict=True):  # a recording changes nothing
+            tensor.copy_(numbers)
+        result, number = torch.full_like(recorded(), torch.nan), len(replays)
+        for tensor, numbers in zip(state, before, strict=True):
+            tensor.copy_(numbers)
+        replays.append(0)
+
+        def replay() -> Tensor:
+            replays[number] += 1
+            return result.copy_(recorded())
+
+        return replay
+
+    monkeypatch.setattr(decoding_steps, "record", record)
+    monkeypatch.setattr(decoding, "steps_of", lambda llama, lean, cache: RecordedSteps(lean, cache))
+    return replays
 
 
 @pytest.mark.usefixtures("weights")
@@ -105,10 +140,47 @@ def test_what_is_written_together_is_what_each_writes_alone(
     assert {len(ids) for ids in written} == {9}
 
 
-def test_answers_longer_than_the_places_that_are_ready(adapted: nn.Module) -> None:
+@pytest.mark.parametrize("recorded", [False, True])
+def test_answers_longer_than_the_places_that_are_ready(
+    adapted: nn.Module, recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is recorded anew when its places have moved."""
+    replays = record_steps(monkeypatch) if recorded else []
     prompts = prompts_of(adapted, *TEXTS)
     written = decode(adapted, prompts, max_new_tokens=45, end=NEVER)
     assert written == [plain(adapted, prompt, max_new_tokens=45) for prompt in prompts]
+    assert not recorded or (len(replays) >= 2 and min(replays) > 0)
+
+
+def test_recorded_steps_go_on_until_half_of_the_rows_have_ended(
+    adapted: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven rows, of which one ends after each of the first six tokens beyond the tenth."""
+    prompts = prompts_of(adapted, *TEXTS)
+    plain_ids = decode(adapted, prompts, max_new_tokens=30, end=NEVER)
+    replays = record_steps(monkeypatch)
+
+    def enough(ids: Sequence[Sequence[int]]) -> list[bool]:
+        return [len(of_row) > 10 + row for row, of_row in enumerate(ids)]
+
+    written = decode(adapted, prompts, max_new_tokens=30, end=NEVER, enough=enough)
+    assert [len(ids) for ids in written] == [11, 12, 13, 14, 15, 16, 17]
+    assert written == [ids[: len(of_row)] for ids, of_row in zip(plain_ids, written, strict=True)]
+    # Thirteen steps with seven rows, the first four as they are; three are left then, one of which ends after each.
+    assert replays == [9]
+
+
+def test_what_is_recorded() -> None:
+    """On a GPU, plain functions of weights alone: what calls other modules might ask the host."""
+    plain_one, config = lm.build_llama(LLAMA, precision="fp32"), lm.read_config(LLAMA)
+    assert LeanLlama(plain_one).is_plain and LeanLlama(with_lora(plain_one)).is_plain
+    causal = lm.causal_lm(plain_one)
+    causal.model.layers[1].mlp.up_proj = type("Quantized", (nn.Linear,), {})(4, 4)
+    assert not LeanLlama(plain_one).is_plain
+    config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    assert not LeanLlama(transformers.LlamaForCausalLM(config)).is_plain
+    cpu = SharedCache(1, 1)
+    assert type(decoding_steps.steps_of(causal, LeanLlama(causal), cpu)) is decoding_steps.Steps
 
 
 @pytest.mark.usefixtures("weights")

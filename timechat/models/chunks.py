@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 # Bytes that the widest activation of a block may take, and frames that are encoded together all the same.
 _CPU_BYTES, _LEAST_ON_CPU = 8 << 20, 2
-_GPU_BYTES, _LEAST_ON_GPU = 128 << 20, 16
+_GPU_BYTES, _LEAST_ON_GPU = 160 << 20, 16
 
 
 def default_chunk(bytes_per_frame: int, device: torch.device) -> int:

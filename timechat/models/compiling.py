@@ -15,6 +15,7 @@ from torch._dynamo.utils import counters
 
 from timechat.errors import ConfigError
 from timechat.models.base import BaseModel
+from timechat.models.recomputing import compile_forward
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +74,20 @@ def compile_layers(model: BaseModel) -> GraphCount:
     if not layers:
         raise ConfigError(f"run.compile=true: {type(model).__name__} names no layers to compile; set it to false")
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS_OF_A_KIND)
+    # `dynamic` would read a norm's epsilon and LoRA's scaling from tensors in each call, which torch 2.11 cannot do
+    # where activations are recomputed.
+    torch._dynamo.config.specialize_float = True
     count = GraphCount(len({type(layer) for layer in layers}))
     for layer in layers:
-        # The method and not the module: so all layers of a class share graphs, and hooks stay outside of them.
-        layer.forward = torch.compile(layer.forward, dynamic=True, backend=BACKEND)
+        compile_forward(layer, dynamic=True, backend=BACKEND, options=_options())
     return count
+
+
+def _options() -> dict[str, bool] | None:
+    """Of the compiler. This analysis is no use where lengths are symbols, and fails there in torch 2.11 on GPUs."""
+    useless = "triton.coalesce_tiling_analysis"
+    known = BACKEND == "inductor" and useless in torch._inductor.list_options()
+    return {useless: False} if known else None
 
 
 def _graphs() -> int:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from timechat.models.decoding_steps import steps_of
 from timechat.models.lean_llama import LeanLlama
 from timechat.models.shared_cache import SharedCache
 
@@ -74,6 +75,7 @@ def decode(
     """
     lean, ids, rows = LeanLlama(llama), [list[int]() for _ in prompts], list(range(len(prompts)))
     scores, cache = _read(lean, prompts)
+    steps = steps_of(llama, lean, cache)
     while rows:
         for row, token in zip(rows, choose(scores, rows).tolist(), strict=True):
             ids[row].append(token)
@@ -81,12 +83,10 @@ def decode(
         over = {row for row in rows if stopped[row] or ids[row][-1] == end or len(ids[row]) >= max_new_tokens}
         if over:
             rows = [row for row in rows if row not in over]
-            cache.keep(rows)
+            steps.keep(rows)
         if rows:
             places = [len(prompts[row].ids) + len(ids[row]) - 1 for row in rows]
-            tokens, positions = torch.tensor([[ids[row][-1] for row in rows], places], device=scores.device)
-            cache.step()
-            scores = lean.logits(lean.embed(tokens), positions, cache.attend)
+            scores = steps.scores([ids[row][-1] for row in rows], places)
     return ids
 
 

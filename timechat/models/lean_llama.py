@@ -41,6 +41,14 @@ class LeanLlama:
         self._layers = [_Layer(layer) for layer in model.layers]
         self.num_layers = len(self._layers)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all is plain functions of weights: no module of another kind is called, and angles are known."""
+        functions = [self._norm, self._head, *(f for layer in self._layers for f in layer.functions)]
+        # Others change their frequencies with the length of what they see.
+        steady = self._rotary.rope_type not in ("dynamic", "longrope")
+        return steady and not any(isinstance(function, nn.Module) for function in functions)
+
     def embed(self, ids: Tensor) -> Tensor:
         """Ids [N] -> embeddings [N, D]."""
         return cast(Tensor, self._embed(ids))
@@ -85,6 +93,9 @@ class _Layer:
         )
         self.first_norm, self.second_norm = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
         self.mlp = _mlp(layer.mlp)
+        self.functions = (
+            self.first_norm, self._query, self._key, self._value, self.out, self.second_norm, self.mlp
+        )  # fmt: skip
 
     def heads(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[N, D] -> queries, keys and values of the heads, with their positions."""
@@ -101,7 +112,10 @@ def _mlp(mlp: nn.Module) -> Function:
     """Without the modules' own calls, which small layers spend much of their time on; other kinds are called."""
     if type(mlp) is not LlamaMLP:
         return mlp
-    gate, up, down = (projection(layer) for layer in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+    parts = [projection(layer) for layer in (mlp.gate_proj, mlp.up_proj, mlp.down_proj)]
+    if any(isinstance(part, nn.Module) for part in parts):
+        return mlp
+    gate, up, down = parts
     return lambda x: down(mlp.act_fn(gate(x)) * up(x))
 
 

@@ -29,6 +29,7 @@ from timechat.lfs import refuse_pointer
 from timechat.models.adapters import LORA_TARGETS
 from timechat.models.llama_folder import DEFAULT_THETA
 from timechat.models.packing import ROWS, positions
+from timechat.models.recomputing import recompute
 from timechat.models.weight_files import is_finite, open_folder
 from timechat.sources import advice
 
@@ -340,8 +341,5 @@ def enable_grad_checkpointing(llama: nn.Module, layers: bool | int = True) -> No
         llama: the decoder.
         layers: how many of its layers, beginning with the first; True: all.
     """
-    decoder = causal_lm(llama)
-    decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if layers is not True:
-        for layer in decoder.model.layers[layers:]:
-            layer.gradient_checkpointing = False
+    # Not transformers' own, which ends up inside of what torch.compile compiles: see `recomputing`.
+    recompute(causal_lm(llama).model.layers, layers)

@@ -25,6 +25,16 @@ def recompute(layers: Iterable[nn.Module], most: bool | int = True) -> None:
         layer.__class__ = _CLASSES[kind]
 
 
+def compile_forward(layer: nn.Module, **options: Any) -> None:
+    """Have torch.compile compile a layer's forward pass, in place; its parameters keep their names.
+
+    Of a layer that recomputes, only what is computed twice: not every version of torch can have both in one graph.
+    """
+    name = "forward_once" if type(layer) in _CLASSES.values() else "forward"
+    # The method and not the module: so all layers of a class share graphs, and hooks stay outside of them.
+    setattr(layer, name, torch.compile(getattr(layer, name), **options))
+
+
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {}  # that `_recomputing` has made
 
 
@@ -34,8 +44,11 @@ def _recomputing(kind: Any) -> type[nn.Module]:
     class Recomputing(kind):
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             if not (self.training and torch.is_grad_enabled()):
-                return super().forward(*args, **kwargs)
-            return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
+                return self.forward_once(*args, **kwargs)
+            return checkpoint(self.forward_once, *args, use_reentrant=False, **kwargs)
+
+        def forward_once(self, *args: Any, **kwargs: Any) -> Any:
+            return super().forward(*args, **kwargs)
 
     Recomputing.__name__ = Recomputing.__qualname__ = kind.__name__
     return Recomputing

@@ -40,6 +40,11 @@ class SharedCache:
         """The numbers of all rows."""
         return sorted(row for group in self._groups for row in group)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self._hidden.device
+
     # Groups come, rows go ---------------------------------------------------------------------------------------------
 
     def add(self, rows: Sequence[int], layers: Sequence[Tensor], visible: Tensor) -> None:
@@ -94,6 +99,7 @@ class SharedCache:
         where = {row: (g, lane) for g, group in enumerate(self._groups) for lane, row in enumerate(group)}
         places = [(*where[row], self._used[where[row][0]] + where[row][1]) for row in rows]
         self._group, self._lane, self._next = torch.tensor(places, device=device).reshape(-1, 3).T
+        self._new, self._seen = self._next.clone(), self._hidden.new_zeros(())
         self._step = torch.tensor([len(self._groups[where[row][0]]) for row in rows], device=device)
         widest = max(map(len, self._groups), default=0)
         order = [number for group in self._groups for number in (group + group[:1] * widest)[:widest]]
@@ -103,13 +109,27 @@ class SharedCache:
 
     # One step ---------------------------------------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """Make a place for the next token of each row."""
-        self._make_room(max(used + len(group) for used, group in zip(self._used, self._groups, strict=True)))
-        self._new, self._next = self._next, self._next + self._step
+    def reserve(self) -> bool:
+        """See that there is a place for the next token of each row; whether the places had to be moved for that.
+
+        All that a step needs to know of the host; what follows it, `advance` and `attend`, is the device's alone.
+        """
+        before = self._places
         self._used = [used + len(group) for used, group in zip(self._used, self._groups, strict=True)]
-        self._hidden[self._group, self._lane, self._new] = 0.0
-        self._mask = self._hidden[:, None, :, : max(self._used)]
+        self._make_room(max(self._used))
+        return self._places != before
+
+    def advance(self, *, whole: bool = False) -> None:
+        """Go on to the place of each row's next token.
+
+        Args:
+            whole: let rows attend to all places that are allocated, so that every step has the same shapes; those that
+                are not in use are hidden.
+        """
+        self._new.copy_(self._next)
+        self._next += self._step
+        self._hidden.index_put_((self._group, self._lane, self._new), self._seen)
+        self._mask = self._hidden[:, None, :, : self._places if whole else max(self._used)]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Keep the new keys and values [B, k, d], and let queries [B, h, d] attend to what their rows see.

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from timechat.batch import VideoBatch, num_video_tokens
-from timechat.device import precision_name
+from timechat.device import in_16_bits, precision_name
 from timechat.errors import ConfigError
 from timechat.models import llama as lm
 from timechat.models.base import StepSize
@@ -113,7 +113,7 @@ class TimeChat(VideoEncoder):
         return self.count_video_tokens(self.cfg, num_frames)
 
     def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float] | None]) -> list[Tensor]:
-        """Videos -> LLaMA embeddings.
+        """Videos -> LLaMA embeddings, on GPUs in the precision of the ViT, as in training and in the published code.
 
         Args:
             frames: [T_i, 3, H, W] each, uint8 or normalised floats.
@@ -127,7 +127,8 @@ class TimeChat(VideoEncoder):
         """
         device = self.query_tokens.device
         packed = torch.cat([video.to(device) for video in frames])
-        return self._encode_packed(packed, [len(video) for video in frames], seconds)
+        with in_16_bits(device, next(self.visual_encoder.parameters()).dtype):
+            return self._encode_packed(packed, [len(video) for video in frames], seconds)
 
     def _encode_packed(
         self, frames: Tensor, frame_counts: Sequence[int], seconds: Sequence[Sequence[float] | None]

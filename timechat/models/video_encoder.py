@@ -173,7 +173,7 @@ class VideoEncoder(BaseModel):
         chunks = chunk_slices(len(frames), chunk)
         with torch.no_grad():
             if both:
-                return torch.cat([asked(self._see(frames[its]), its) for its in chunks])
+                return torch.cat([asked(_for_autocast(self._see(frames[its])), its) for its in chunks])
             pixels = torch.cat([_for_autocast(self._see(frames[its])) for its in chunks])
         return asked(pixels, all_frames)
 

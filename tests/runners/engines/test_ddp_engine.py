@@ -66,6 +66,16 @@ def test_an_overflow_is_the_scalers_business_as_long_as_there_is_a_scale(scale: 
     assert engine.check(torch.tensor(1.0)).finite is finite
 
 
+def test_the_norm_is_that_of_the_loss_without_its_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the scale is not read for it: that would wait for the device."""
+    engine = _engine()
+    engine.accelerator.scaler = scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    monkeypatch.setattr(scaler, "get_scale", lambda: pytest.fail("the scale was read"))
+    engine.backward(engine.model(torch.ones(1, 2)).sum())
+    assert engine.model.weight.grad.tolist() == [[1024.0, 1024.0]]
+    assert engine.check(torch.tensor(1.0)).norm == pytest.approx(2.0**0.5)
+
+
 def test_a_skipped_step_leaves_no_trace() -> None:
     engine = _engine()
     engine.backward(torch.nan * engine.model(torch.ones(1, 2)).sum())

@@ -122,9 +122,12 @@ class Engine(ABC):
             loss: a scalar.
         """
         norm = self._norm().to(loss.device, torch.float64)
-        bad = ~torch.isfinite(loss)
-        if not self._overflow_is_expected():
-            bad |= ~torch.isfinite(norm)
+        overflows = ~torch.isfinite(norm)
+        if scaler := self._scaler():
+            scale = scaler.scale(torch.ones((), device=loss.device))  # its own, without reading it
+            norm = norm / scale
+            overflows &= scale <= 1.0  # else the loss scaler sees to that
+        bad = ~torch.isfinite(loss) | overflows
         if self.shards_gradients:
             sums = distributed.sum_tensor(torch.stack([bad.double(), norm.square()]))
             bad, norm = sums[0], sums[1].sqrt()
@@ -136,11 +139,11 @@ class Engine(ABC):
 
     @abstractmethod
     def _norm(self) -> Tensor:
-        """The norm of this process's gradients, a scalar on any device; unscaled, in fp16."""
+        """The norm of this process's gradients as they are, a scalar on any device."""
 
-    def _overflow_is_expected(self) -> bool:
-        """Whether gradients may be infinite because the loss is scaled, which the loss scaler sees to."""
-        return False
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What has scaled the loss, if anything has."""
+        return None
 
     @abstractmethod
     def clip(self, max_norm: float) -> None:
@@ -169,6 +172,11 @@ class Engine(ABC):
     def _to_main(self, tensor: Tensor) -> Tensor | None:
         """A copy of a tensor, unsharded on the CPU; None except on the main process."""
         return self._copies.of(tensor) if distributed.is_main_process() else None
+
+    @cached_property
+    def _learning(self) -> list[nn.Parameter]:
+        """What learns, in the model's order: to walk through all of its modules in each step would take longer."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     @cached_property
     def _copies(self) -> HostCopies:

@@ -82,17 +82,13 @@ class DDPEngine(Engine):
         self.accelerator.backward(loss)
 
     def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self.model.parameters() if p.grad is not None]
+        return [p.grad for p in self._learning if p.grad is not None]
 
     def _norm(self) -> Tensor:
-        norm = torch.nn.utils.get_total_norm(self._gradients())
-        scaler = self.accelerator.scaler
-        return norm / scaler.get_scale() if scaler else norm
+        return torch.nn.utils.get_total_norm(self._gradients())
 
-    def _overflow_is_expected(self) -> bool:
-        # At a scale of 1 or less, an overflow is not due to scaling.
-        scaler = self.accelerator.scaler
-        return bool(scaler) and scaler.get_scale() > 1.0
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        return self.accelerator.scaler
 
     def clip(self, max_norm: float) -> None:
         """Scale gradients down to a total norm of at most `max_norm`."""

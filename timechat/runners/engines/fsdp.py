@@ -88,15 +88,13 @@ class FSDPEngine(Engine):
 
     def _gradients(self) -> list[Tensor]:
         """This process's shards."""
-        return [cast(DTensor, p.grad).to_local() for p in self.model.parameters() if p.grad is not None]
+        return [cast(DTensor, p.grad).to_local() for p in self._learning if p.grad is not None]
 
     def _norm(self) -> Tensor:
-        norm = torch.nn.utils.get_total_norm(self._gradients())
-        return norm / self.scaler.get_scale() if self.scaler.is_enabled() else norm
+        return torch.nn.utils.get_total_norm(self._gradients())
 
-    def _overflow_is_expected(self) -> bool:
-        # At a scale of 1 or less, an overflow is not due to scaling.
-        return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        return self.scaler if self.scaler.is_enabled() else None
 
     def clip(self, max_norm: float) -> None:
         """Scale gradients down to a total norm, over all shards, of at most `max_norm`."""

@@ -1,0 +1,167 @@
+"""Steps of decoding, one token of each row at a time: as they are, or recorded as CUDA graphs.
+
+A step of the published decoder is more than a thousand small operations. A host takes longer to start them one by one
+than a GPU takes to read the weights, which is what a step has to do. A recorded step is started as one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from timechat.device import send
+from timechat.models.chunks import is_gathered
+from timechat.models.lean_llama import LeanLlama
+from timechat.models.shared_cache import SharedCache
+
+# Steps before one is recorded, which takes as long as several of them: answers of a few words do without.
+_UNRECORDED = 4
+
+
+class Steps:
+    """Steps as they are.
+
+    Args:
+        lean: the decoder.
+        cache: of the rows that are being written.
+    """
+
+    def __init__(self, lean: LeanLlama, cache: SharedCache):
+        self.lean, self.cache = lean, cache
+
+    def keep(self, rows: Collection[int]) -> None:
+        """Go on with these rows alone."""
+        self.cache.keep(rows)
+
+    def scores(self, tokens: Sequence[int], places: Sequence[int]) -> Tensor:
+        """A step.
+
+        Args:
+            tokens: the latest of each row.
+            places: which token of its row each is.
+
+        Returns:
+            [B, V], the scores of what follows.
+        """
+        self.cache.reserve()
+        return self._step(*self._sent(tokens, places))
+
+    def _sent(self, tokens: Sequence[int], places: Sequence[int]) -> Tensor:
+        return send(torch.tensor([tokens, places]), self.cache.device)
+
+    def _step(self, tokens: Tensor, places: Tensor, *, whole: bool = False) -> Tensor:
+        self.cache.advance(whole=whole)
+        return self.lean.logits(self.lean.embed(tokens), places, self.cache.attend)
+
+
+class RecordedSteps(Steps):
+    """Steps that are recorded and replayed, for as long as the rows are the same and have room.
+
+    Rows that have ended stay in the batch, until it is half of them: a step reads the weights for many rows about as
+    fast as for a few, and a new batch has to be recorded anew.
+
+    Args:
+        lean, cache: as for Steps.
+    """
+
+    def __init__(self, lean: LeanLlama, cache: SharedCache):
+        super().__init__(lean, cache)
+        self._batch = self._live = cache.rows
+        self._replay: Callable[[], Tensor] | None
+        self._forget()
+
+    def keep(self, rows: Collection[int]) -> None:
+        """Go on with these rows; only the scores of others are left out at first."""
+        self._live = sorted(rows)
+        if 2 * len(self._live) <= len(self._batch):
+            self.cache.keep(self._live)
+            self._batch = self._live
+            self._forget()
+
+    def _forget(self) -> None:
+        self._taken, self._replay = 0, None
+
+    def scores(self, tokens: Sequence[int], places: Sequence[int]) -> Tensor:
+        """As for Steps."""
+        if self.cache.reserve():
+            self._forget()
+        inputs = self._sent(self._of_all(tokens), self._of_all(places))
+        if self._taken < _UNRECORDED:
+            scores = self._step(*inputs)
+        else:
+            if self._replay is None:
+                self._inputs = inputs.clone()
+                self._replay = record(lambda: self._step(*self._inputs, whole=True), self.cache.device)
+            self._inputs.copy_(inputs)
+            scores = self._replay()
+        self._taken += 1
+        lanes = [self._batch.index(row) for row in self._live]
+        # A copy in any case: the next step writes into the same memory.
+        return scores[send(torch.tensor(lanes), scores.device)]
+
+    def _of_all(self, numbers: Sequence[int]) -> list[int]:
+        """Numbers of the rows that are being written -> of all rows of the batch; those that ended have 0."""
+        known = dict(zip(self._live, numbers, strict=True))
+        return [known.get(row, 0) for row in self._batch]
+
+
+def steps_of(llama: nn.Module, lean: LeanLlama, cache: SharedCache) -> Steps:
+    """Recorded steps on CUDA GPUs, where nothing in a step asks the host or other processes."""
+    on_gpu = cache.device.type == "cuda"
+    recordable = on_gpu and lean.is_plain and not is_gathered(llama) and not torch.is_autocast_enabled("cuda")
+    return (RecordedSteps if recordable else Steps)(lean, cache)
+
+
+def record(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+    """Record a step without taking it; what is returned takes it, and always writes its result into the same memory."""
+    memory = _memories.of(device)
+    graph = torch.cuda.CUDAGraph()
+    # Not torch.cuda.graph, which gives all unused memory back to the driver first.
+    torch.cuda.synchronize(device)
+    with torch.cuda.stream(memory.stream):
+        # Other threads may go on: they read videos into pinned memory.
+        graph.capture_begin(pool=memory.pool, capture_error_mode="thread_local")
+        try:
+            result = step()
+        finally:
+            graph.capture_end()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return result
+
+    return replay
+
+
+class _Memory:
+    """What the recorded steps of a thread on a GPU use, one after the other.
+
+    The memory of a graph that is gone would stay reserved, and unused; a graph of nothing keeps it for the next ones.
+    """
+
+    def __init__(self, device: torch.device):
+        self.stream = torch.cuda.Stream(device)
+        self.pool = torch.cuda.graph_pool_handle()
+        self._nothing = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(self.stream):
+            self._nothing.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+            self._kept = torch.zeros(1, device=device)
+            self._nothing.capture_end()
+
+
+class _Memories(threading.local):
+    """Those of each thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[torch.device, _Memory] = {}
+
+    def of(self, device: torch.device) -> _Memory:
+        if device not in self._known:
+            self._known[device] = _Memory(device)
+        return self._known[device]
+
+
+_memories = _Memories()
