@@ -72,7 +72,7 @@ def test_a_compiled_run_is_the_plain_run(tmp_path: Path) -> None:
 
 
 def test_layers_that_recompute_call_what_is_compiled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not once: torch 2.11 cannot compile what recomputes inside of a graph. The Q-Formers' layers, and the decoder's."""
+    """Not once: torch 2.11 cannot compile what recomputes inside of a graph. Layers of Q-Formers and decoder."""
     calls = [0]
 
     def counting(graph: torch.fx.GraphModule, inputs: object) -> Callable[..., object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
 
-from timechat.models import decoding, decoding_steps, few_rows
+from timechat.models import decoding, decoding_steps, few_rows, recording
 from timechat.models import llama as lm
 from timechat.models.decoding import Prompt, common_length, decode, greedy
 from timechat.models.decoding_steps import RecordedSteps
@@ -102,7 +103,7 @@ def record_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     replays: list[int] = []
     asks_the_host = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten._local_scalar_dense.default)
 
-    def record(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+    def record(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
         cache = inspect.getclosurevars(step).nonlocals["self"].cache
         state = [cache._next, cache._new, cache._hidden, *cache._stores]
         before = [tensor.clone() for tensor in state]
@@ -121,7 +122,8 @@ def record_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return replay
 
-    monkeypatch.setattr(decoding_steps, "record", record)
+    monkeypatch.setattr(recording, "Recorder", lambda device: SimpleNamespace(record=record))
+    monkeypatch.setattr(decoding_steps, "recorders", recording.Recorders())
     monkeypatch.setattr(decoding, "steps_of", lambda llama, lean, cache: RecordedSteps(lean, cache))
     return replays
 
@@ -170,10 +172,41 @@ def test_recorded_steps_go_on_until_half_of_the_rows_have_ended(
     assert replays == [9]
 
 
+def test_whoever_records_uses_the_memory_of_those_that_have_ended(
+    adapted: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second answer at the same time gets its own; what raises gives it back, too."""
+    record_steps(monkeypatch)
+    make, made = recording.Recorder, []
+    monkeypatch.setattr(recording, "Recorder", lambda device: made.append(make(device)) or made[-1])
+    prompts = prompts_of(adapted, *TEXTS[:2])
+
+    def meanwhile(ids: Sequence[Sequence[int]]) -> list[bool]:
+        if len(ids[0]) == 8:
+            decode(adapted, prompts, max_new_tokens=7, end=NEVER)
+        return [False] * len(ids)
+
+    def raising(ids: Sequence[Sequence[int]]) -> list[bool]:
+        if len(ids[0]) == 8:
+            raise KeyboardInterrupt
+        return [False] * len(ids)
+
+    decode(adapted, prompts, max_new_tokens=7, end=NEVER)
+    assert len(made) == 1
+    with pytest.raises(KeyboardInterrupt):
+        decode(adapted, prompts, max_new_tokens=9, end=NEVER, enough=raising)
+    decode(adapted, prompts, max_new_tokens=7, end=NEVER)
+    assert len(made) == 1
+    decode(adapted, prompts, max_new_tokens=9, end=NEVER, enough=meanwhile)
+    decode(adapted, prompts, max_new_tokens=9, end=NEVER, enough=meanwhile)
+    assert len(made) == 2
+
+
 def test_what_is_recorded() -> None:
     """On a GPU, plain functions of weights alone: what calls other modules might ask the host."""
     plain_one, config = lm.build_llama(LLAMA, precision="fp32"), lm.read_config(LLAMA)
-    assert LeanLlama(plain_one).is_plain and LeanLlama(with_lora(plain_one)).is_plain
+    assert LeanLlama(plain_one).is_plain
+    assert LeanLlama(with_lora(plain_one)).is_plain
     causal = lm.causal_lm(plain_one)
     causal.model.layers[1].mlp.up_proj = type("Quantized", (nn.Linear,), {})(4, 4)
     assert not LeanLlama(plain_one).is_plain

@@ -17,6 +17,7 @@ from timechat.batch import VideoBatch, num_video_tokens
 from timechat.errors import ConfigError
 from timechat.models import TimeChat, build_model
 from timechat.models import llama as lm
+from timechat.models import timechat as timechat_module
 from timechat.models.eva_vit import encode_pixels
 from timechat.models.timechat import SYSTEM_PROMPT
 from timechat.text.conversation import IGNORE_INDEX
@@ -183,6 +184,26 @@ def test_answers_do_not_depend_on_the_batch(tiny_model: TimeChat) -> None:
     rows = zip(videos, SECONDS, prompts, strict=True)
     assert together == [tiny_model.generate([v], [s], [p], max_new_tokens=8)[0] for v, s, p in rows]
     assert len(set(together)) > 1
+
+
+@torch.no_grad()
+def test_what_encodes_for_answers_computes_in_the_precision_of_a_gpu(
+    tiny_model: TimeChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in training, also the Q-Formers, whose weights are fp32; here with a CPU in its place."""
+    asked = []
+
+    def here(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+        asked.append((device.type, dtype))
+        return torch.autocast("cpu", torch.bfloat16)
+
+    frames, seconds = random_videos(5), [[0.0, 1.0, 2.0, 3.0, 4.0]]
+    exact = tiny_model.encode_video(frames, seconds)[0]
+    monkeypatch.setattr(timechat_module, "in_16_bits", here)
+    rounded = tiny_model.encode_video(frames, seconds)[0]
+    assert asked == [("cpu", torch.float32)]
+    assert (exact.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
+    assert 0 < (rounded - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 def test_one_encoded_video_answers_several_prompts(tiny_model: TimeChat) -> None:

@@ -13,6 +13,7 @@ B rows that are being written, D width, h heads, k heads of keys and values, d w
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -75,18 +76,18 @@ def decode(
     """
     lean, ids, rows = LeanLlama(llama), [list[int]() for _ in prompts], list(range(len(prompts)))
     scores, cache = _read(lean, prompts)
-    steps = steps_of(llama, lean, cache)
-    while rows:
-        for row, token in zip(rows, choose(scores, rows).tolist(), strict=True):
-            ids[row].append(token)
-        stopped = enough(ids) if enough else [False] * len(prompts)
-        over = {row for row in rows if stopped[row] or ids[row][-1] == end or len(ids[row]) >= max_new_tokens}
-        if over:
-            rows = [row for row in rows if row not in over]
-            steps.keep(rows)
-        if rows:
-            places = [len(prompts[row].ids) + len(ids[row]) - 1 for row in rows]
-            scores = steps.scores([ids[row][-1] for row in rows], places)
+    with closing(steps_of(llama, lean, cache)) as steps:
+        while rows:
+            for row, token in zip(rows, choose(scores, rows).tolist(), strict=True):
+                ids[row].append(token)
+            stopped = enough(ids) if enough else [False] * len(prompts)
+            over = {row for row in rows if stopped[row] or ids[row][-1] == end or len(ids[row]) >= max_new_tokens}
+            if over:
+                rows = [row for row in rows if row not in over]
+                steps.keep(rows)
+            if rows:
+                places = [len(prompts[row].ids) + len(ids[row]) - 1 for row in rows]
+                scores = steps.scores([ids[row][-1] for row in rows], places)
     return ids
 
 

@@ -6,7 +6,6 @@ than a GPU takes to read the weights, which is what a step has to do. A recorded
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Sequence
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from timechat.device import send
 from timechat.models.chunks import is_gathered
 from timechat.models.lean_llama import LeanLlama
+from timechat.models.recording import Recorder, recorders
 from timechat.models.shared_cache import SharedCache
 
 # Steps before one is recorded, which takes as long as several of them: answers of a few words do without.
@@ -56,6 +56,9 @@ class Steps:
         self.cache.advance(whole=whole)
         return self.lean.logits(self.lean.embed(tokens), places, self.cache.attend)
 
+    def close(self) -> None:
+        """No step follows."""
+
 
 class RecordedSteps(Steps):
     """Steps that are recorded and replayed, for as long as the rows are the same and have room.
@@ -70,6 +73,7 @@ class RecordedSteps(Steps):
     def __init__(self, lean: LeanLlama, cache: SharedCache):
         super().__init__(lean, cache)
         self._batch = self._live = cache.rows
+        self._recorder: Recorder | None = None
         self._replay: Callable[[], Tensor] | None
         self._forget()
 
@@ -87,20 +91,28 @@ class RecordedSteps(Steps):
     def scores(self, tokens: Sequence[int], places: Sequence[int]) -> Tensor:
         """As for Steps."""
         if self.cache.reserve():
-            self._forget()
+            self._replay = None
         inputs = self._sent(self._of_all(tokens), self._of_all(places))
         if self._taken < _UNRECORDED:
             scores = self._step(*inputs)
         else:
             if self._replay is None:
+                self._recorder = self._recorder or recorders.take(self.cache.device)
                 self._inputs = inputs.clone()
-                self._replay = record(lambda: self._step(*self._inputs, whole=True), self.cache.device)
+                self._replay = self._recorder.record(lambda: self._step(*self._inputs, whole=True))
             self._inputs.copy_(inputs)
             scores = self._replay()
         self._taken += 1
         lanes = [self._batch.index(row) for row in self._live]
         # A copy in any case: the next step writes into the same memory.
         return scores[send(torch.tensor(lanes), scores.device)]
+
+    def close(self) -> None:
+        """No step follows; others may record in this memory."""
+        self._forget()
+        if self._recorder:
+            recorders.give_back(self.cache.device, self._recorder)
+            self._recorder = None
 
     def _of_all(self, numbers: Sequence[int]) -> list[int]:
         """Numbers of the rows that are being written -> of all rows of the batch; those that ended have 0."""
@@ -113,55 +125,3 @@ def steps_of(llama: nn.Module, lean: LeanLlama, cache: SharedCache) -> Steps:
     on_gpu = cache.device.type == "cuda"
     recordable = on_gpu and lean.is_plain and not is_gathered(llama) and not torch.is_autocast_enabled("cuda")
     return (RecordedSteps if recordable else Steps)(lean, cache)
-
-
-def record(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
-    """Record a step without taking it; what is returned takes it, and always writes its result into the same memory."""
-    memory = _memories.of(device)
-    graph = torch.cuda.CUDAGraph()
-    # Not torch.cuda.graph, which gives all unused memory back to the driver first.
-    torch.cuda.synchronize(device)
-    with torch.cuda.stream(memory.stream):
-        # Other threads may go on: they read videos into pinned memory.
-        graph.capture_begin(pool=memory.pool, capture_error_mode="thread_local")
-        try:
-            result = step()
-        finally:
-            graph.capture_end()
-
-    def replay() -> Tensor:
-        graph.replay()
-        return result
-
-    return replay
-
-
-class _Memory:
-    """What the recorded steps of a thread on a GPU use, one after the other.
-
-    The memory of a graph that is gone would stay reserved, and unused; a graph of nothing keeps it for the next ones.
-    """
-
-    def __init__(self, device: torch.device):
-        self.stream = torch.cuda.Stream(device)
-        self.pool = torch.cuda.graph_pool_handle()
-        self._nothing = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(self.stream):
-            self._nothing.capture_begin(pool=self.pool, capture_error_mode="thread_local")
-            self._kept = torch.zeros(1, device=device)
-            self._nothing.capture_end()
-
-
-class _Memories(threading.local):
-    """Those of each thread."""
-
-    def __init__(self) -> None:
-        self._known: dict[torch.device, _Memory] = {}
-
-    def of(self, device: torch.device) -> _Memory:
-        if device not in self._known:
-            self._known[device] = _Memory(device)
-        return self._known[device]
-
-
-_memories = _Memories()

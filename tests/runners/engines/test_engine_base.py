@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
-from timechat.device import resolve_device, resolve_precision
+from timechat.device import in_16_bits, resolve_device, resolve_precision
 from timechat.errors import ConfigError
 from timechat.registry import registry
 
@@ -65,6 +67,15 @@ def test_precision(
 ) -> None:
     _gpus(monkeypatch, 1, native_bf16)
     assert resolve_precision(precision, amp, device) == expected
+
+
+def test_16_bits_are_for_gpus() -> None:
+    """A CPU may have no units for them, and what is fp32 was asked for in fp32."""
+    for device, dtype in ((CPU, torch.bfloat16), (CPU, torch.float32), (GPU, torch.float32)):
+        assert not isinstance(in_16_bits(device, dtype), torch.autocast)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this machine has none
+        assert in_16_bits(GPU, torch.float16).fast_dtype == torch.float16
 
 
 def test_fp16_on_a_cpu_is_refused() -> None:
