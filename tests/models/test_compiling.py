@@ -98,6 +98,28 @@ def test_layers_that_recompute_call_what_is_compiled_twice(monkeypatch: pytest.M
     assert forward[0] == forward[1] > 0
 
 
+def test_a_run_with_validation_and_answers_stays_below_the_limit() -> None:
+    """Beyond it torch would go on without compiling, and say so in its own log alone."""
+    model = tiny_model("model.use_grad_checkpoint=true")
+    compile_layers(model)
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for batch in batches(model)[:1]:
+            model.train()(batch)["loss"].backward()
+            model.eval()
+            with torch.no_grad():
+                model(batch)
+            with torch.inference_mode():
+                model.encode_video(batch.frames.split(batch.frame_counts), batch.seconds)
+
+
+def test_layers_that_recompute_share_no_graphs_with_others() -> None:
+    """What torch compiles is known by its code, and so is the limit of graphs: that of Q-Formers is not LLaMA's."""
+    model = tiny_model("model.use_grad_checkpoint=true")
+    compile_layers(model)
+    layers = [model.Qformer.bert.encoder.layer[0], causal_lm(model.llama_model).model.layers[0]]
+    assert len({torch._dynamo.eval_frame.innermost_fn(layer.forward_once).__code__ for layer in layers}) == 2
+
+
 def test_norms_and_scales_are_constants_in_the_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A number of Python's would come as a tensor, fp64 as nothing else here, and be read in each call."""
     seen: set[torch.dtype] = set()

@@ -22,7 +22,6 @@ from timechat.models.decoding import Prompt, common_length, decode, greedy
 from timechat.models.decoding_steps import RecordedSteps
 from timechat.models.lean_llama import LeanLlama, projection
 from timechat.models.sampling import Drawing
-from timechat.models.shared_cache import SharedCache
 
 END, NEVER = 2, -1
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
@@ -202,8 +201,53 @@ def test_whoever_records_uses_the_memory_of_those_that_have_ended(
     assert len(made) == 2
 
 
-def test_what_is_recorded() -> None:
-    """On a GPU, plain functions of weights alone: what calls other modules might ask the host."""
+def test_rows_that_end_with_their_first_token_stay_in_a_recorded_batch(
+    adapted: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = prompts_of(adapted, *TEXTS)
+    plain_ids = decode(adapted, prompts, max_new_tokens=9, end=NEVER)
+    record_steps(monkeypatch)
+
+    def enough(ids: Sequence[Sequence[int]]) -> list[bool]:
+        return [row in (0, 4) for row, _ in enumerate(ids)]
+
+    written = decode(adapted, prompts, max_new_tokens=9, end=NEVER, enough=enough)
+    assert written == [ids[:1] if row in (0, 4) else ids for row, ids in enumerate(plain_ids)]
+
+
+def test_a_recorder_that_has_failed_is_not_used_again(adapted: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_steps(monkeypatch)
+    made: list[object] = []
+
+    def record(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        raise torch.OutOfMemoryError
+
+    def make(device: torch.device) -> SimpleNamespace:
+        made.append(device)
+        return SimpleNamespace(record=record)
+
+    monkeypatch.setattr(recording, "Recorder", make)
+    for count in (1, 2):
+        with pytest.raises(torch.OutOfMemoryError):
+            decode(adapted, prompts_of(adapted, TEXTS[0]), max_new_tokens=9, end=NEVER)
+        assert len(made) == count
+
+
+@pytest.mark.parametrize("reason", ["", "not a GPU", "modules", "gathered", "autocast"])
+def test_steps_are_recorded_where_nothing_asks_the_host(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    llama: Any = nn.Linear(1, 1)
+    if reason == "gathered":
+        llama.weight.ds_id = 1
+    if reason == "autocast":
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: kind == "cuda")
+    lean: Any = SimpleNamespace(is_plain=reason != "modules")
+    cache: Any = SimpleNamespace(device=torch.device("cpu" if reason == "not a GPU" else "cuda"), rows=[0])
+    steps = decoding_steps.steps_of(llama, lean, cache)
+    assert type(steps) is (decoding_steps.Steps if reason else RecordedSteps)
+
+
+def test_what_is_plain() -> None:
+    """Functions of weights alone: what calls other modules might ask the host."""
     plain_one, config = lm.build_llama(LLAMA, precision="fp32"), lm.read_config(LLAMA)
     assert LeanLlama(plain_one).is_plain
     assert LeanLlama(with_lora(plain_one)).is_plain
@@ -212,8 +256,6 @@ def test_what_is_recorded() -> None:
     assert not LeanLlama(plain_one).is_plain
     config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     assert not LeanLlama(transformers.LlamaForCausalLM(config)).is_plain
-    cpu = SharedCache(1, 1)
-    assert type(decoding_steps.steps_of(causal, LeanLlama(causal), cpu)) is decoding_steps.Steps
 
 
 @pytest.mark.usefixtures("weights")

@@ -45,7 +45,7 @@ def test_a_measured_share_gives_the_time_to_expect(monkeypatch: pytest.MonkeyPat
     report = lines(H200)
     assert figure(report, "a sample on one GPU") == pytest.approx(2 * bound, rel=0.01)
     assert not any("least" in line for line in report)
-    assert "50% of 989 TFLOP/s" in report[-1]
+    assert "50% of 989 TFLOP/s" in report[-2]
 
 
 def test_the_operations_are_those_of_a_prompt() -> None:

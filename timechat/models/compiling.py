@@ -21,8 +21,9 @@ logger = logging.getLogger(__name__)
 
 BACKEND = "inductor"  # `eager` and `aot_eager` need no C++ compiler
 # Of a Q-Former's layers there are four kinds in one class: with cross-attention or without, with text or without. Each
-# is compiled for training and for validation, with a mask or without. torch gives up after 8, if not told otherwise.
-GRAPHS_OF_A_KIND = 16
+# is compiled for training, for validation and for answers, with a mask or without. torch gives up after 8, if not told
+# otherwise.
+GRAPHS_OF_A_KIND = 32
 
 
 class GraphCount:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from timechat.models.decoding_steps import steps_of
 from timechat.models.lean_llama import LeanLlama
+from timechat.models.recording import no_recording
 from timechat.models.shared_cache import SharedCache
 
 # Scores of the next tokens [B, V] and the numbers of their rows -> the tokens [B].
@@ -78,7 +79,9 @@ def decode(
     scores, cache = _read(lean, prompts)
     with closing(steps_of(llama, lean, cache)) as steps:
         while rows:
-            for row, token in zip(rows, choose(scores, rows).tolist(), strict=True):
+            with no_recording:
+                chosen = choose(scores, rows)
+            for row, token in zip(rows, chosen.tolist(), strict=True):
                 ids[row].append(token)
             stopped = enough(ids) if enough else [False] * len(prompts)
             over = {row for row in rows if stopped[row] or ids[row][-1] == end or len(ids[row]) >= max_new_tokens}

@@ -73,6 +73,7 @@ class RecordedSteps(Steps):
     def __init__(self, lean: LeanLlama, cache: SharedCache):
         super().__init__(lean, cache)
         self._batch = self._live = cache.rows
+        self._latest: dict[int, tuple[int, int]] = {}  # token and place of each row
         self._recorder: Recorder | None = None
         self._replay: Callable[[], Tensor] | None
         self._forget()
@@ -92,20 +93,29 @@ class RecordedSteps(Steps):
         """As for Steps."""
         if self.cache.reserve():
             self._replay = None
-        inputs = self._sent(self._of_all(tokens), self._of_all(places))
+        # Rows that have ended go on with a token that was computed before: what they compute now is left out, but must
+        # not overflow.
+        given = list(zip(tokens, places, strict=True))
+        self._latest |= dict(zip(self._live, given, strict=True))
+        inputs = self._sent(*zip(*(self._latest.get(row, given[0]) for row in self._batch), strict=True))
         if self._taken < _UNRECORDED:
             scores = self._step(*inputs)
         else:
-            if self._replay is None:
-                self._recorder = self._recorder or recorders.take(self.cache.device)
-                self._inputs = inputs.clone()
-                self._replay = self._recorder.record(lambda: self._step(*self._inputs, whole=True))
+            replay = self._replay = self._replay or self._recorded(inputs)
             self._inputs.copy_(inputs)
-            scores = self._replay()
+            scores = replay()
         self._taken += 1
         lanes = [self._batch.index(row) for row in self._live]
         # A copy in any case: the next step writes into the same memory.
         return scores[send(torch.tensor(lanes), scores.device)]
+
+    def _recorded(self, inputs: Tensor) -> Callable[[], Tensor]:
+        recorder = self._recorder or recorders.take(self.cache.device)
+        self._recorder = None  # one that has failed is not used again
+        self._inputs = inputs.clone()
+        replay = recorder.record(lambda: self._step(*self._inputs, whole=True))
+        self._recorder = recorder
+        return replay
 
     def close(self) -> None:
         """No step follows; others may record in this memory."""
@@ -113,11 +123,6 @@ class RecordedSteps(Steps):
         if self._recorder:
             recorders.give_back(self.cache.device, self._recorder)
             self._recorder = None
-
-    def _of_all(self, numbers: Sequence[int]) -> list[int]:
-        """Numbers of the rows that are being written -> of all rows of the batch; those that ended have 0."""
-        known = dict(zip(self._live, numbers, strict=True))
-        return [known.get(row, 0) for row in self._batch]
 
 
 def steps_of(llama: nn.Module, lean: LeanLlama, cache: SharedCache) -> Steps:

@@ -25,14 +25,23 @@ def recompute(layers: Iterable[nn.Module], most: bool | int = True) -> None:
         layer.__class__ = _CLASSES[kind]
 
 
+def _remade(kind: type[nn.Module]) -> nn.Module:
+    """A layer of a class of `_recomputing`, without its contents, as pickle makes it."""
+    layer = kind.__new__(kind)
+    recompute([layer])
+    return layer
+
+
 def compile_forward(layer: nn.Module, **options: Any) -> None:
     """Have torch.compile compile a layer's forward pass, in place; its parameters keep their names.
 
     Of a layer that recomputes, only what is computed twice: not every version of torch can have both in one graph.
     """
-    name = "forward_once" if type(layer) in _CLASSES.values() else "forward"
-    # The method and not the module: so all layers of a class share graphs, and hooks stay outside of them.
-    setattr(layer, name, torch.compile(getattr(layer, name), **options))
+    recomputes = type(layer) in _CLASSES.values()
+    # The method and not the module: so all layers of a class share graphs, and hooks stay outside of them. The method
+    # of the class itself, whose code no other class has: graphs are kept by code, and counted.
+    plain: Any = super(type(layer), layer) if recomputes else layer
+    setattr(layer, "forward_once" if recomputes else "forward", torch.compile(plain.forward, **options))
 
 
 _CLASSES: dict[type[nn.Module], type[nn.Module]] = {}  # that `_recomputing` has made
@@ -49,6 +58,9 @@ def _recomputing(kind: Any) -> type[nn.Module]:
 
         def forward_once(self, *args: Any, **kwargs: Any) -> Any:
             return super().forward(*args, **kwargs)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _remade, (kind,), self.__dict__
 
     Recomputing.__name__ = Recomputing.__qualname__ = kind.__name__
     return Recomputing

@@ -1,16 +1,22 @@
-"""Operations on a CUDA GPU that are recorded once and replayed, as CUDA graphs: the host starts all of them as one."""
+"""Operations on a CUDA GPU that are recorded once and replayed, as CUDA graphs: the host starts all of them as one.
+
+While one thread records, others must neither wait for the whole device nor draw random numbers on it.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
 
 _LEAST_FREE = 1 << 30  # bytes of a GPU, for what is computed in between
+
+# Held while something is recorded, and by whoever does what would break that.
+no_recording = threading.Lock()
 
 
 class Recorder:
@@ -50,17 +56,21 @@ class Recorder:
 
     @contextmanager
     def _recording(self, graph: torch.cuda.CUDAGraph) -> Iterator[None]:
-        # Not torch.cuda.graph, which gives all unused memory back to the driver each time. While something is recorded
-        # none can be given back, however little there is left.
-        torch.cuda.synchronize(self._device)
-        if torch.cuda.mem_get_info(self._device)[0] < _LEAST_FREE:
-            torch.cuda.empty_cache()
-        with torch.cuda.stream(self._stream):
-            # Other threads may go on: they read videos into pinned memory.
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                yield
-            finally:
+        with no_recording:
+            # Not torch.cuda.graph, which gives all unused memory back to the driver each time. While something is
+            # recorded none can be given back, however little there is left.
+            torch.cuda.synchronize(self._device)
+            if torch.cuda.mem_get_info(self._device)[0] < _LEAST_FREE:
+                torch.cuda.empty_cache()
+            with torch.cuda.stream(self._stream):
+                # Other threads may go on: they read videos into pinned memory.
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                try:
+                    yield
+                except BaseException:
+                    with suppress(RuntimeError):  # what came first says more
+                        graph.capture_end()
+                    raise
                 graph.capture_end()
 
 

@@ -94,7 +94,7 @@ class TimeChat(VideoEncoder):
             self.llama_proj.requires_grad_(False)
 
     def _recomputes(self, part: nn.Module) -> bool:
-        """Hugging Face recomputes activations only in training mode; without LoRA, LLaMA computes the same in both."""
+        """Activations are recomputed only in training mode; without LoRA, LLaMA computes the same in both."""
         return part is self.llama_model and bool(self.cfg.use_grad_checkpoint) and not self.cfg.lora
 
     def leaves_out(self, name: str) -> bool:
@@ -113,7 +113,7 @@ class TimeChat(VideoEncoder):
         return self.count_video_tokens(self.cfg, num_frames)
 
     def encode_video(self, frames: Sequence[Tensor], seconds: Sequence[Sequence[float] | None]) -> list[Tensor]:
-        """Videos -> LLaMA embeddings, on GPUs in the precision of the ViT, as in training and in the published code.
+        """Videos -> LLaMA embeddings; on GPUs all of it computes in the precision of the ViT, as in the published code.
 
         Args:
             frames: [T_i, 3, H, W] each, uint8 or normalised floats.

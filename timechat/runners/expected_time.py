@@ -54,7 +54,8 @@ def expected_time(
         samples = plan.max_epoch * plan.samples
         yield f"the run on {processes} such GPUs".ljust(29) + f"{least}{samples * of_one / processes / HOUR:.3g} hours"
     if share:
-        yield f"That is at {share:.0%} of {peak / TERA:.0f} TFLOP/s, as measured on this GPU (benchmarks/RESULTS.md)."
+        yield f"That is at {share:.0%} of {peak / TERA:.0f} TFLOP/s, as measured on this GPU for the published recipe:"
+        yield "one video at a time, all layers recomputed. Larger batches take less (benchmarks/RESULTS.md)."
     else:
         yield f"That is a lower bound: at all of {peak / TERA:.0f} TFLOP/s, the peak of the GPU's data sheet, which no"
         yield "training reaches. What this one reaches there was not measured yet: python benchmarks/gpu.py does."
