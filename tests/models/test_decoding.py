@@ -215,6 +215,37 @@ def test_rows_that_end_with_their_first_token_stay_in_a_recorded_batch(
     assert written == [ids[:1] if row in (0, 4) else ids for row, ids in enumerate(plain_ids)]
 
 
+def test_scores_of_recorded_steps_may_be_kept(adapted: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next replay writes into the same memory, but not into what was given."""
+    prompts, kept = prompts_of(adapted, *TEXTS[:3]), ([], [])
+    for into in kept:
+
+        def choose(scores: Tensor, rows: Sequence[int], into: list[Tensor] = into) -> Tensor:
+            into.append(scores)
+            return greedy(scores, rows)
+
+        decode(adapted, prompts, max_new_tokens=9, end=NEVER, choose=choose)
+        record_steps(monkeypatch)
+    assert len(kept[1]) == 9
+    assert_close(torch.stack(kept[1]), torch.stack(kept[0]), **CLOSE)
+
+
+def test_nobody_draws_while_something_is_recorded(adapted: nn.Module) -> None:
+    """That would break the recording of another thread; who only waits for what was drawn keeps nobody waiting."""
+    held = []
+
+    def choose(scores: Tensor, rows: Sequence[int]) -> Tensor:
+        held.append(recording.no_recording.locked())
+        return greedy(scores, rows)
+
+    def enough(ids: Sequence[Sequence[int]]) -> list[bool]:
+        held.append(recording.no_recording.locked())
+        return [False] * len(ids)
+
+    decode(adapted, prompts_of(adapted, TEXTS[0]), max_new_tokens=2, end=NEVER, choose=choose, enough=enough)
+    assert held == [True, False, True, False]
+
+
 def test_a_recorder_that_has_failed_is_not_used_again(adapted: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     record_steps(monkeypatch)
     made: list[object] = []
